@@ -1,0 +1,147 @@
+//! A stored response.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::key::{FieldHash, StoredKey};
+use crate::clock::Timestamp;
+
+/// A stored response without its body: what the policy reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntryHead {
+    /// The status that the origin sent.
+    pub status: StatusCode,
+    /// The fields that may be stored (hop-by-hop and the like are gone), values exact.
+    pub headers: HeaderMap,
+    /// When the request that brought the response began (RFC 9111 4.2.3 `request_time`).
+    pub request_time: Timestamp,
+    /// When its head arrived (RFC 9111 4.2.3 `response_time`).
+    pub response_time: Timestamp,
+    /// Freshness, computed once when the response was stored or validated.
+    pub freshness: Freshness,
+}
+
+/// How long a stored response may be used, and on whose word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// Age in seconds when the head arrived (RFC 9111 4.2.3 `corrected_initial_age`).
+    pub initial_age: u64,
+    /// Seconds from age zero for which the response is fresh (RFC 9111 4.2.1).
+    pub lifetime: u64,
+    /// Who gave the lifetime.
+    pub source: Source,
+    /// Seconds past freshness in which it may be served while it is refreshed (RFC 5861 3).
+    pub stale_while_revalidate: u64,
+    /// Seconds past freshness in which it may be served when the origin fails (RFC 5861 4).
+    pub stale_if_error: u64,
+    /// Serving it stale is forbidden: must-revalidate, proxy-revalidate, s-maxage (RFC 9111 4.2.4).
+    pub must_revalidate: bool,
+    /// Every reuse needs validation: `no-cache` without field names (RFC 9111 5.2.2.4).
+    pub no_cache: bool,
+}
+
+/// Where a lifetime came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Source {
+    /// A targeted field such as `CDN-Cache-Control` (RFC 9213).
+    Targeted = 0,
+    /// `Cache-Control: s-maxage`.
+    SMaxage = 1,
+    /// `Cache-Control: max-age`.
+    MaxAge = 2,
+    /// `Expires`.
+    Expires = 3,
+    /// The route's policy.
+    Policy = 4,
+    /// A tenth of the time since `Last-Modified` (RFC 9111 4.2.2).
+    Heuristic = 5,
+    /// Nobody: stored only to be validated.
+    None = 6,
+}
+
+impl Source {
+    /// Whether the origin itself said so, as against a policy or a guess.
+    pub const fn is_explicit(self) -> bool {
+        matches!(self, Self::Targeted | Self::SMaxage | Self::MaxAge | Self::Expires)
+    }
+}
+
+impl EntryHead {
+    /// The response's age at `now`, in seconds (RFC 9111 4.2.3 `current_age`).
+    pub fn age(&self, now: Timestamp) -> u64 {
+        self.freshness.initial_age.saturating_add(now.since(self.response_time).as_secs())
+    }
+
+    /// Until when it is fresh.
+    pub fn fresh_until(&self) -> Timestamp {
+        let left = self.freshness.lifetime.saturating_sub(self.freshness.initial_age);
+        Timestamp::from_millis(self.response_time.millis().saturating_add(left.saturating_mul(1000)))
+    }
+}
+
+/// The request fields that a response varies on, as the request that stored it had them (RFC 9111 4.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct VaryKey {
+    /// Lower-case field name and the keyed hash of its normalised value; `None` where the field was absent.
+    /// Sorted by name, each name once.
+    pub fields: Vec<(Box<str>, Option<FieldHash>)>,
+}
+
+/// A stored response: key, head and where the body is.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it answers.
+    pub key: StoredKey,
+    /// Which of the key's variants it is.
+    pub vary: VaryKey,
+    /// Status, fields and freshness.
+    pub head: EntryHead,
+    /// Its body.
+    pub body: BodyRef,
+    /// Trailer fields, kept apart from the head (RFC 9111 3.1).
+    pub trailers: Option<Box<HeaderMap>>,
+    /// Names by which it can be purged.
+    pub tags: Vec<Box<str>>,
+    /// The route that stored it.
+    pub route: Box<str>,
+    /// The purge sequence number that stood when its fetch began: rules with a higher one apply to it.
+    pub sequence: u64,
+    /// Until when it is worth keeping at all: past this it is neither fresh, nor of use for stale or validation.
+    pub keep_until: Timestamp,
+    /// Marked stale by a soft purge: fresh no more, but may be validated or served on error.
+    pub soft_purged: bool,
+}
+
+/// Where a body is.
+#[derive(Clone, Debug)]
+pub enum BodyRef {
+    /// In RAM (and, if small, inside the record on disk).
+    Bytes(Bytes),
+    /// In a file of the store's body directory.
+    File(FileBody),
+}
+
+/// A body in a content-addressed file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileBody {
+    /// BLAKE3 of the whole body; also the file's name.
+    pub hash: [u8; 32],
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+impl BodyRef {
+    /// The body's length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(file) => file.len,
+        }
+    }
+
+    /// Whether the body is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

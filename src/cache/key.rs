@@ -1,0 +1,212 @@
+//! The key under which a response is stored.
+//!
+//! The default key is upstream, scheme, authority, normalised target, and every request field that the route's
+//! match looks at. A digest finds the entry; a hit compares the whole key, so that a collision of digests can
+//! never hand out another URL's reply.
+
+use std::fmt;
+
+use http::HeaderMap;
+
+/// The first 128 bits of the BLAKE3 hash of a key's parts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 16]);
+
+impl Digest {
+    /// From 32 lower- or upper-case hexadecimal digits.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        if hex.len() != 32 || !hex.is_ascii() {
+            return None;
+        }
+        u128::from_str_radix(hex, 16).ok().map(|bits| Self(bits.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The parts of a key, borrowed from a request: nothing is built to look an entry up.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyParts<'a> {
+    /// Name of the upstream that would answer.
+    pub upstream: &'a str,
+    /// `http` or `https`, as the client sees it.
+    pub scheme: &'a str,
+    /// Lower-case host, with the port unless it is the scheme's own.
+    pub authority: &'a str,
+    /// Normalised path and, after `?`, the query as the key rules left it.
+    pub target: &'a str,
+    /// The names of request fields that belong to the key (lower case, in the route's order).
+    pub fields: &'a [http::HeaderName],
+    /// Where the values of `fields` are.
+    pub headers: &'a HeaderMap,
+}
+
+/// A key as it is stored beside its entry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoredKey {
+    /// Name of the upstream.
+    pub upstream: Box<str>,
+    /// `http` or `https`.
+    pub scheme: Box<str>,
+    /// Lower-case host, with the port unless it is the scheme's own.
+    pub authority: Box<str>,
+    /// Normalised path and query.
+    pub target: Box<str>,
+    /// Field name and the keyed hash of its values; `None` where the request had no such field.
+    pub fields: Vec<(Box<str>, Option<FieldHash>)>,
+}
+
+/// A field's value as it is kept in a key or a variant: hashed with the store's secret, since it may be a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FieldHash(pub [u8; 16]);
+
+/// The secret with which field values are hashed; made once per store directory.
+#[derive(Clone)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// A secret from its stored bytes.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Hashes a field's values. Each value is preceded by its length, so that two lists never hash alike.
+    pub fn hash<'v>(&self, values: impl IntoIterator<Item = &'v [u8]>) -> FieldHash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for value in values {
+            hasher.update(&(value.len() as u64).to_le_bytes());
+            hasher.update(value);
+        }
+        FieldHash(first_half(&hasher.finalize()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl KeyParts<'_> {
+    /// The digest that finds the entry.
+    pub fn digest(&self, secret: &Secret) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.upstream, self.scheme, self.authority, self.target] {
+            update_part(&mut hasher, part.as_bytes());
+        }
+        for name in self.fields {
+            update_part(&mut hasher, name.as_str().as_bytes());
+            match field_hash(self.headers, name, secret) {
+                Some(hash) => update_part(&mut hasher, &hash.0),
+                None => update_part(&mut hasher, b""),
+            }
+        }
+        Digest(first_half(&hasher.finalize()))
+    }
+
+    /// Whether a stored key is this very key, part by part.
+    pub fn matches(&self, stored: &StoredKey, secret: &Secret) -> bool {
+        *stored.upstream == *self.upstream
+            && *stored.scheme == *self.scheme
+            && *stored.authority == *self.authority
+            && *stored.target == *self.target
+            && stored.fields.len() == self.fields.len()
+            && self.fields.iter().zip(&stored.fields).all(|(name, (stored_name, stored_hash))| {
+                name.as_str() == &**stored_name && field_hash(self.headers, name, secret) == *stored_hash
+            })
+    }
+
+    /// The owned form that is stored.
+    pub fn to_stored(&self, secret: &Secret) -> StoredKey {
+        StoredKey {
+            upstream: self.upstream.into(),
+            scheme: self.scheme.into(),
+            authority: self.authority.into(),
+            target: self.target.into(),
+            fields: self
+                .fields
+                .iter()
+                .map(|name| (name.as_str().into(), field_hash(self.headers, name, secret)))
+                .collect(),
+        }
+    }
+}
+
+impl StoredKey {
+    /// The digest of this key; equal to that of the [`KeyParts`] it was made from.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for part in [&self.upstream, &self.scheme, &self.authority, &self.target] {
+            update_part(&mut hasher, part.as_bytes());
+        }
+        for (name, hash) in &self.fields {
+            update_part(&mut hasher, name.as_bytes());
+            update_part(&mut hasher, hash.as_ref().map_or(&[][..], |hash| &hash.0));
+        }
+        Digest(first_half(&hasher.finalize()))
+    }
+
+    /// The URL that this key stands for, as a client would write it.
+    pub fn url(&self) -> String {
+        format!("{}://{}{}", self.scheme, self.authority, self.target)
+    }
+}
+
+/// The keyed hash of all values of a field, `None` when the request has no such field.
+pub fn field_hash(headers: &HeaderMap, name: &http::HeaderName, secret: &Secret) -> Option<FieldHash> {
+    headers
+        .contains_key(name)
+        .then(|| secret.hash(headers.get_all(name).iter().map(http::HeaderValue::as_bytes)))
+}
+
+fn update_part(hasher: &mut blake3::Hasher, part: &[u8]) {
+    hasher.update(&(part.len() as u32).to_le_bytes());
+    hasher.update(part);
+}
+
+fn first_half(hash: &blake3::Hash) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash.as_bytes()[..16]);
+    half
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts<'a>(target: &'a str, headers: &'a HeaderMap, fields: &'a [http::HeaderName]) -> KeyParts<'a> {
+        KeyParts { upstream: "api", scheme: "http", authority: "example.com", target, fields, headers }
+    }
+
+    #[test]
+    fn borrowed_and_stored_keys_agree() {
+        let secret = Secret::new([7; 32]);
+        let mut headers = HeaderMap::new();
+        headers.append("accept-language", "de".parse().unwrap());
+        let fields = [http::header::ACCEPT_LANGUAGE, http::header::AUTHORIZATION];
+        let key = parts("/a?b=c", &headers, &fields);
+        let stored = key.to_stored(&secret);
+        assert_eq!(stored.digest(), key.digest(&secret));
+        assert!(key.matches(&stored, &secret));
+        assert!(!parts("/a?b=d", &headers, &fields).matches(&stored, &secret));
+        headers.append("accept-language", "fr".parse().unwrap());
+        assert!(!parts("/a?b=c", &headers, &fields).matches(&stored, &secret));
+    }
+
+    #[test]
+    fn a_digest_reads_back_from_hex() {
+        let digest = Digest([0xab; 16]);
+        assert_eq!(Digest::from_hex(&digest.to_string()), Some(digest));
+        assert_eq!(Digest::from_hex("ab"), None);
+    }
+}

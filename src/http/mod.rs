@@ -1,0 +1,4 @@
+//! HTTP's own words: one file per header that we interpret, and the types that several rooms share.
+
+/// Names of header fields, lower case by their type.
+pub type HeaderList = Vec<http::HeaderName>;
