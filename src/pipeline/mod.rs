@@ -1,1 +1,5 @@
-//! (being built)
+//! One exchange from request head to finished reply, in the order one screen shows.
+
+pub mod settings;
+
+pub use settings::{CacheSettings, RouteSettings, Settings};

@@ -1,1 +1,5 @@
-//! (being built)
+//! Listeners and connections: bytes in, messages out.
+
+pub mod settings;
+
+pub use settings::{ListenerSettings, Settings};

@@ -1,1 +1,5 @@
-//! (being built)
+//! Endpoints, connections to them, and fetching from them.
+
+pub mod settings;
+
+pub use settings::{EndpointSettings, HostPolicy, Settings};

@@ -1,0 +1,88 @@
+//! What the pipeline is told by the config.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use crate::cache::Mode;
+use crate::cache::policy::Rules;
+use crate::route::MatchSpec;
+
+/// All routes, and what holds for every exchange.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// In the order of the file.
+    pub routes: Vec<RouteSettings>,
+    /// Peers whose `Forwarded`, `X-Forwarded-*` and `X-Request-Id` are believed.
+    pub trusted: Vec<IpNet>,
+    /// How this proxy calls itself in `Via`, `Cache-Status` and `Proxy-Status`.
+    pub name: Arc<str>,
+    /// A mode that overrides every route's (`serve --mode`).
+    pub mode: Option<Mode>,
+}
+
+/// One route: what it takes and what is done with it.
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Which requests it takes.
+    pub matcher: MatchSpec,
+    /// The upstream that answers.
+    pub upstream: Arc<str>,
+    /// How replies are stored and reused.
+    pub cache: CacheSettings,
+    /// The longest that a whole exchange may take; `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// The longest pause within a request's body.
+    pub request_idle_timeout: Duration,
+    /// The largest request body; `None`: no limit.
+    pub max_request_body: Option<u64>,
+}
+
+/// How a route caches.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    /// `cache` or `off`.
+    pub mode: Mode,
+    /// The name of the policy, where it has one.
+    pub policy: Option<Arc<str>>,
+    /// The pure rules.
+    pub rules: Arc<Rules>,
+    /// Query parameters left out of the key: exact names, or prefixes kept without their `*`.
+    pub ignore_query: Vec<QueryPattern>,
+    /// Request fields that belong to the key, beside those that the match looks at.
+    pub key_headers: Vec<HeaderName>,
+    /// Reply fields whose members are purge tags.
+    pub tag_headers: Vec<HeaderName>,
+    /// Tags that every reply of the route gets.
+    pub tags: Vec<Box<str>>,
+    /// Replies with a larger body are not stored; `None`: the store's own limit.
+    pub max_body: Option<u64>,
+}
+
+/// The name of a query parameter, or the start of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryPattern {
+    /// `utm_source`
+    Exact(Box<str>),
+    /// `utm_*`, kept as `utm_`.
+    Prefix(Box<str>),
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Cache,
+            policy: None,
+            rules: Arc::default(),
+            ignore_query: Vec::new(),
+            key_headers: Vec::new(),
+            tag_headers: vec![HeaderName::from_static("surrogate-key"), HeaderName::from_static("cache-tag")],
+            tags: Vec::new(),
+            max_body: None,
+        }
+    }
+}
