@@ -4,6 +4,7 @@
 //! and on disk; `purge` makes an invalidation hold at once; `flight` lets many readers share one fetch.
 
 pub mod entry;
+pub mod flight;
 pub mod key;
 pub mod policy;
 
