@@ -1,0 +1,90 @@
+//! The words under which attempts and refused connections are counted; the same in logs and metrics.
+
+/// How one attempt to fetch from an endpoint ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttemptOutcome {
+    /// A complete response head came.
+    Ok,
+    /// The endpoint's name could not be resolved.
+    DnsFailed,
+    /// The connection was refused or unreachable.
+    ConnectFailed,
+    /// The connection was not established in time.
+    ConnectTimeout,
+    /// The TLS handshake or the certificate check failed.
+    TlsFailed,
+    /// No connection became free: the endpoint's cap and the queue are full, or the wait took too long.
+    NoConnection,
+    /// No response head came in time.
+    Timeout,
+    /// The endpoint closed or reset the connection before its response head was complete.
+    Reset,
+    /// What came was not an HTTP response.
+    InvalidResponse,
+    /// The client's request body failed or broke off; not the endpoint's fault.
+    RequestBody,
+    /// The client left, or the exchange's own deadline passed, before there was an answer.
+    Cancelled,
+}
+
+impl AttemptOutcome {
+    /// All outcomes, in the order of their metric cells.
+    pub const ALL: [Self; 11] = [
+        Self::Ok,
+        Self::DnsFailed,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::TlsFailed,
+        Self::NoConnection,
+        Self::Timeout,
+        Self::Reset,
+        Self::InvalidResponse,
+        Self::RequestBody,
+        Self::Cancelled,
+    ];
+
+    /// The word for logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::DnsFailed => "dns_failed",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::TlsFailed => "tls_failed",
+            Self::NoConnection => "no_connection",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::InvalidResponse => "invalid_response",
+            Self::RequestBody => "request_body",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a client connection was closed before any request was read from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionRefused {
+    /// The instance has as many connections as it may.
+    Limit,
+    /// The process or the system ran out of file descriptors or memory.
+    Resources,
+    /// The instance is shutting down.
+    Draining,
+    /// The TLS handshake failed.
+    Tls,
+}
+
+impl ConnectionRefused {
+    /// All reasons, in the order of their metric cells.
+    pub const ALL: [Self; 4] = [Self::Limit, Self::Resources, Self::Draining, Self::Tls];
+
+    /// The word for logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Resources => "resources",
+            Self::Draining => "draining",
+            Self::Tls => "tls",
+        }
+    }
+}

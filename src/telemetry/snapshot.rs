@@ -1,0 +1,166 @@
+//! All counters at one moment, as the admin API sends them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::rfc3339;
+use crate::clock::Timestamp;
+
+/// All counters since the instance started. Rates come from two of them: see [`Snapshot::since`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When it was taken.
+    #[serde(with = "rfc3339")]
+    pub at: Timestamp,
+    /// When the counting began.
+    #[serde(with = "rfc3339")]
+    pub since: Timestamp,
+    /// Everything over all routes.
+    pub total: RouteRow,
+    /// One row per route that had traffic, by name.
+    pub routes: Vec<RouteRow>,
+    /// One row per upstream that was asked, by name.
+    pub upstreams: Vec<UpstreamRow>,
+    /// One row per endpoint that was asked, by upstream and name.
+    pub endpoints: Vec<EndpointRow>,
+    /// Client connections.
+    pub connections: Connections,
+    /// Responses that were not stored, by reason.
+    pub cache_skips: BTreeMap<String, u64>,
+    /// The access log and the ring.
+    pub log: LogCounts,
+    /// What other rooms measure at this moment, in the order they were registered.
+    pub gauges: Vec<Gauge>,
+}
+
+/// What was counted for a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteRow {
+    /// The route's name; empty in the total, `(none)` where no route matched, `(other)` beyond the bound.
+    pub route: String,
+    /// Finished exchanges.
+    pub requests: u64,
+    /// By class: `2xx` ...; `none` where the client left before there was a status.
+    pub classes: BTreeMap<String, u64>,
+    /// By exact status; unusual ones are under their class and `other`: `other 4xx`.
+    pub statuses: BTreeMap<String, u64>,
+    /// Body bytes received from clients.
+    pub received: u64,
+    /// Body bytes sent to clients.
+    pub sent: u64,
+    /// By what the cache did.
+    pub cache: BTreeMap<String, u64>,
+    /// By how they ended.
+    pub ends: BTreeMap<String, u64>,
+    /// From request head to the end of the reply.
+    pub duration: Latency,
+    /// From request head to the head of the reply.
+    pub first_byte: Latency,
+}
+
+/// What was counted for an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamRow {
+    /// The upstream's name.
+    pub upstream: String,
+    /// Finished exchanges that asked it.
+    pub requests: u64,
+    /// Attempts by outcome.
+    pub attempts: BTreeMap<String, u64>,
+    /// Attempts that followed a failed one.
+    pub retries: u64,
+    /// From asking an endpoint to the head of its reply.
+    pub first_byte: Latency,
+}
+
+/// What was counted for an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndpointRow {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The endpoint, as `host:port`.
+    pub endpoint: String,
+    /// Attempts by outcome.
+    pub attempts: BTreeMap<String, u64>,
+}
+
+/// Client connections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Accepted since the start.
+    pub opened: u64,
+    /// Closed since the start.
+    pub closed: u64,
+    /// Open now.
+    pub open: u64,
+    /// Closed before a request was read, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// What became of finished exchanges on their way to log and ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogCounts {
+    /// Lines written to the access log.
+    pub written: u64,
+    /// Lines that were dropped because the log could not keep up.
+    pub dropped: u64,
+    /// Lines that were lost to write errors (disk full).
+    pub failed: u64,
+    /// Exchanges that `logs` never saw because the ring could not keep up.
+    pub ring_dropped: u64,
+}
+
+/// How long things took. Percentiles are exact to about 6 %.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many.
+    pub count: u64,
+    /// Their sum in microseconds.
+    pub sum_us: u64,
+    /// Half were faster, in microseconds.
+    pub p50_us: u64,
+    /// Nine of ten were faster, in microseconds.
+    pub p90_us: u64,
+    /// 99 of 100 were faster, in microseconds.
+    pub p99_us: u64,
+    /// 999 of 1,000 were faster, in microseconds.
+    pub p999_us: u64,
+    /// Upper bound in microseconds and count of every bucket that is not empty.
+    pub buckets: Vec<(u64, u64)>,
+}
+
+/// Something measured at the moment of the snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Gauge {
+    /// The metric's name without the `proxy_stone_` prefix.
+    pub name: String,
+    /// Names and values of its labels.
+    pub labels: Vec<(String, String)>,
+    /// The value.
+    pub value: f64,
+}
+
+/// Takes what other rooms measure when a snapshot is made.
+#[derive(Debug, Default)]
+pub struct GaugeSink {
+    gauges: Vec<Gauge>,
+}
+
+/// The most gauges that one snapshot takes; more are left out.
+const MAX_GAUGES: usize = 10_000;
+
+impl GaugeSink {
+    /// Adds one value. `name` is one of [`super::names`]; names and label names are snake case.
+    pub fn set(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        if self.gauges.len() < MAX_GAUGES {
+            let labels =
+                labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            self.gauges.push(Gauge { name: name.to_owned(), labels, value });
+        }
+    }
+
+    pub(super) fn into_gauges(self) -> Vec<Gauge> {
+        self.gauges
+    }
+}
