@@ -1,5 +1,18 @@
 //! The config file: shape, findings, and the settings compiled from it.
+//!
+//! `load` reads TOML into a `tree` of values that know their place, merges the profile over it, puts in
+//! variables, holds it against the `shape` (generated from the doc-commented model in `file`), and compiles
+//! plain settings for each room. Every step goes on after a problem, so that all findings come at once; a
+//! config with an error compiles to nothing. It never opens a socket and never starts anything.
 
+pub mod codes;
 pub mod compiled;
+pub mod finding;
+pub mod load;
+pub mod tree;
 
+pub use codes::{Code, Severity};
 pub use compiled::Compiled;
+pub use finding::{Finding, Report};
+pub use load::{Loaded, Overrides, Source, load};
+pub use tree::Node as Tree;

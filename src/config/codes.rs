@@ -1,0 +1,200 @@
+//! Every finding's stable code, with its title: scripts and suppressions rely on them, so a code is never reused.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident;)+) => {
+        /// What kind of finding it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Code {
+            /// Every code, in order.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The stable code, such as `PS0103`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code),+ }
+            }
+
+            /// What the code means, in a few words.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim()),+ }
+            }
+
+            /// How bad it is.
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity),+ }
+            }
+        }
+    };
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The config cannot be used.
+    Error,
+    /// The config can be used, but probably does not do what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+codes! {
+    /// The config file cannot be read
+    Unreadable = "PS0001", Error;
+    /// The file is not UTF-8 text
+    NotUtf8 = "PS0002", Error;
+    /// The file is too large to be a config
+    TooLarge = "PS0003", Error;
+
+    /// Not valid TOML
+    Syntax = "PS0101", Error;
+    /// A key is given twice
+    DuplicateKey = "PS0102", Error;
+    /// An unknown key
+    UnknownKey = "PS0103", Error;
+    /// A value of the wrong type
+    WrongType = "PS0104", Error;
+    /// A key is missing
+    MissingKey = "PS0105", Error;
+    /// A word that is not among those allowed
+    UnknownWord = "PS0106", Error;
+    /// A number out of range
+    OutOfRange = "PS0107", Error;
+    /// An unknown profile
+    UnknownProfile = "PS0108", Error;
+    /// An environment variable is not set
+    UnsetVariable = "PS0109", Error;
+    /// A malformed variable reference
+    BadVariable = "PS0110", Error;
+    /// Keys that exclude each other
+    ExclusiveKeys = "PS0111", Error;
+    /// An empty value where one is needed
+    Empty = "PS0112", Error;
+
+    /// Not a duration
+    BadDuration = "PS0201", Error;
+    /// Not a size
+    BadSize = "PS0202", Error;
+    /// Not an address to listen on
+    BadAddress = "PS0203", Error;
+    /// Not an upstream's URL
+    BadUrl = "PS0204", Error;
+    /// Not a network
+    BadNetwork = "PS0205", Error;
+    /// Not a method
+    BadMethod = "PS0206", Error;
+    /// Not a field name
+    BadFieldName = "PS0207", Error;
+    /// Not a host pattern
+    BadHost = "PS0208", Error;
+    /// Not a path pattern
+    BadPath = "PS0209", Error;
+    /// Not a regular expression
+    BadRegex = "PS0210", Error;
+    /// A name that cannot be used
+    BadName = "PS0211", Error;
+    /// Credentials in a URL
+    Credentials = "PS0212", Error;
+    /// Not a field value
+    BadFieldValue = "PS0213", Error;
+    /// A time below zero
+    NegativeDuration = "PS0214", Error;
+    /// Zero where it makes no sense
+    Zero = "PS0215", Error;
+
+    /// An unknown upstream
+    UnknownUpstream = "PS0301", Error;
+    /// An unknown policy
+    UnknownPolicy = "PS0302", Error;
+    /// A policy named like a duration
+    PolicyLikeDuration = "PS0303", Error;
+    /// Two routes with one name
+    DuplicateRoute = "PS0304", Error;
+    /// A route without an upstream
+    NoUpstream = "PS0305", Error;
+    /// Nothing is routed
+    NothingRouted = "PS0306", Error;
+    /// An upstream that no route uses
+    UnusedUpstream = "PS0307", Warning;
+    /// A policy that no route uses
+    UnusedPolicy = "PS0308", Warning;
+
+    /// Time-outs that contradict each other
+    Timeouts = "PS0401", Error;
+    /// A route that can never match
+    ShadowedRoute = "PS0402", Warning;
+    /// A listener given twice
+    DuplicateListener = "PS0403", Error;
+    /// A listener that another one already covers
+    OverlappingListener = "PS0404", Error;
+    /// Only backup endpoints
+    OnlyBackups = "PS0405", Error;
+    /// Endpoints that do not serve the same thing
+    MixedEndpoints = "PS0406", Error;
+    /// Some endpoints use TLS and some do not
+    MixedSchemes = "PS0407", Warning;
+    /// An endpoint given twice
+    DuplicateEndpoint = "PS0408", Warning;
+    /// An upstream that is this proxy itself
+    Loop = "PS0409", Error;
+    /// Metrics can be read from other machines
+    PublicTelemetry = "PS0410", Warning;
+    /// A setting without effect
+    NoEffect = "PS0411", Warning;
+    /// Everyone is trusted
+    TrustsEveryone = "PS0412", Warning;
+    /// Requests with cookies share stored replies
+    SharedCookies = "PS0413", Warning;
+
+    /// A certificate file cannot be read
+    CaUnreadable = "PS0501", Error;
+    /// Not a certificate file
+    CaInvalid = "PS0502", Error;
+    /// The access log's directory does not exist
+    LogDirectory = "PS0503", Error;
+    /// An address cannot be bound
+    CannotBind = "PS0504", Error;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_titled() {
+        let mut seen = std::collections::HashSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code} twice");
+            assert!(!code.title().is_empty() && !code.title().ends_with('.'));
+            assert!(code.as_str().len() == 6 && code.as_str().starts_with("PS"));
+        }
+    }
+}
