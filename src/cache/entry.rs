@@ -32,8 +32,9 @@ pub struct Freshness {
     pub source: Source,
     /// Seconds past freshness in which it may be served while it is refreshed (RFC 5861 3).
     pub stale_while_revalidate: u64,
-    /// Seconds past freshness in which it may be served when the origin fails (RFC 5861 4).
-    pub stale_if_error: u64,
+    /// Seconds past freshness in which it may be served when the origin fails (RFC 5861 4); `None`: nobody said,
+    /// so that only RFC 9111 4.2.4 (disconnected) allows it.
+    pub stale_if_error: Option<u64>,
     /// Serving it stale is forbidden: must-revalidate, proxy-revalidate, s-maxage (RFC 9111 4.2.4).
     pub must_revalidate: bool,
     /// Every reuse needs validation: `no-cache` without field names (RFC 9111 5.2.2.4).

@@ -1,6 +1,14 @@
 //! HTTP's own words: one file per header that we interpret, and the types that several rooms share.
 
+pub mod age;
+pub mod cache_control;
+pub mod cache_status;
 pub mod client;
+pub mod date;
+pub mod etag;
+pub mod range;
+pub mod structured;
+pub mod vary;
 
 pub use client::ClientConn;
 

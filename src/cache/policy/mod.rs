@@ -1,4 +1,24 @@
 //! RFC 9111 as functions: no I/O, no clock, no randomness.
+//!
+//! What they decide, in the order of an exchange: `request` reads the request once; `vary` picks the stored
+//! variant; `reuse` says whether it answers, must be validated, or may answer stale; `conditional` applies the
+//! client's own preconditions and ranges to it; `validate` asks the origin and merges a 304; `store` says whether
+//! a new response may be kept, and `freshness` for how long; `invalidate` says what an unsafe request ends.
+//! They never look anything up and never change anything: the pipeline does what they say.
+
+pub mod conditional;
+pub mod freshness;
+pub mod invalidate;
+pub mod request;
+pub mod reuse;
+pub mod store;
+pub mod validate;
+pub mod vary;
+
+pub use conditional::Answer;
+pub use request::RequestPolicy;
+pub use reuse::{Failure, Reuse, StaleWhy, ValidateWhy, on_error, reuse};
+pub use store::{Plan, ResponseHead, SkipReason, Storable, storable};
 
 use crate::http::HeaderList;
 
@@ -21,6 +41,9 @@ pub struct Rules {
     pub cookies: bool,
     /// Whether the policy's TTL also covers 5xx replies.
     pub cache_errors: bool,
+    /// Whether the origin's own `stale-while-revalidate` and `stale-if-error` hold beside `s-maxage`, which
+    /// otherwise forbids every stale use (RFC 9111 5.2.2.10).
+    pub stale_despite_s_maxage: bool,
 }
 
 impl Default for Rules {
@@ -34,6 +57,7 @@ impl Default for Rules {
             targets: vec![http::HeaderName::from_static("cdn-cache-control")],
             cookies: false,
             cache_errors: false,
+            stale_despite_s_maxage: false,
         }
     }
 }
