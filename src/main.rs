@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The binary: parse, run, exit.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    proxy_stone::cli::main()
+}

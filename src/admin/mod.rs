@@ -1,1 +1,12 @@
-//! (being built)
+//! The local admin socket: HTTP/1.1 with JSON over a Unix domain socket.
+//!
+//! Everything that the running instance knows or can be told goes through it. The messages (`api`) are one set
+//! of types for both ends; `server` answers them, `client` asks them, `paths` says where the socket is, and
+//! `control` is what the instance itself must be able to do. It never listens on a network and decides nothing
+//! about requests: it asks the rooms that do.
+
+pub mod api;
+pub mod control;
+pub mod paths;
+
+pub use control::Control;

@@ -1,1 +1,146 @@
-//! (being built)
+//! The command line: arguments, one file per subcommand, output and exit codes.
+//!
+//! Results go to standard output, everything else to standard error. A command converts its arguments, asks the
+//! room (or, over the admin socket, the running instance) that knows, and prints the answer through `output`;
+//! it decides nothing about HTTP itself.
+
+pub mod exit;
+pub mod serve;
+pub mod values;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use exit::{Exit, Failure, Outcome};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "proxy-stone",
+    version,
+    about = "A caching reverse proxy for HTTP APIs",
+    long_about = "A caching reverse proxy for HTTP APIs.\n\nIt forwards to your API, keeps what may be kept \
+                  in RAM and on disk, and answers from there. Every stored response can be listed, explained \
+                  and purged, and everything that a running instance knows is one subcommand away.",
+    after_long_help = AFTER_HELP,
+    max_term_width = 80,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    propagate_version = false
+)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  proxy-stone serve https://api.example.com   put a cache in front of an API
+  proxy-stone serve --demo                    see every feature without a network
+
+Exit codes:
+  0 ok                       5 no running instance
+  1 a negative answer        6 denied
+  2 usage                    7 timed out
+  3 the config has errors    8 partly done
+  4 not found                9 the machine says no
+  130 interrupted";
+
+/// Options that every command takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The admin socket of the instance.
+    #[arg(long, global = true, value_name = "PATH", env = "PROXY_STONE_SOCKET", hide_env_values = true)]
+    pub socket: Option<PathBuf>,
+
+    /// The instance's name; it names socket and state directory.
+    #[arg(long, global = true, value_name = "NAME", default_value = crate::admin::paths::DEFAULT_INSTANCE)]
+    pub instance: String,
+
+    /// How long to wait for the instance's answer.
+    #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration, default_value = "10s")]
+    pub timeout: Duration,
+
+    /// Print results and errors only.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Say more on standard error; twice for everything.
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+
+    /// When to colour. NO_COLOR is honoured.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    pub color: Color,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy.
+    Serve(serve::Args),
+}
+
+/// Parses the command line, runs the command and says how it went.
+pub fn main() -> ExitCode {
+    // Fails only when one is installed already, and then there is nothing to do.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    cli.global.color.apply();
+    match run(&cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print();
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Outcome {
+    crate::admin::paths::check_instance(&cli.global.instance)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, &cli.global),
+    }
+}
+
+/// Help and version are results; what clap can't parse is a usage error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // A reader that went away needs neither.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+}
+
+impl Color {
+    fn apply(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}

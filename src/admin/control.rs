@@ -1,0 +1,42 @@
+//! What the running instance must be able to do for the admin socket.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::api::{ReloadReport, Route, RouteTest, RouteTestReply, Status};
+
+/// A boxed future: admin requests are few, so that a box costs nothing that matters.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The running instance, as the admin socket sees it.
+pub trait Control: Send + Sync + 'static {
+    /// How the instance is doing.
+    fn status(&self) -> Status;
+
+    /// Why the instance isn't ready for clients; `None` when it is.
+    fn not_ready(&self) -> Option<String>;
+
+    /// Reads the config again and swaps to it if every check passes.
+    fn reload(&self) -> Boxed<'_, Result<ReloadReport, Refused>>;
+
+    /// Starts to stop: no new connections, what is in flight may take `grace` (the config's where `None`).
+    /// Returns at once.
+    fn stop(&self, grace: Option<Duration>);
+
+    /// The routes in order of precedence.
+    fn routes(&self) -> Vec<Route>;
+
+    /// Which route would take a request, and why the others would not; `Err` says what is wrong with the
+    /// request that was given.
+    fn test_route(&self, test: &RouteTest) -> Result<RouteTestReply, String>;
+}
+
+/// A config that was not taken over; the old one goes on serving.
+#[derive(Clone, Debug, Default)]
+pub struct Refused {
+    /// The findings as `config lint -o json` prints them.
+    pub findings: Vec<serde_json::Value>,
+    /// The findings as `config lint` prints them, without colour.
+    pub rendered: String,
+}
