@@ -1,0 +1,381 @@
+//! A request's body as it comes from the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+use crate::upstream::alarm::Alarm;
+use crate::upstream::error::RequestBodyError;
+
+/// How long an origin may take to ask for a body (RFC 9110 10.1.1) before it gets it unasked.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// A body that is read from the client only as fast as the origin takes it: counted, bounded in size and in the
+/// length of a pause, and not touched at all before the origin has asked for it where the client waits for that
+/// (hyper's server sends the client its 100 at the first touch).
+pub struct StreamBody {
+    source: Source,
+    idle: Duration,
+    max: Option<u64>,
+    waiting_since: Option<Instant>,
+    alarm: Alarm,
+    progress: Arc<BodyProgress>,
+}
+
+enum Source {
+    Client(Incoming),
+    Boxed(UnsyncBoxBody<Bytes, RequestBodyError>),
+}
+
+impl StreamBody {
+    /// The body of a client's request; `idle` is the longest pause within it, `max` its largest size.
+    pub fn new(incoming: Incoming, idle: Duration, max: Option<u64>) -> Self {
+        Self::from_source(Source::Client(incoming), idle, max)
+    }
+
+    /// Any other body; its errors count as the client's.
+    pub fn boxed<B>(body: B, idle: Duration, max: Option<u64>) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        let body = body.map_err(|_| RequestBodyError::Aborted).boxed_unsync();
+        Self::from_source(Source::Boxed(body), idle, max)
+    }
+
+    fn from_source(source: Source, idle: Duration, max: Option<u64>) -> Self {
+        let progress = Arc::new(BodyProgress::new());
+        Self { source, idle, max, waiting_since: None, alarm: Alarm::default(), progress }
+    }
+
+    /// What has become of the body, seen from outside; stays valid once the body was handed over.
+    pub fn progress(&self) -> Arc<BodyProgress> {
+        Arc::clone(&self.progress)
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        match &mut self.source {
+            Source::Client(body) => Pin::new(body).poll_frame(cx).map_err(|_| RequestBodyError::Aborted),
+            Source::Boxed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    /// Waits for the origin's 100, or long enough.
+    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestBodyError>> {
+        if !self.progress.gated.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(()));
+        }
+        match self.progress.poll_gate(cx) {
+            Poll::Ready(Ok(())) => self.waiting_since = None,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                let since = *self.waiting_since.get_or_insert_with(Instant::now);
+                if !self.progress.is_shut() {
+                    std::task::ready!(self.alarm.poll(cx, since + CONTINUE_WAIT));
+                    self.progress.open_gate();
+                    self.waiting_since = None;
+                } else {
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<RequestBodyError> {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        self.alarm.poll(cx, since + self.idle).map(|()| RequestBodyError::IdleTimeout)
+    }
+
+    fn took(&mut self, frame: &Frame<Bytes>) -> Result<(), RequestBodyError> {
+        let len = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let total = self.progress.bytes.fetch_add(len, Ordering::Relaxed) + len;
+        if self.max.is_some_and(|max| total > max) {
+            return Err(RequestBodyError::TooLarge);
+        }
+        self.waiting_since = None;
+        self.progress.moved();
+        Ok(())
+    }
+
+    /// A declared length beyond the bound is refused before the first byte is read.
+    fn declared_too_large(&self) -> bool {
+        self.max.is_some_and(|max| self.size_hint().lower() > max)
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if self.declared_too_large() {
+            return Poll::Ready(Some(Err(RequestBodyError::TooLarge)));
+        }
+        if let Err(error) = std::task::ready!(self.poll_gate(cx)) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match self.poll_source(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.took(&frame).map(|()| frame))),
+            Poll::Ready(other) => Poll::Ready(other),
+            Poll::Pending => self.poll_idle(cx).map(|error| Some(Err(error))),
+        }
+    }
+}
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let polled = self.poll_next(cx);
+        let progress = &self.progress;
+        match &polled {
+            Poll::Pending => progress.phase.store(WAITING, Ordering::Release),
+            Poll::Ready(Some(Ok(_))) if self.is_end_stream() => {
+                progress.phase.store(ENDED, Ordering::Release)
+            }
+            Poll::Ready(Some(Ok(_))) => progress.phase.store(MOVING, Ordering::Release),
+            Poll::Ready(Some(Err(error))) => progress.failed(*error),
+            Poll::Ready(None) => progress.phase.store(ENDED, Ordering::Release),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Client(body) => body.is_end_stream(),
+            Source::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Client(body) => body.size_hint(),
+            Source::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// What has become of a request's body, seen from outside.
+#[derive(Debug)]
+pub struct BodyProgress {
+    bytes: AtomicU64,
+    phase: AtomicU8,
+    failure: AtomicU8,
+    started: Instant,
+    moved_at: AtomicU64,
+    gated: AtomicBool,
+    gate: Mutex<Gate>,
+}
+
+const MOVING: u8 = 0;
+const WAITING: u8 = 1;
+const ENDED: u8 = 2;
+
+#[derive(Debug)]
+enum Gate {
+    Open,
+    Closed(Option<Waker>),
+    /// The final reply came first: the body is not read any more.
+    Shut(Option<Waker>),
+    /// The connection is done with: the body fails, which closes it.
+    Abandoned,
+}
+
+impl BodyProgress {
+    fn new() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            phase: AtomicU8::new(MOVING),
+            failure: AtomicU8::new(0),
+            started: Instant::now(),
+            moved_at: AtomicU64::new(0),
+            gated: AtomicBool::new(false),
+            gate: Mutex::new(Gate::Open),
+        }
+    }
+
+    /// Body bytes taken from the client so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the body was read to its end.
+    pub fn ended(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == ENDED
+    }
+
+    /// Why the body failed, if it did.
+    pub fn failure(&self) -> Option<RequestBodyError> {
+        match self.failure.load(Ordering::Acquire) {
+            1 => Some(RequestBodyError::Aborted),
+            2 => Some(RequestBodyError::IdleTimeout),
+            3 => Some(RequestBodyError::TooLarge),
+            4 => Some(RequestBodyError::NotWanted),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the client that is waited for at the moment.
+    pub(crate) fn awaits_client(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == WAITING && !self.gated.load(Ordering::Acquire)
+    }
+
+    /// When a byte moved last.
+    pub(crate) fn last_moved(&self) -> Instant {
+        self.started + Duration::from_millis(self.moved_at.load(Ordering::Relaxed))
+    }
+
+    fn moved(&self) {
+        let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved_at.store(at, Ordering::Relaxed);
+    }
+
+    fn failed(&self, error: RequestBodyError) {
+        let code = match error {
+            RequestBodyError::Aborted => 1,
+            RequestBodyError::IdleTimeout => 2,
+            RequestBodyError::TooLarge => 3,
+            RequestBodyError::NotWanted => 4,
+        };
+        self.failure.store(code, Ordering::Release);
+    }
+
+    /// Keeps the body back until [`Self::open_gate`].
+    pub(crate) fn close_gate(&self) {
+        *self.gate.lock() = Gate::Closed(None);
+        self.gated.store(true, Ordering::Release);
+    }
+
+    /// The origin asked for the body.
+    pub(crate) fn open_gate(&self) {
+        let mut gate = self.gate.lock();
+        if let Gate::Closed(waker) = &mut *gate {
+            let waker = waker.take();
+            *gate = Gate::Open;
+            self.gated.store(false, Ordering::Release);
+            drop(gate);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// The final reply came before the origin asked: the body stays unread.
+    pub(crate) fn shut_gate(&self) {
+        let mut gate = self.gate.lock();
+        if let Gate::Closed(waker) = &mut *gate {
+            *gate = Gate::Shut(waker.take());
+        }
+    }
+
+    /// The reply was read: a body that was never asked for fails now, so that its connection closes.
+    pub(crate) fn abandon(&self) {
+        let mut gate = self.gate.lock();
+        if let Gate::Shut(waker) | Gate::Closed(waker) = &mut *gate {
+            let waker = waker.take();
+            *gate = Gate::Abandoned;
+            drop(gate);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn is_shut(&self) -> bool {
+        matches!(*self.gate.lock(), Gate::Shut(_))
+    }
+
+    fn poll_gate(&self, cx: &mut Context<'_>) -> Poll<Result<(), RequestBodyError>> {
+        match &mut *self.gate.lock() {
+            Gate::Open => Poll::Ready(Ok(())),
+            Gate::Abandoned => Poll::Ready(Err(RequestBodyError::NotWanted)),
+            Gate::Closed(waker) | Gate::Shut(waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+
+    use http_body_util::{Full, StreamBody as Frames};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(30);
+
+    fn full(text: &'static str, max: Option<u64>) -> StreamBody {
+        StreamBody::boxed(Full::new(Bytes::from_static(text.as_bytes())), IDLE, max)
+    }
+
+    async fn collect(body: StreamBody) -> Result<Bytes, RequestBodyError> {
+        body.collect().await.map(http_body_util::Collected::to_bytes)
+    }
+
+    #[tokio::test]
+    async fn counts_what_passes() {
+        let body = full("12345", None);
+        let progress = body.progress();
+        assert_eq!(collect(body).await.unwrap(), "12345");
+        assert_eq!((progress.bytes(), progress.ended(), progress.failure()), (5, true, None));
+    }
+
+    #[tokio::test]
+    async fn refuses_what_is_too_large_declared_or_not() {
+        let body = full("12345", Some(4));
+        let progress = body.progress();
+        assert_eq!(collect(body).await, Err(RequestBodyError::TooLarge));
+        assert_eq!((progress.bytes(), progress.failure()), (0, Some(RequestBodyError::TooLarge)));
+
+        let frames =
+            ["123", "45"].map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from_static(part.as_bytes()))));
+        let body = StreamBody::boxed(Frames::new(futures_util::stream::iter(frames)), IDLE, Some(4));
+        assert_eq!(collect(body).await, Err(RequestBodyError::TooLarge));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_bounded() {
+        let never = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let body = StreamBody::boxed(Frames::new(never), IDLE, None);
+        assert_eq!(collect(body).await, Err(RequestBodyError::IdleTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gated_body_is_untouched_until_asked_for_or_a_second_passed() {
+        let mut body = full("x", None);
+        let progress = body.progress();
+        progress.close_gate();
+        assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await.is_pending());
+        assert!(!progress.awaits_client());
+        progress.open_gate();
+        assert_eq!(collect(body).await.unwrap(), "x");
+
+        let body = full("y", None);
+        body.progress().close_gate();
+        let start = tokio::time::Instant::now();
+        assert_eq!(collect(body).await.unwrap(), "y");
+        assert!(start.elapsed() >= CONTINUE_WAIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_not_asked_for_fails_when_abandoned() {
+        let body = full("x", None);
+        let progress = body.progress();
+        progress.close_gate();
+        progress.shut_gate();
+        let reading = tokio::spawn(collect(body));
+        tokio::time::advance(CONTINUE_WAIT * 3).await;
+        tokio::task::yield_now().await;
+        assert!(!reading.is_finished());
+        progress.abandon();
+        assert_eq!(reading.await.unwrap(), Err(RequestBodyError::NotWanted));
+    }
+}
