@@ -1,5 +1,24 @@
 //! Listeners and connections: bytes in, messages out.
+//!
+//! Decides how many connections there may be, how long one may take for a head or stay idle, which protocol
+//! it speaks, and how connections end. Every request goes to a [`Handler`]; this room never looks at what a
+//! message says beyond its framing.
+//!
+//! ```text
+//! listener (a SO_REUSEPORT group per address)
+//!    └─▶ worker (a thread, a current-thread runtime) ─▶ connection (sniff, HTTP/1 or HTTP/2, time-outs)
+//!                                                          └─▶ wire (what hyper reads and writes through)
+//! ```
 
+mod connection;
+mod handler;
+pub mod listener;
+mod running;
 pub mod settings;
+mod shared;
+mod worker;
 
+pub use handler::{ClientRequest, ConnectionTotals, Handler, Refusal, RefusalReason};
+pub use listener::{BindError, BindErrorKind, Bound, bind};
+pub use running::{Prepared, Running, start};
 pub use settings::{ListenerSettings, Settings};

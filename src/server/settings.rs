@@ -19,7 +19,7 @@ pub struct Settings {
     pub keepalive: Duration,
     /// The largest request head in bytes.
     pub max_header_bytes: usize,
-    /// The most fields in a request head.
+    /// The most fields in a request head. Another value than 100 costs an allocation per request.
     pub max_headers: usize,
     /// The most client connections, over all workers.
     pub max_connections: usize,
@@ -33,7 +33,7 @@ impl Default for Settings {
             header_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(75),
             max_header_bytes: 64 << 10,
-            max_headers: 128,
+            max_headers: 100,
             max_connections: 65_536,
             shutdown_grace: Duration::from_secs(30),
         }

@@ -1,0 +1,103 @@
+//! What the server asks of whoever answers requests, and what it tells them.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use crate::http::{ClientConn, Interim};
+use crate::telemetry::ConnectionRefused;
+
+/// Answers the requests of all connections. Called on the worker thread of the connection.
+pub trait Handler: Send + Sync + 'static {
+    /// The body of a reply. Dropped as soon as its last frame has been taken, or when the client has left.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers one request. The future is dropped when the client goes away before there is a reply.
+    fn handle(
+        self: Arc<Self>,
+        request: ClientRequest,
+    ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
+
+    /// A request never became one: it was answered, or its connection cut, below.
+    fn refused(&self, client: &ClientConn, refusal: Refusal);
+
+    /// A connection was accepted.
+    fn connection_opened(&self, peer: SocketAddr);
+
+    /// An accepted connection has ended, after all of its requests.
+    fn connection_closed(&self, peer: SocketAddr, totals: ConnectionTotals);
+
+    /// A connection was closed at once, or could not even be accepted; not also told as opened.
+    fn connection_refused(&self, reason: ConnectionRefused);
+}
+
+/// A request as a connection delivers it.
+#[derive(Debug)]
+pub struct ClientRequest {
+    /// The message. Its version is the request's own, which for HTTP/1 may differ from the connection's.
+    pub request: Request<Incoming>,
+    /// The connection it came in on.
+    pub client: Arc<ClientConn>,
+    /// Sends interim replies; `None` where the client cannot take them (HTTP/1.0) or hyper cannot send them
+    /// (HTTP/2).
+    pub interim: Option<Interim>,
+}
+
+/// How a request ended that no handler saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status that was sent; 0 where the connection was closed without one.
+    pub status: u16,
+    /// Why.
+    pub reason: RefusalReason,
+}
+
+/// Why a request was refused before it became an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// The head breaks the grammar of RFC 9112 or names a protocol that we do not speak (400).
+    MalformedHead,
+    /// The request target is too long (414).
+    TargetTooLong,
+    /// The head has too many fields or bytes (431).
+    HeadTooLarge,
+    /// The head was not complete in time (408).
+    HeaderTimeout,
+    /// The client left in the middle of a head.
+    HeadCutShort,
+    /// The client broke the rules of HTTP/2, which ends the connection (RFC 9113 5.4.1).
+    Http2Violation,
+}
+
+impl RefusalReason {
+    /// The word for logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedHead => "malformed_head",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::HeaderTimeout => "header_timeout",
+            Self::HeadCutShort => "head_cut_short",
+            Self::Http2Violation => "http2_violation",
+        }
+    }
+}
+
+/// What went over a connection in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionTotals {
+    /// Requests that reached the handler.
+    pub requests: u64,
+    /// Bytes read from the socket (above TLS).
+    pub received: u64,
+    /// Bytes written to the socket (above TLS).
+    pub sent: u64,
+    /// From accept to close.
+    pub duration: Duration,
+}

@@ -1,0 +1,159 @@
+//! The running server: workers and listeners as a whole, how they change on a reload, how they end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::listener::{self, BindError, Bound, Group};
+use super::shared::{Limits, Shared};
+use super::worker::{Command, Worker};
+use super::{Handler, ListenerSettings, Settings};
+
+/// Starts the workers (as many as `bound` was made for) and lets them accept. From here on requests come.
+///
+/// # Errors
+/// When a thread or its runtime cannot be created.
+pub fn start<H: Handler>(bound: Bound, settings: &Settings, handler: &Arc<H>) -> io::Result<Running> {
+    let shared = Arc::new(Shared::new(Limits::new(settings)));
+    let workers = (0..bound.workers)
+        .map(|index| Worker::start(index, shared.clone(), handler.clone()))
+        .collect::<io::Result<Vec<_>>>()?;
+    let running = Running { shared, workers, listening: Mutex::default() };
+    running.listen(bound.groups);
+    Ok(running)
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    listening: Mutex<Listening>,
+}
+
+#[derive(Debug, Default)]
+struct Listening {
+    groups: Vec<Listener>,
+    last_id: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Listener {
+    id: u64,
+    settings: ListenerSettings,
+    local: SocketAddr,
+}
+
+/// Listeners that a reload brings, bound but not yet accepting. Dropping it changes nothing.
+#[derive(Debug)]
+pub struct Prepared {
+    new: Vec<Group>,
+    wanted: Vec<ListenerSettings>,
+}
+
+impl Prepared {
+    /// The addresses newly bound.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.new.iter().map(|group| group.local).collect()
+    }
+}
+
+impl Running {
+    /// The addresses listened on, with real ports.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listening.lock().groups.iter().map(|listener| listener.local).collect()
+    }
+
+    /// Open client connections, over all workers. While draining: those that are left.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// The runtimes of the workers, in their order.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.workers.iter().map(Worker::runtime)
+    }
+
+    /// Binds what `wanted` has and this server has not. The first half of a reload: nothing that runs changes.
+    ///
+    /// # Errors
+    /// The first address that cannot be had.
+    pub fn prepare(&self, wanted: &[ListenerSettings]) -> Result<Prepared, BindError> {
+        let (held, own) = {
+            let listening = self.listening.lock();
+            let held: Vec<_> = listening.groups.iter().map(|l| l.settings.clone()).collect();
+            let own: Vec<_> = listening.groups.iter().map(|l| l.local).collect();
+            (held, own)
+        };
+        let new = wanted
+            .iter()
+            .filter(|settings| !held.contains(settings))
+            .map(|settings| listener::bind_group(settings, self.workers.len(), &own))
+            .collect::<Result<_, _>>()?;
+        Ok(Prepared { new, wanted: wanted.to_vec() })
+    }
+
+    /// The second half of a reload: new listeners accept, those no longer wanted stop, `settings` hold for new
+    /// connections. Connections go on, whatever listener they came from.
+    pub fn apply(&self, prepared: Prepared, settings: &Settings) {
+        self.shared.set_limits(Limits::new(settings));
+        self.listen(prepared.new);
+        self.unlisten(|listener| !prepared.wanted.contains(&listener.settings));
+    }
+
+    /// Stops accepting, closes idle connections and lets what is in flight finish: each reply is the last of
+    /// its connection. Returns at once; calling it again does nothing.
+    pub fn drain(&self) {
+        self.shared.drain();
+        self.unlisten(|_| true);
+    }
+
+    /// Waits until the last connection has ended, `grace` at most. Returns how many are left.
+    pub async fn drained(&self, grace: Duration) -> usize {
+        let _ = tokio::time::timeout(grace, self.shared.emptied()).await;
+        self.connections()
+    }
+
+    /// Cuts every connection.
+    pub fn abort(&self) {
+        self.shared.abort();
+        self.unlisten(|_| true);
+    }
+
+    /// Ends the worker threads and waits for them. What is still in flight is cut.
+    pub fn join(self) {
+        self.abort();
+        for worker in self.workers {
+            worker.join();
+        }
+    }
+
+    fn listen(&self, groups: Vec<Group>) {
+        let mut listening = self.listening.lock();
+        for group in groups {
+            listening.last_id += 1;
+            let id = listening.last_id;
+            for (worker, socket) in self.workers.iter().zip(group.sockets) {
+                worker.command(Command::Listen { id, socket });
+            }
+            listening.groups.push(Listener { id, settings: group.settings, local: group.local });
+        }
+    }
+
+    fn unlisten(&self, unwanted: impl Fn(&Listener) -> bool) {
+        let mut listening = self.listening.lock();
+        let (gone, kept) = std::mem::take(&mut listening.groups).into_iter().partition(|l| unwanted(l));
+        listening.groups = kept;
+        drop(listening);
+        let gone: Vec<Listener> = gone;
+        for listener in gone {
+            for worker in &self.workers {
+                worker.command(Command::Unlisten { id: listener.id });
+            }
+        }
+    }
+}

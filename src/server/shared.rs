@@ -1,0 +1,188 @@
+//! What all workers share: the count of connections and its cap, the limits for new ones, and the end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Settings;
+
+/// How far the server is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Requests are welcome.
+    Serving,
+    /// What is in flight may finish.
+    Draining,
+    /// Connections are cut.
+    Aborted,
+}
+
+/// State of the server as a whole.
+#[derive(Debug)]
+pub(super) struct Shared {
+    phase: AtomicU8,
+    open: AtomicUsize,
+    limits: ArcSwap<Limits>,
+    emptied: Notify,
+    /// The tasks of open connections, woken when the phase changes. Touched when a connection opens and closes.
+    tasks: Mutex<HashMap<u64, Waker>>,
+    last_task: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            phase: AtomicU8::new(Phase::Serving as u8),
+            open: AtomicUsize::new(0),
+            limits: ArcSwap::from_pointee(limits),
+            emptied: Notify::new(),
+            tasks: Mutex::default(),
+            last_task: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Aborted,
+        }
+    }
+
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
+    }
+
+    pub(super) fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more connection; `None` when there are as many as there may be.
+    pub(super) fn admit(self: &Arc<Self>, max: usize) -> Option<Place> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.clone());
+        (before < max).then_some(place)
+    }
+
+    pub(super) fn drain(&self) {
+        self.enter(Phase::Draining);
+    }
+
+    pub(super) fn abort(&self) {
+        self.enter(Phase::Aborted);
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+        let tasks: Vec<Waker> = self.tasks.lock().values().cloned().collect();
+        tasks.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until no connection is open.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let told = self.emptied.notified();
+            if self.connections() == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Lets `task` be woken when the phase changes, until the registration is dropped.
+    pub(super) fn register(self: &Arc<Self>, task: &Waker) -> Registration {
+        let id = self.last_task.fetch_add(1, Ordering::Relaxed);
+        self.tasks.lock().insert(id, task.clone());
+        Registration { shared: self.clone(), id }
+    }
+}
+
+/// One connection's place under the cap.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.0.phase() != Phase::Serving {
+            self.0.emptied.notify_waiters();
+            // A waiter that has looked at the count but does not wait yet finds the permit.
+            self.0.emptied.notify_one();
+        }
+    }
+}
+
+/// A connection's task that hears of phase changes.
+#[derive(Debug)]
+pub(super) struct Registration {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.shared.tasks.lock().remove(&self.id);
+    }
+}
+
+/// The settings, with hyper's builders made of them.
+#[derive(Debug)]
+pub(super) struct Limits {
+    pub(super) settings: Settings,
+    pub(super) http1: http1::Builder,
+    pub(super) http2: http2::Builder<TokioExecutor>,
+}
+
+/// hyper's least buffer, and what suffices to stream bodies at full speed.
+const BODY_BUFFER: usize = 64 << 10;
+
+/// Streams a client may have open at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 200;
+
+impl Limits {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { settings: settings.clone(), http1: http1_builder(settings), http2: http2_builder(settings) }
+    }
+}
+
+/// hyper's own header time-out stays off: it takes a timer per request and would also end idle connections.
+fn http1_builder(settings: &Settings) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .half_close(false)
+        .writev(true)
+        .max_header_size(settings.max_header_bytes)
+        .max_buf_size(settings.max_header_bytes.max(BODY_BUFFER));
+    // hyper keeps 100 fields on the stack and allocates for any number that is set.
+    if settings.max_headers != Settings::default().max_headers {
+        builder.max_headers(settings.max_headers);
+    }
+    builder
+}
+
+fn http2_builder(settings: &Settings) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(128 << 10)
+        .max_local_error_reset_streams(128)
+        .max_pending_accept_reset_streams(64)
+        .keep_alive_interval(std::time::Duration::from_secs(60))
+        .keep_alive_timeout(std::time::Duration::from_secs(20));
+    builder
+}

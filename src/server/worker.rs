@@ -1,0 +1,169 @@
+//! A worker: one thread, one current-thread runtime, and the accept loops of its listening sockets.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+use super::connection;
+use super::handler::Handler;
+use super::shared::Shared;
+use crate::telemetry::ConnectionRefused;
+
+/// Threads per worker for what blocks (body files, compression); they end when unused.
+const BLOCKING_THREADS: usize = 16;
+
+/// Commands that may wait for a worker: a listener each way per reload, so far more than ever do.
+const COMMANDS: usize = 4096;
+
+/// How long to leave off accepting when descriptors or memory have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Accept from this socket.
+    Listen { id: u64, socket: std::net::TcpListener },
+    /// Take what waits on it, then close it.
+    Unlisten { id: u64 },
+    /// End the thread.
+    Stop,
+}
+
+/// A worker thread, seen from outside.
+#[derive(Debug)]
+pub(super) struct Worker {
+    commands: mpsc::Sender<Command>,
+    runtime: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    pub(super) fn start<H: Handler>(index: usize, shared: Arc<Shared>, handler: Arc<H>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name(format!("worker-{index}-blocking"))
+            .build()?;
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let handle = runtime.handle().clone();
+        let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            runtime.block_on(run(inbox, &shared, &handler));
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        })?;
+        Ok(Self { commands, runtime: handle, thread })
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn command(&self, command: Command) {
+        if let Err(refused) = self.commands.try_send(command) {
+            error!(%refused, "a worker no longer takes commands");
+        }
+    }
+
+    pub(super) fn join(self) {
+        self.command(Command::Stop);
+        if self.thread.join().is_err() {
+            error!("a worker thread had panicked");
+        }
+    }
+}
+
+/// The worker's own task: starts and stops accept loops.
+async fn run<H: Handler>(mut inbox: mpsc::Receiver<Command>, shared: &Arc<Shared>, handler: &Arc<H>) {
+    let mut accepting = HashMap::new();
+    while let Some(command) = inbox.recv().await {
+        match command {
+            Command::Listen { id, socket } => {
+                let (stop, stopped) = oneshot::channel::<()>();
+                match TcpListener::from_std(socket) {
+                    Ok(listener) => {
+                        tokio::spawn(accept(listener, stopped, shared.clone(), handler.clone()));
+                        accepting.insert(id, stop);
+                    }
+                    Err(error) => error!(%error, "a listening socket cannot be used"),
+                }
+            }
+            // Dropping its end tells the loop.
+            Command::Unlisten { id } => drop(accepting.remove(&id)),
+            Command::Stop => return,
+        }
+    }
+}
+
+/// What one turn of the accept loop found.
+enum Turn {
+    Accepted(TcpStream, SocketAddr),
+    Failed(io::Error),
+    Stopped,
+}
+
+async fn accept<H: Handler>(
+    listener: TcpListener,
+    mut stopped: oneshot::Receiver<()>,
+    shared: Arc<Shared>,
+    handler: Arc<H>,
+) {
+    let mut in_trouble = false;
+    loop {
+        // Accepting comes first: when told to stop, what the kernel has queued is still taken, since closing
+        // the socket would reset it.
+        let turn = poll_fn(|cx| match listener.poll_accept(cx) {
+            Poll::Ready(Ok((stream, peer))) => Poll::Ready(Turn::Accepted(stream, peer)),
+            Poll::Ready(Err(error)) => Poll::Ready(Turn::Failed(error)),
+            Poll::Pending => std::pin::Pin::new(&mut stopped).poll(cx).map(|_| Turn::Stopped),
+        });
+        match turn.await {
+            Turn::Accepted(stream, peer) => {
+                in_trouble = false;
+                admit(stream, peer, &shared, &handler);
+            }
+            Turn::Failed(error) if concerns_one_connection(&error) => {}
+            Turn::Failed(error) => {
+                handler.connection_refused(ConnectionRefused::Resources);
+                if !in_trouble {
+                    warn!(%error, "cannot accept connections; trying again until it works");
+                }
+                in_trouble = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            Turn::Stopped => return,
+        }
+    }
+}
+
+/// Errors of the connection that was about to be accepted rather than of the listener.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn admit<H: Handler>(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, handler: &Arc<H>) {
+    let limits = shared.limits();
+    let Some(place) = shared.admit(limits.settings.max_connections) else {
+        handler.connection_refused(ConnectionRefused::Limit);
+        return;
+    };
+    // Replies leave in whole writes; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let facts = connection::Facts { peer, local, tls: false };
+    tokio::spawn(connection::serve(stream, facts, place, limits, shared.clone(), handler.clone()));
+}
