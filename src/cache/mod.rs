@@ -7,6 +7,11 @@ pub mod entry;
 pub mod flight;
 pub mod key;
 pub mod policy;
+pub mod purge;
+pub mod spool;
+pub mod store;
+
+pub use store::Cache;
 
 use std::time::Duration;
 
