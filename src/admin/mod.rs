@@ -6,7 +6,12 @@
 //! about requests: it asks the rooms that do.
 
 pub mod api;
+pub mod client;
 pub mod control;
+pub mod handlers;
 pub mod paths;
+pub mod server;
 
-pub use control::Control;
+pub use client::Client;
+pub use control::{Control, Refused};
+pub use handlers::Admin;

@@ -5,6 +5,7 @@
 //! it decides nothing about HTTP itself.
 
 pub mod exit;
+pub mod output;
 pub mod serve;
 pub mod values;
 

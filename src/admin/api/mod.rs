@@ -32,4 +32,7 @@ pub mod path {
     pub const ROUTES: &str = "/v1/routes";
     /// POST [`RouteTest`](super::RouteTest): [`RouteTestReply`](super::RouteTestReply).
     pub const ROUTE_TEST: &str = "/v1/routes/test";
+
+    /// Every path there is.
+    pub const ALL: &[&str] = &[STATUS, RELOAD, STOP, ROUTES, ROUTE_TEST];
 }

@@ -20,6 +20,9 @@ pub struct Problem {
     /// The findings of a refused config.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<serde_json::Value>,
+    /// The same findings, as `config lint` prints them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rendered: Option<String>,
 }
 
 /// The kinds of problems.
@@ -70,6 +73,7 @@ impl Problem {
             detail: None,
             help: None,
             findings: Vec::new(),
+            rendered: None,
         }
     }
 
