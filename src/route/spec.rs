@@ -1,5 +1,7 @@
 //! What a route's `match` says.
 
+use std::fmt;
+
 use http::{HeaderName, Method};
 
 /// Everything that a route asks of a request; an empty list asks nothing. All that are given must hold; within
@@ -32,7 +34,8 @@ pub enum HostPattern {
 pub enum PathPattern {
     /// This very path.
     Exact(Box<str>),
-    /// This path and all below it; kept without the `*` (`/v1/users/*` is `/v1/users/`, `/*` is `/`).
+    /// This path and all below it; kept without the `*` (`/v1/users/*` is `/v1/users/`, `/*` is `/`). Takes
+    /// `/v1/users` too, so that what guards a tree guards its root.
     Prefix(Box<str>),
     /// Segments of which some are parameters: `/users/{id}/posts`, a last `{*rest}` takes what remains.
     Params(Box<str>),
@@ -51,4 +54,54 @@ pub enum FieldMatch {
     Exact(Box<str>),
     /// A value that this expression finds (written `~ REGEX`).
     Regex(regex::Regex),
+}
+
+/// A part of a path with parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Segment<'a> {
+    Literal(&'a str),
+    /// `{name}`: one segment that is not empty.
+    Param(&'a str),
+    /// `{*name}`: what remains, at least a character.
+    Rest(&'a str),
+}
+
+/// The segments of an absolute path with parameters.
+pub(super) fn segments(path: &str) -> Option<impl Iterator<Item = Segment<'_>>> {
+    Some(path.strip_prefix('/')?.split('/').map(|segment| {
+        match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+            Some(name) => name.strip_prefix('*').map_or(Segment::Param(name), Segment::Rest),
+            None => Segment::Literal(segment),
+        }
+    }))
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Wildcard(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) | Self::Params(path) => f.write_str(path),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Regex(regex) => write!(f, "~ {regex}"),
+        }
+    }
+}
+
+impl fmt::Display for FieldMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("*"),
+            Self::Absent => f.write_str("!"),
+            Self::Exact(value) => f.write_str(value),
+            Self::Regex(regex) => write!(f, "~ {regex}"),
+        }
+    }
 }
