@@ -1,6 +1,14 @@
 //! `Cache-Status` (RFC 9211): how this cache handled a request.
 
+use std::cell::RefCell;
+use std::fmt::Write as _;
+
 use http::HeaderValue;
+
+use super::structured::{write_string, write_token_or_string};
+
+/// The largest integer of Structured Fields.
+const MAX_TTL: i64 = 999_999_999_999_999;
 
 /// Why a request went forward (RFC 9211 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,10 +52,100 @@ pub struct CacheStatus<'a> {
     pub detail: Option<&'a str>,
 }
 
+impl Forward {
+    /// The token of RFC 9211 2.2.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Miss => "miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+            Self::Partial => "partial",
+        }
+    }
+}
+
 impl CacheStatus<'_> {
-    /// The field value, `name` being this cache's name.
+    /// The list member, `name` being this cache's name. It is to be appended: the caches nearer to the origin come first.
     pub fn to_value(&self, name: &str) -> HeaderValue {
-        let _ = name;
-        HeaderValue::from_static("")
+        thread_local! {
+            static TEXT: RefCell<String> = RefCell::new(String::with_capacity(256));
+        }
+        TEXT.with_borrow_mut(|text| {
+            text.clear();
+            self.write(name, text);
+            // Built from tokens, digits and escaped printable ASCII.
+            HeaderValue::from_bytes(text.as_bytes())
+                .unwrap_or_else(|_| HeaderValue::from_static("proxy-stone"))
+        })
+    }
+
+    fn write(&self, name: &str, out: &mut String) {
+        write_token_or_string(out, name);
+        if self.hit {
+            out.push_str("; hit");
+        } else if let Some(forward) = self.forward {
+            out.push_str("; fwd=");
+            out.push_str(forward.as_str());
+        }
+        if let Some(status) = self.forward_status {
+            let _ = write!(out, "; fwd-status={status}");
+        }
+        if let Some(ttl) = self.ttl {
+            let _ = write!(out, "; ttl={}", ttl.clamp(-MAX_TTL, MAX_TTL));
+        }
+        if self.stored {
+            out.push_str("; stored");
+        }
+        if self.collapsed {
+            out.push_str("; collapsed");
+        }
+        if let Some(key) = self.key {
+            out.push_str("; key=");
+            write_string(out, key);
+        }
+        if let Some(detail) = self.detail {
+            out.push_str("; detail=");
+            write_token_or_string(out, detail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::structured::List;
+
+    fn value(status: CacheStatus<'_>, name: &str) -> String {
+        let value = status.to_value(name);
+        let text = value.to_str().unwrap().to_owned();
+        assert!(List::parse(text.as_bytes()).is_some(), "{text}");
+        text
+    }
+
+    #[test]
+    fn the_examples_of_rfc_9211_4() {
+        let none = CacheStatus::default();
+        let hit = CacheStatus { hit: true, ttl: Some(376), ..none };
+        assert_eq!(value(hit, "ExampleCache"), "ExampleCache; hit; ttl=376");
+        let stale = CacheStatus { hit: true, ttl: Some(-412), ..none };
+        assert_eq!(value(stale, "ExampleCache"), "ExampleCache; hit; ttl=-412");
+        let missed = CacheStatus { forward: Some(Forward::UriMiss), stored: true, ..none };
+        assert_eq!(value(missed, "ExampleCache"), "ExampleCache; fwd=uri-miss; stored");
+        let validated =
+            CacheStatus { forward: Some(Forward::Stale), forward_status: Some(304), collapsed: true, ..none };
+        assert_eq!(value(validated, "ExampleCache"), "ExampleCache; fwd=stale; fwd-status=304; collapsed");
+    }
+
+    #[test]
+    fn texts_are_tokens_or_escaped_strings() {
+        let status =
+            CacheStatus { key: Some("a\"b\u{e9}\n"), detail: Some("no-store"), ..CacheStatus::default() };
+        assert_eq!(value(status, "my cache"), "\"my cache\"; key=\"a\\\"b??\"; detail=no-store");
+        let far = CacheStatus { hit: true, ttl: Some(i64::MIN), ..CacheStatus::default() };
+        assert_eq!(value(far, "c"), "c; hit; ttl=-999999999999999");
     }
 }
