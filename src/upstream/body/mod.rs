@@ -1,5 +1,6 @@
 //! Bodies on their way to an origin, and back.
 
+mod lease;
 mod reply;
 mod stream;
 
@@ -10,6 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+pub(crate) use lease::Lease;
 pub use reply::UpstreamBody;
 pub use stream::{BodyProgress, StreamBody};
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::lease::Lease;
 use crate::upstream::alarm::Alarm;
 use crate::upstream::error::BodyError;
 
@@ -16,10 +17,56 @@ use crate::upstream::error::BodyError;
 #[derive(Debug)]
 pub struct UpstreamBody {
     incoming: Incoming,
+    /// `None` once the body has ended, well or not.
+    lease: Option<Lease>,
     idle: Duration,
     deadline: Option<Instant>,
     waiting_since: Option<Instant>,
     alarm: Alarm,
+}
+
+impl UpstreamBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        lease: Lease,
+        alarm: Alarm,
+        idle: Duration,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let mut body = Self { incoming, lease: Some(lease), idle, deadline, waiting_since: None, alarm };
+        body.finish_at_end();
+        body
+    }
+
+    /// A known length that was reached, or no body at all, needs no further look.
+    fn finish_at_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.finish();
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> BodyError {
+        if let Some(lease) = self.lease.take() {
+            lease.failed(error.as_str());
+        }
+        error
+    }
+
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let idle_since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let paused = idle_since + self.idle;
+        let due = self.deadline.map_or(paused, |deadline| deadline.min(paused));
+        self.alarm.poll(cx, due).map(|()| match self.deadline {
+            Some(deadline) if deadline <= paused => BodyError::Deadline,
+            _ => BodyError::IdleTimeout,
+        })
+    }
 }
 
 impl Body for UpstreamBody {
@@ -30,11 +77,30 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.incoming).poll_frame(cx).map_err(BodyError::Incomplete)
+        if self.lease.is_none() {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting_since = None;
+                if frame.is_trailers() {
+                    self.finish();
+                } else {
+                    self.finish_at_end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(BodyError::Incomplete(error))))),
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_overdue(cx).map(|error| Some(Err(self.fail(error)))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.lease.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

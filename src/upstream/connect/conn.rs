@@ -1,0 +1,96 @@
+//! An HTTP/1.1 connection, driven by a task on the worker that made it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::tls::TlsClient;
+use super::transport::Transport;
+use crate::upstream::body::RequestBody;
+use crate::upstream::error::Failure;
+use crate::upstream::pool::{Permit, Pooled, Worker};
+
+/// The largest head of a reply, and the most that is read ahead of a slow reader.
+const READ_BUFFER: usize = 128 * 1024;
+/// The most fields in a reply's head.
+const MAX_FIELDS: usize = 256;
+
+/// The sending side of a connection. Dropping it closes the connection, once a request under way is done.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    sender: SendRequest<RequestBody>,
+    home: Worker,
+    peer: SocketAddr,
+    /// State of the endpoint's addresses when this was made, or last found still right.
+    pub(crate) generation: u64,
+}
+
+impl Conn {
+    /// Sends a request; dropping the future cancels it and closes the connection.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        self.sender.try_send_request(request)
+    }
+
+    /// Ready once another request can be sent, an error when there won't be another.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.sender.poll_ready(cx)
+    }
+
+    /// Whether the connection is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// The address it leads to.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl Pooled for Conn {
+    fn is_usable(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    fn home(&self) -> Worker {
+        self.home
+    }
+}
+
+/// Speaks TLS where asked for, then HTTP/1.1, on a stream that was just dialled.
+pub(crate) async fn open(
+    stream: TcpStream,
+    tls: Option<&TlsClient>,
+    permit: Permit<Conn>,
+    generation: u64,
+) -> Result<Conn, Failure> {
+    let peer = stream.peer_addr().map_err(Failure::from_io)?;
+    let transport = match tls {
+        None => Transport::plain(stream),
+        Some(tls) => Transport::tls(tls.handshake(stream).await?),
+    };
+    let shaken = Builder::new()
+        .max_buf_size(READ_BUFFER)
+        .max_headers(MAX_FIELDS)
+        .handshake(TokioIo::new(transport))
+        .await;
+    let (sender, connection) = shaken.map_err(Failure::ResetBeforeHead)?;
+    tokio::spawn(async move {
+        // Errors reach whoever waits for a reply; on an idle connection they only end it.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection ended");
+        }
+        drop(permit);
+    });
+    Ok(Conn { sender, home: Worker::current(), peer, generation })
+}

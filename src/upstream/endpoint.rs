@@ -1,0 +1,220 @@
+//! One endpoint: its addresses, its connections, and what is counted of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::balance::Reachability;
+use super::connect::{self, Conn, TlsClient, TlsSettings};
+use super::discover::{Addresses, Resolver};
+use super::error::Failure;
+use super::pool::{Checkout, Limits, Permit, Pool};
+use super::settings::{EndpointSettings, HostPolicy, Settings};
+use super::snapshot::{EndpointSnapshot, EndpointState};
+
+/// One address of an upstream, with everything that a reload must not lose.
+pub(crate) struct Endpoint {
+    /// `host:port`.
+    pub(crate) name: Arc<str>,
+    pub(crate) identity: Identity,
+    pub(crate) addresses: Addresses,
+    pub(crate) pool: Arc<Pool<Conn>>,
+    pub(crate) reachability: Reachability,
+    pub(crate) counters: Counters,
+    tls: Option<TlsClient>,
+    dials: AtomicUsize,
+}
+
+/// What must be the same for a connection to be reused after a reload.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Identity {
+    tls: bool,
+    host: Box<str>,
+    port: u16,
+    verified_name: Box<str>,
+    ca: Vec<rustls_pki_types::CertificateDer<'static>>,
+}
+
+impl Identity {
+    pub(crate) fn new(settings: &Settings, endpoint: &EndpointSettings) -> Self {
+        let verified_name = match &settings.host {
+            HostPolicy::Fixed(name) if endpoint.tls => name.to_str().map_or(&*endpoint.host, host_of),
+            _ => &endpoint.host,
+        };
+        Self {
+            tls: endpoint.tls,
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            verified_name: verified_name.into(),
+            ca: if endpoint.tls { settings.ca.clone() } else { Vec::new() },
+        }
+    }
+}
+
+/// The host of an authority, without port and brackets.
+fn host_of(authority: &str) -> &str {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') && (!host.contains(':') || host.ends_with(']')) => host,
+        _ => authority,
+    };
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Counted per endpoint since the process began.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) connects: AtomicU64,
+    pub(crate) connect_failures: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) reused: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    last_error: Mutex<Option<&'static str>>,
+}
+
+impl Counters {
+    pub(crate) fn failed(&self, what: &'static str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        *self.last_error.lock() = Some(what);
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn new(
+        identity: Identity,
+        limits: Limits,
+        resolver: &Arc<Resolver>,
+        trust: &Arc<TlsSettings>,
+    ) -> Arc<Self> {
+        let tls = identity.tls.then(|| TlsClient::new(Arc::clone(trust), &identity.verified_name)).flatten();
+        Arc::new(Self {
+            name: authority(&identity.host, identity.port).into(),
+            addresses: Addresses::new(&identity.host, identity.port, resolver),
+            pool: Pool::new(limits),
+            reachability: Reachability::new(Instant::now()),
+            counters: Counters::default(),
+            tls,
+            dials: AtomicUsize::new(0),
+            identity,
+        })
+    }
+
+    /// A connection by `until`, and whether it served before.
+    pub(crate) async fn connection(
+        &self,
+        fresh: bool,
+        now: Instant,
+        until: Instant,
+    ) -> Result<(Conn, bool), Failure> {
+        loop {
+            match self.pool.checkout(fresh, now, until).await? {
+                // What leads to an address that the name has no more is closed.
+                Checkout::Reuse(mut conn) => {
+                    if self.still_leads_here(&mut conn) {
+                        return Ok((conn, true));
+                    }
+                }
+                Checkout::Dial(permit) => {
+                    // Boxed: it is large, and rare beside reuse.
+                    let made = Box::pin(self.connect(permit, until)).await;
+                    self.tell_connect(&made);
+                    return made.map(|conn| (conn, false));
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, permit: Permit<Conn>, until: Instant) -> Result<Conn, Failure> {
+        if self.identity.tls && self.tls.is_none() {
+            let error = std::io::Error::other("not a name that a certificate can be valid for");
+            return Err(Failure::Tls(error));
+        }
+        let until = until.into();
+        let resolved = tokio::time::timeout_at(until, self.addresses.resolve()).await;
+        let addresses = resolved.unwrap_or_else(|_| Err(Failure::Dns("no answer in time".into())))?;
+        let generation = self.addresses.generation();
+        let turn = self.dials.fetch_add(1, Ordering::Relaxed);
+        let made = tokio::time::timeout_at(until, async {
+            let stream = connect::dial(&addresses, turn).await.map_err(Failure::from_io)?;
+            connect::open(stream, self.tls.as_ref(), permit, generation).await
+        });
+        made.await.unwrap_or(Err(Failure::ConnectTimeout))
+    }
+
+    fn tell_connect(&self, made: &Result<Conn, Failure>) {
+        match made {
+            Ok(_) => {
+                self.counters.connects.fetch_add(1, Ordering::Relaxed);
+                self.reachability.connected();
+            }
+            Err(failure) => {
+                tracing::debug!(endpoint = %self.name, %failure, "connect failed");
+                self.counters.connect_failures.fetch_add(1, Ordering::Relaxed);
+                self.reachability.refused(Instant::now());
+            }
+        }
+    }
+
+    fn still_leads_here(&self, conn: &mut Conn) -> bool {
+        let generation = self.addresses.generation();
+        if conn.generation != generation {
+            if !self.addresses.known().contains(&conn.peer()) {
+                return false;
+            }
+            conn.generation = generation;
+        }
+        true
+    }
+
+    pub(crate) fn snapshot(&self, settings: &EndpointSettings) -> EndpointSnapshot {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EndpointSnapshot {
+            endpoint: Arc::clone(&self.name),
+            tls: settings.tls,
+            weight: settings.weight,
+            backup: settings.backup,
+            state: if self.reachability.is_skipped() { EndpointState::Skipped } else { EndpointState::Up },
+            connections: self.pool.open(),
+            idle: self.pool.idle(),
+            pending: self.pool.waiting(),
+            connects: count(&self.counters.connects),
+            connect_failures: count(&self.counters.connect_failures),
+            requests: count(&self.counters.requests),
+            reused: count(&self.counters.reused),
+            failures: count(&self.counters.failures),
+            last_error: *self.counters.last_error.lock(),
+            addresses: self.addresses.known().to_vec(),
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_authority() {
+        for (given, host) in [
+            ("api.example.com", "api.example.com"),
+            ("api.example.com:8443", "api.example.com"),
+            ("[::1]:8443", "::1"),
+            ("[::1]", "::1"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(host_of(given), host, "{given}");
+        }
+    }
+}

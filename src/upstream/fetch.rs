@@ -1,0 +1,226 @@
+//! A fetch: attempts at endpoints until one answers or none may be tried any more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Response};
+use hyper::body::Incoming;
+
+use super::alarm::Alarm;
+use super::balance::Balance;
+use super::body::{BodyProgress, Lease, RequestBody, UpstreamBody};
+use super::connect::Conn;
+use super::endpoint::Endpoint;
+use super::error::{Failure, FetchError};
+use super::exchange::{self, Waits};
+use super::request::{FetchRequest, Fetched, OriginName};
+use super::retry::{self, Missed, Next, Sent};
+use super::settings::{HostPolicy, Settings};
+use super::snapshot::UpstreamSnapshot;
+
+/// A group of endpoints that serve the same thing.
+#[derive(Debug)]
+pub struct Upstream {
+    pub(super) settings: Settings,
+    pub(super) members: Vec<Member>,
+    pub(super) balance: Balance,
+}
+
+/// An endpoint, and how this upstream speaks to it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) host: HeaderValue,
+    pub(super) origin: Arc<OriginName>,
+}
+
+/// How far a fetch has come.
+#[derive(Default)]
+struct Course {
+    attempts: u32,
+    retries: u32,
+    tried: Vec<usize>,
+    fresh: bool,
+}
+
+impl Upstream {
+    /// What it was told.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Counters and states at this moment.
+    pub fn snapshot(&self) -> UpstreamSnapshot {
+        let endpoints = self.members.iter().zip(&self.settings.endpoints);
+        UpstreamSnapshot {
+            name: Arc::clone(&self.settings.name),
+            endpoints: endpoints.map(|(member, settings)| member.endpoint.snapshot(settings)).collect(),
+        }
+    }
+
+    /// Sends the request to one of the endpoints and waits for the reply's head. Dropping the future cancels
+    /// the request and closes its connection, as does dropping the reply's body before its end.
+    pub async fn fetch(&self, mut request: FetchRequest) -> Result<Fetched, FetchError> {
+        settle_body(&mut request.body);
+        let replayable = request.body.is_replayable();
+        let mut alarm = Alarm::default();
+        let mut course = Course::default();
+        let mut last: Option<(usize, Failure)> = None;
+        loop {
+            let now = Instant::now();
+            let Some(index) = self.pick(&course.tried, now) else { return Err(self.give_up(&course, last)) };
+            course.attempts += 1;
+            let missed = match self.attempt(index, &mut request, course.fresh, now, &mut alarm).await {
+                Ok((reply, conn, progress, first_byte)) => {
+                    let response = self.receive(index, reply, conn, progress, alarm, request.deadline);
+                    return Ok(self.fetched(index, response, course.attempts, first_byte));
+                }
+                Err(missed) => missed,
+            };
+            let next = retry::next(&missed, &request.method, replayable);
+            last = Some((index, missed.failure));
+            if !course.follow(next, index, self.settings.retries) || is_past(request.deadline) {
+                return Err(self.give_up(&course, last));
+            }
+        }
+    }
+
+    fn pick(&self, tried: &[usize], now: Instant) -> Option<usize> {
+        self.balance.pick(tried, |index| {
+            self.members.get(index).is_some_and(|member| member.endpoint.reachability.admits(now))
+        })
+    }
+
+    async fn attempt(
+        &self,
+        index: usize,
+        request: &mut FetchRequest,
+        fresh: bool,
+        now: Instant,
+        alarm: &mut Alarm,
+    ) -> Result<(Response<Incoming>, Conn, Option<Arc<BodyProgress>>, Duration), Missed> {
+        let member = &self.members[index];
+        let endpoint = &*member.endpoint;
+        endpoint.addresses.touch(now);
+        let until = by(now + self.settings.connect_timeout, request.deadline);
+        let (mut conn, reused) = endpoint.connection(fresh, now, until).await.map_err(|failure| {
+            endpoint.counters.failed(failure.as_str());
+            let failure = if is_past(request.deadline) { Failure::Deadline } else { failure };
+            Missed { failure, sent: Sent::Nothing }
+        })?;
+
+        let body = request.body.replay().unwrap_or_else(|| std::mem::take(&mut request.body));
+        let progress = match &body {
+            RequestBody::Stream(stream) => Some(stream.progress()),
+            _ => None,
+        };
+        let mut outgoing =
+            exchange::outgoing(request, self.host_for(member, request), &self.settings.base_path, body);
+        let gated = progress.as_ref().filter(|_| request.expect_continue);
+        if let Some(gate) = gated {
+            gate.close_gate();
+        }
+        exchange::listen_for_interim(&mut outgoing, request.on_interim.as_ref(), gated);
+
+        endpoint.counters.requests.fetch_add(1, Ordering::Relaxed);
+        endpoint.counters.reused.fetch_add(u64::from(reused), Ordering::Relaxed);
+        let sent = if reused { Sent::Reused } else { Sent::Fresh };
+        let waits = Waits { first_byte: self.settings.first_byte_timeout, deadline: request.deadline };
+        let started = Instant::now();
+        match exchange::exchange(&mut conn, outgoing, progress.as_deref(), sent, waits, alarm).await {
+            Ok(reply) => Ok((reply, conn, progress, started.elapsed())),
+            Err((missed, unwritten)) => {
+                endpoint.counters.failed(missed.failure.as_str());
+                if let Some(body) = unwritten {
+                    request.body = body;
+                }
+                Err(missed)
+            }
+        }
+    }
+
+    fn host_for(&self, member: &Member, request: &FetchRequest) -> HeaderValue {
+        match &self.settings.host {
+            HostPolicy::Upstream => member.host.clone(),
+            HostPolicy::Client if request.client_host.is_empty() => member.host.clone(),
+            HostPolicy::Client => request.client_host.clone(),
+            HostPolicy::Fixed(name) => name.clone(),
+        }
+    }
+
+    /// Puts the body in its place: at its end the connection goes back to the pool.
+    fn receive(
+        &self,
+        index: usize,
+        reply: Response<Incoming>,
+        conn: Conn,
+        progress: Option<Arc<BodyProgress>>,
+        alarm: Alarm,
+        deadline: Option<Instant>,
+    ) -> Response<UpstreamBody> {
+        if let Some(progress) = &progress {
+            progress.shut_gate();
+        }
+        // hyper remembers an HTTP/1.0 peer and would not frame the next request's body.
+        let keep = reply.version() == http::Version::HTTP_11;
+        let endpoint = Arc::clone(&self.members[index].endpoint);
+        let lease = Lease::new(conn, endpoint, progress, keep);
+        reply.map(|incoming| UpstreamBody::new(incoming, lease, alarm, self.settings.idle_timeout, deadline))
+    }
+
+    fn fetched(
+        &self,
+        index: usize,
+        response: Response<UpstreamBody>,
+        attempts: u32,
+        first_byte: Duration,
+    ) -> Fetched {
+        let member = &self.members[index];
+        let endpoint = Arc::clone(&member.endpoint.name);
+        Fetched { response, endpoint, origin: Arc::clone(&member.origin), attempts, first_byte }
+    }
+
+    fn give_up(&self, course: &Course, last: Option<(usize, Failure)>) -> FetchError {
+        // The config has at least one endpoint, so something was tried.
+        let (index, failure) =
+            last.map_or((None, Failure::QueueFull), |(index, failure)| (Some(index), failure));
+        let member = index.and_then(|index| self.members.get(index));
+        let endpoint = member.map(|member| Arc::clone(&member.endpoint.name));
+        tracing::debug!(upstream = %self.settings.name, attempts = course.attempts, %failure, "fetch failed");
+        FetchError { failure, endpoint, attempts: course.attempts }
+    }
+}
+
+impl Course {
+    /// Whether there is another attempt.
+    fn follow(&mut self, next: Next, index: usize, budget: u32) -> bool {
+        match next {
+            Next::Stop => return false,
+            Next::Same => {
+                // Nothing was asked. Each such round uses up a connection, so there is an end to it.
+                self.attempts -= 1;
+                return true;
+            }
+            Next::Renewed => self.fresh = true,
+            Next::Elsewhere => self.tried.push(index),
+        }
+        self.retries += 1;
+        self.retries <= budget
+    }
+}
+
+/// A stream that has nothing to come is no stream.
+fn settle_body(body: &mut RequestBody) {
+    if http_body::Body::is_end_stream(body) {
+        *body = RequestBody::Empty;
+    }
+}
+
+fn by(until: Instant, deadline: Option<Instant>) -> Instant {
+    deadline.map_or(until, |deadline| deadline.min(until))
+}
+
+fn is_past(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}

@@ -1,0 +1,76 @@
+//! Whether a request that failed may be sent again (RFC 9110 9.2.2).
+
+use http::Method;
+
+use super::error::Failure;
+
+/// How an attempt failed.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    pub(crate) failure: Failure,
+    pub(crate) sent: Sent,
+}
+
+/// How much of a request may have reached an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Nothing: no connection was to be had.
+    Nothing,
+    /// Nothing: the connection had closed before the request was written.
+    Unwritten,
+    /// Perhaps all, on a connection that had served before and may have been closing.
+    Reused,
+    /// Perhaps all, on a new connection.
+    Fresh,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The same again; it does not count, since nothing was asked.
+    Same,
+    /// The same again on a new connection.
+    Renewed,
+    /// Another endpoint.
+    Elsewhere,
+    /// Give up.
+    Stop,
+}
+
+/// What follows a failed attempt at a request of this method, whose body can be sent again or not.
+pub(crate) fn next(missed: &Missed, method: &Method, replayable: bool) -> Next {
+    match (&missed.failure, missed.sent) {
+        (_, Sent::Unwritten) => Next::Same,
+        // A line too long here says nothing of the others; a wait in vain has used up the time.
+        (Failure::QueueFull, Sent::Nothing) => Next::Elsewhere,
+        (failure, Sent::Nothing) if failure.is_connect() => Next::Elsewhere,
+        (Failure::ResetBeforeHead(_), Sent::Reused) if method.is_idempotent() && replayable => Next::Renewed,
+        _ => Next::Stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(failure: Failure, sent: Sent, method: &Method, replayable: bool) -> Next {
+        next(&Missed { failure, sent }, method, replayable)
+    }
+
+    #[test]
+    fn what_was_never_sent_may_be_sent_whatever_it_is() {
+        let post = &Method::POST;
+        assert_eq!(after(Failure::ConnectRefused, Sent::Nothing, post, false), Next::Elsewhere);
+        assert_eq!(after(Failure::QueueFull, Sent::Nothing, post, false), Next::Elsewhere);
+        assert_eq!(after(Failure::FirstByteTimeout, Sent::Unwritten, post, false), Next::Same);
+    }
+
+    #[test]
+    fn what_may_have_arrived_is_not_sent_again() {
+        for sent in [Sent::Reused, Sent::Fresh] {
+            assert_eq!(after(Failure::FirstByteTimeout, sent, &Method::GET, true), Next::Stop);
+            assert_eq!(after(Failure::Deadline, sent, &Method::GET, true), Next::Stop);
+        }
+        assert_eq!(after(Failure::QueueTimeout, Sent::Nothing, &Method::GET, true), Next::Stop);
+    }
+}
