@@ -76,6 +76,16 @@ pub enum RequestId {
     Given(Arc<str>),
 }
 
+impl RequestId {
+    /// Whether this id is written so.
+    pub fn is(&self, text: &str) -> bool {
+        match self {
+            Self::Own(uuid) => Uuid::try_parse(text).is_ok_and(|other| other == *uuid),
+            Self::Given(id) => **id == *text,
+        }
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -167,6 +177,10 @@ pub enum End {
 }
 
 impl End {
+    /// All ends, in the order of their slots in metrics.
+    pub const ALL: [Self; 5] =
+        [Self::Complete, Self::ClientAborted, Self::UpstreamAborted, Self::TimedOut, Self::Refused];
+
     /// The word for logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,7 +1,56 @@
-//! The program's own diagnostics, on standard error.
+//! The program's own diagnostics, on standard error: what went wrong and what was set aside, not requests.
 
-/// Starts the diagnostics. `verbosity` is the number of `-v`; the environment's `PROXY_STONE_LOG`, else
-/// `RUST_LOG`, overrides it. A second call does nothing.
-pub fn init(verbosity: u8) {
-    let _ = verbosity;
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// The variables that may hold a filter such as `warn,proxy_stone::upstream=debug`; the first one wins.
+const VARIABLES: [&str; 2] = ["PROXY_STONE_LOG", "RUST_LOG"];
+
+/// Starts the diagnostics. `verbosity` is the number of `-v`: warnings, then what we do, then also in detail,
+/// then everything. `PROXY_STONE_LOG`, else `RUST_LOG`, says it in more detail and goes before. `colour` is for
+/// terminals; a file or a pipe never gets any. A second call does nothing.
+pub fn init(verbosity: u8, colour: bool) {
+    let filter = VARIABLES.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()));
+    let (filter, broken) = match filter.as_deref().map(EnvFilter::try_new) {
+        None => (by_verbosity(verbosity), None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (by_verbosity(verbosity), Some(error)),
+    };
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour && std::io::stderr().is_terminal())
+        .with_target(verbosity > 1)
+        .try_init()
+        .is_ok();
+    if let Some(error) = broken.filter(|_| started) {
+        tracing::warn!(%error, "the log filter in the environment is not understood and not used");
+    }
+}
+
+/// Our own words first: libraries are quiet until much is asked for.
+fn by_verbosity(verbosity: u8) -> EnvFilter {
+    let (ours, others) = match verbosity {
+        0 => (LevelFilter::WARN, LevelFilter::ERROR),
+        1 => (LevelFilter::INFO, LevelFilter::WARN),
+        2 => (LevelFilter::DEBUG, LevelFilter::INFO),
+        _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
+    };
+    EnvFilter::new(format!("{others},proxy_stone={ours}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_v_say_more() {
+        for (verbosity, wanted) in
+            [(0, "proxy_stone=warn"), (1, "proxy_stone=info"), (9, "proxy_stone=trace")]
+        {
+            assert!(by_verbosity(verbosity).to_string().contains(wanted), "{verbosity}");
+        }
+    }
 }

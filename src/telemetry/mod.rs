@@ -14,19 +14,37 @@
 //!
 //! It never sees request or response fields: credentials and cookies cannot end up in a log.
 
+mod access_log;
+mod collector;
 pub mod error;
 pub mod event;
+mod fields;
 pub mod filter;
 pub mod listener;
+mod local;
 pub mod log;
+mod metrics;
+pub mod names;
 pub mod outcome;
 pub mod record;
 pub mod ring;
 pub mod settings;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use access_log::{Counters, Output, Writer};
+use collector::Collector;
+use metrics::ThreadCells;
 
 pub use error::TelemetryError;
 pub use event::Finished;
@@ -34,17 +52,30 @@ pub use outcome::{AttemptOutcome, ConnectionRefused};
 pub use record::LogRecord;
 pub use ring::{Followed, Follower, Query};
 pub use settings::Settings;
-pub use snapshot::{GaugeSink, Snapshot};
+pub use snapshot::{GaugeSink, LogCounts, Snapshot};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 /// Measures other rooms when a snapshot is made; called on the thread that asks for it, and must not wait.
 pub type GaugeSource = Box<dyn Fn(&mut GaugeSink) + Send + Sync>;
 
 /// The instance's memory of what happened; one per instance, and it survives reloads.
-#[derive(Debug)]
 pub struct Telemetry {
-    followers: tokio::sync::broadcast::Sender<Arc<Finished>>,
+    clock: Clock,
+    began: Timestamp,
+    series: metrics::Series,
+    collector: Arc<Collector>,
+    counters: Arc<Counters>,
+    gauges: RwLock<Vec<GaugeSource>>,
+    log: Mutex<Log>,
+}
+
+/// The access log as it is now.
+#[derive(Debug, Default)]
+struct Log {
+    settings: Option<settings::AccessLog>,
+    writer: Option<Arc<Writer>>,
+    closed: bool,
 }
 
 impl Telemetry {
@@ -53,8 +84,22 @@ impl Telemetry {
     /// # Errors
     /// When the access log cannot be opened or a thread cannot be started.
     pub fn start(settings: &Settings, clock: Clock) -> Result<Arc<Self>, TelemetryError> {
-        let _ = (settings, clock);
-        Ok(Arc::new(Self { followers: tokio::sync::broadcast::channel(16).0 }))
+        let collector = Arc::new(Collector::new(settings.ring));
+        let telemetry = Self {
+            began: clock.now(),
+            clock,
+            series: metrics::Series::new(),
+            collector: collector.clone(),
+            counters: Arc::default(),
+            gauges: RwLock::default(),
+            log: Mutex::default(),
+        };
+        telemetry.reconfigure(settings)?;
+        std::thread::Builder::new()
+            .name("telemetry".into())
+            .spawn(move || collector.run())
+            .map_err(TelemetryError::Thread)?;
+        Ok(Arc::new(telemetry))
     }
 
     /// Applies new settings (target and format of the access log, size of the ring); counters and ring stay.
@@ -62,31 +107,56 @@ impl Telemetry {
     /// # Errors
     /// When the new access log cannot be opened; then nothing has changed.
     pub fn reconfigure(&self, settings: &Settings) -> Result<(), TelemetryError> {
-        let _ = settings;
+        let mut log = self.log.lock();
+        if log.closed {
+            return Ok(());
+        }
+        if log.settings == settings.access_log {
+            self.collector.reconfigure(settings.ring, log.writer.clone());
+            return Ok(());
+        }
+        let output = settings.access_log.as_ref().map(|new| Output::open(new, &self.clock)).transpose()?;
+        // What has finished by now belongs to the old log.
+        self.collector.collect();
+        let old = log.writer.take();
+        log.writer = match (old, output) {
+            (Some(writer), Some(output)) => {
+                writer.switch(output);
+                Some(writer)
+            }
+            (None, Some(output)) => Some(Writer::start(output, self.clock.clone(), self.counters.clone())?),
+            (old, None) => {
+                self.collector.reconfigure(settings.ring, None);
+                old.iter().for_each(|writer| writer.finish());
+                None
+            }
+        };
+        log.settings = settings.access_log.clone();
+        self.collector.reconfigure(settings.ring, log.writer.clone());
         Ok(())
     }
 
     /// Takes note of a finished exchange; from any thread, and never waits.
     pub fn finished(&self, finished: Finished) {
-        let _ = finished;
+        self.collector.seats.with(|local| {
+            local.cells.finished(&finished);
+            self.collector.post(local, finished);
+        });
     }
 
     /// The slot under which a route is counted; the same for the same name as long as the instance lives.
     pub fn route_slot(&self, name: &str) -> u32 {
-        let _ = name;
-        0
+        self.series.route(name)
     }
 
     /// The slot under which an upstream is counted; the same for the same name as long as the instance lives.
     pub fn upstream_slot(&self, name: &str) -> u32 {
-        let _ = name;
-        0
+        self.series.upstream(name)
     }
 
     /// The slot under which an endpoint (`host:port`) of an upstream is counted.
     pub fn endpoint_slot(&self, upstream: &str, endpoint: &str) -> u32 {
-        let _ = (upstream, endpoint);
-        0
+        self.series.endpoint(upstream, endpoint)
     }
 
     /// Counts an attempt at an endpoint (slot 0: none was picked) and, where a head came, how long it took.
@@ -97,60 +167,82 @@ impl Telemetry {
         outcome: AttemptOutcome,
         first_byte: Option<Duration>,
     ) {
-        let _ = (upstream, endpoint, outcome, first_byte);
+        self.count(|cells| cells.attempt(upstream, endpoint, outcome, first_byte));
     }
 
     /// Counts an attempt that follows a failed one.
     pub fn retry(&self, upstream: u32) {
-        let _ = upstream;
+        self.count(|cells| cells.retry(upstream));
     }
 
     /// Counts a response that was not stored, and why; the reasons are a fixed set of snake-case words.
     pub fn cache_skip(&self, reason: &'static str) {
-        let _ = reason;
+        self.count(|cells| cells.cache_skip(reason));
     }
 
     /// Counts an accepted client connection.
-    pub fn connection_opened(&self) {}
+    pub fn connection_opened(&self) {
+        self.count(ThreadCells::connection_opened);
+    }
 
     /// Counts a closed client connection.
-    pub fn connection_closed(&self) {}
+    pub fn connection_closed(&self) {
+        self.count(ThreadCells::connection_closed);
+    }
 
     /// Counts a client connection that was closed before a request was read; not also as opened.
     pub fn connection_refused(&self, reason: ConnectionRefused) {
-        let _ = reason;
+        self.count(|cells| cells.connection_refused(reason));
+    }
+
+    fn count(&self, count: impl FnOnce(&ThreadCells)) {
+        self.collector.seats.with(|local| count(&local.cells));
     }
 
     /// Lets another room add what it measures to every snapshot; for as long as the instance lives.
     pub fn register_gauges(&self, source: GaugeSource) {
-        let _ = source;
+        self.gauges.write().push(source);
     }
 
     /// All counters now.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::default()
+        let mut sink = GaugeSink::default();
+        self.gauges.read().iter().for_each(|source| source(&mut sink));
+        let mut snapshot = Snapshot {
+            at: self.clock.now(),
+            since: self.began,
+            gauges: sink.into_gauges(),
+            log: LogCounts {
+                written: self.counters.written.load(Ordering::Relaxed),
+                dropped: self.counters.dropped.load(Ordering::Relaxed),
+                failed: self.counters.failed.load(Ordering::Relaxed),
+                events_dropped: self.collector.dropped(),
+            },
+            ..Snapshot::default()
+        };
+        let seats = self.collector.seats.all();
+        self.series.sum(seats.iter().map(|local| &local.cells), &mut snapshot);
+        snapshot
     }
 
     /// All counters now, as OpenMetrics text.
     pub fn openmetrics(&self) -> String {
-        String::new()
+        metrics::encode(self.snapshot())
     }
 
     /// Finished exchanges from the ring, oldest first.
     pub fn recent(&self, query: &Query) -> Vec<Arc<Finished>> {
-        let _ = query;
-        Vec::new()
+        self.collector.recent(query)
     }
 
     /// The finished exchange with this request id, if the ring still has it.
     pub fn find(&self, id: &str) -> Option<Arc<Finished>> {
-        let _ = id;
-        None
+        self.collector.find(id)
     }
 
     /// Hears of exchanges as they finish from now on.
     pub fn follow(&self) -> Follower {
-        Follower::new(self.followers.subscribe())
+        self.collector.follow()
     }
 
     /// Opens the access log's file anew (SIGUSR1), after something else has moved it away.
@@ -158,9 +250,38 @@ impl Telemetry {
     /// # Errors
     /// When the file cannot be opened; lines go on to the old one.
     pub fn reopen(&self) -> Result<(), TelemetryError> {
+        let log = self.log.lock();
+        if let (Some(settings), Some(writer)) = (&log.settings, &log.writer) {
+            let output = Output::open(settings, &self.clock)?;
+            self.collector.collect();
+            writer.switch(output);
+        }
         Ok(())
     }
 
-    /// Writes out what is left and ends the threads; waits for them. Events that come later are only counted.
-    pub fn close(&self) {}
+    /// Writes out what is left and ends the threads; waits up to 5 s for a slow log. Events that come later are
+    /// only counted.
+    pub fn close(&self) {
+        let mut log = self.log.lock();
+        log.closed = true;
+        self.collector.close();
+        if let Some(writer) = log.writer.take() {
+            writer.close();
+        }
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.collector.close();
+        if let Some(writer) = self.log.get_mut().writer.take() {
+            writer.finish();
+        }
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").field("began", &self.began).finish_non_exhaustive()
+    }
 }

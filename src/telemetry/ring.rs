@@ -21,6 +21,14 @@ pub struct Query {
     pub limit: Option<usize>,
 }
 
+impl Query {
+    pub(super) fn takes(&self, event: &Finished) -> bool {
+        self.since.is_none_or(|since| event.at >= since)
+            && self.until.is_none_or(|until| event.at <= until)
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(event))
+    }
+}
+
 /// What a follower is told.
 #[derive(Clone, Debug)]
 pub enum Followed {

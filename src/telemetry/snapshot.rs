@@ -107,8 +107,8 @@ pub struct LogCounts {
     pub dropped: u64,
     /// Lines that were lost to write errors (disk full).
     pub failed: u64,
-    /// Exchanges that `logs` never saw because the ring could not keep up.
-    pub ring_dropped: u64,
+    /// Exchanges that neither log nor ring saw, because too many finished at once.
+    pub events_dropped: u64,
 }
 
 /// How long things took. Percentiles are exact to about 6 %.
@@ -139,6 +139,113 @@ pub struct Gauge {
     pub labels: Vec<(String, String)>,
     /// The value.
     pub value: f64,
+}
+
+impl Snapshot {
+    /// What happened since `earlier`, a snapshot of the same instance. Rows without traffic in between are left
+    /// out; what is measured at a moment (gauges, open connections) is that of `self`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        // Another instance (a restart in between) has nothing to subtract.
+        let nothing = Self::default();
+        let earlier = if self.since == earlier.since { earlier } else { &nothing };
+        let routes =
+            self.routes.iter().map(|row| match earlier.routes.iter().find(|old| old.route == row.route) {
+                Some(old) => row.since(old),
+                None => row.clone(),
+            });
+        let upstreams = self.upstreams.iter().map(|row| {
+            match earlier.upstreams.iter().find(|old| old.upstream == row.upstream) {
+                Some(old) => row.since(old),
+                None => row.clone(),
+            }
+        });
+        let endpoints = self.endpoints.iter().map(|row| {
+            let mut same = earlier.endpoints.iter();
+            let old = same.find(|old| old.upstream == row.upstream && old.endpoint == row.endpoint);
+            let attempts = old.map_or_else(|| row.attempts.clone(), |old| less(&row.attempts, &old.attempts));
+            EndpointRow { attempts, ..row.clone() }
+        });
+        Self {
+            at: self.at,
+            since: earlier.at.max(self.since),
+            total: self.total.since(&earlier.total),
+            routes: routes.filter(|row| row.requests > 0).collect(),
+            upstreams: upstreams.filter(|row| !row.attempts.is_empty() || row.requests > 0).collect(),
+            endpoints: endpoints.filter(|row| !row.attempts.is_empty()).collect(),
+            connections: self.connections.since(&earlier.connections),
+            cache_skips: less(&self.cache_skips, &earlier.cache_skips),
+            log: self.log.since(earlier.log),
+            gauges: self.gauges.clone(),
+        }
+    }
+}
+
+impl RouteRow {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            route: self.route.clone(),
+            requests: self.requests.saturating_sub(earlier.requests),
+            classes: less(&self.classes, &earlier.classes),
+            statuses: less(&self.statuses, &earlier.statuses),
+            received: self.received.saturating_sub(earlier.received),
+            sent: self.sent.saturating_sub(earlier.sent),
+            cache: less(&self.cache, &earlier.cache),
+            ends: less(&self.ends, &earlier.ends),
+            duration: self.duration.since(&earlier.duration),
+            first_byte: self.first_byte.since(&earlier.first_byte),
+        }
+    }
+
+    /// Exchanges answered without waiting for the origin's body (hit, stale, revalidated, collapsed), as a share of
+    /// those that came to the cache; `None` when none did. What bypassed the cache is not counted.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        let count = |word: &str| self.cache.get(word).copied().unwrap_or(0);
+        let served: u64 = ["hit", "stale", "revalidated", "collapsed"].into_iter().map(count).sum();
+        let asked = served + count("miss");
+        (asked > 0).then(|| served as f64 / asked as f64)
+    }
+}
+
+impl UpstreamRow {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            upstream: self.upstream.clone(),
+            requests: self.requests.saturating_sub(earlier.requests),
+            attempts: less(&self.attempts, &earlier.attempts),
+            retries: self.retries.saturating_sub(earlier.retries),
+            first_byte: self.first_byte.since(&earlier.first_byte),
+        }
+    }
+}
+
+impl Connections {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            opened: self.opened.saturating_sub(earlier.opened),
+            closed: self.closed.saturating_sub(earlier.closed),
+            open: self.open,
+            refused: less(&self.refused, &earlier.refused),
+        }
+    }
+}
+
+impl LogCounts {
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            written: self.written.saturating_sub(earlier.written),
+            dropped: self.dropped.saturating_sub(earlier.dropped),
+            failed: self.failed.saturating_sub(earlier.failed),
+            events_dropped: self.events_dropped.saturating_sub(earlier.events_dropped),
+        }
+    }
+}
+
+/// Counts minus what they were, without those that did not move.
+fn less(counts: &BTreeMap<String, u64>, earlier: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let left = counts
+        .iter()
+        .map(|(word, count)| (word.clone(), count.saturating_sub(earlier.get(word).copied().unwrap_or(0))));
+    left.filter(|(_, count)| *count > 0).collect()
 }
 
 /// Takes what other rooms measure when a snapshot is made.

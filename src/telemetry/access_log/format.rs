@@ -1,0 +1,150 @@
+//! How a line of the access log looks.
+//!
+//! What comes from outside (target, host, ids) is escaped: a line break or a terminal's control sequence in a
+//! URL can neither forge a line nor reach the terminal of whoever reads the log.
+
+use std::fmt::{self, Write};
+use std::io;
+
+use serde::Serialize;
+
+use crate::telemetry::event::{End, Finished};
+use crate::telemetry::record::{LogRecord, format_time};
+use crate::telemetry::settings::LogFormat;
+
+/// Appends one line, with its line break.
+pub(super) fn line(buffer: &mut String, event: &Finished, format: LogFormat) {
+    // Writing into a String cannot fail.
+    let _ = match format {
+        LogFormat::Text => text(buffer, event),
+        LogFormat::Json => json(buffer, event),
+    };
+    buffer.push('\n');
+}
+
+/// `TIME CLIENT "METHOD HOST TARGET PROTO" STATUS BYTES DURATION CACHE ROUTE ENDPOINT ID`, then
+/// `end=` and `error=` where the exchange did not end well.
+fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
+    write!(buffer, "{} {} \"", format_time(event.at), event.client)?;
+    let host = if event.host.is_empty() { "-" } else { &event.host };
+    let target = if event.target.is_empty() { "-" } else { &event.target };
+    let (method, protocol) = (event.method.as_str(), event.protocol.as_str());
+    write!(buffer, "{} {} {} HTTP/{protocol}\" ", Word(method), Word(host), Word(target))?;
+    match event.status {
+        0 => buffer.push('-'),
+        status => write!(buffer, "{status}")?,
+    }
+    let micros = event.duration.as_micros();
+    write!(buffer, " {} {}.{:03}ms", event.sent, micros / 1000, micros % 1000)?;
+    let (route, endpoint) = (event.route.as_deref(), event.endpoint.as_deref());
+    let (route, endpoint) = (Word(route.unwrap_or("-")), Word(endpoint.unwrap_or("-")));
+    let id = event.id.to_string();
+    write!(buffer, " {} {route} {endpoint} {}", event.cache.as_str(), Word(&id))?;
+    if event.end != End::Complete {
+        write!(buffer, " end={}", event.end.as_str())?;
+    }
+    if let Some(error) = event.error {
+        write!(buffer, " error={}", Word(error))?;
+    }
+    Ok(())
+}
+
+fn json(buffer: &mut String, event: &Finished) -> fmt::Result {
+    let mut bytes = Vec::with_capacity(512);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Guarded);
+    LogRecord::from(event).serialize(&mut serializer).map_err(|_| fmt::Error)?;
+    buffer.push_str(std::str::from_utf8(&bytes).map_err(|_| fmt::Error)?);
+    Ok(())
+}
+
+/// Whether a character could harm a line, a field or a terminal: controls, and what turns or breaks lines.
+fn is_harmful(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// One field of a text line: without spaces, quotes or anything harmful.
+struct Word<'a>(&'a str);
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                ' ' => f.write_str("\\x20")?,
+                c if is_harmful(c) => write!(f, "{}", c.escape_unicode())?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// JSON in which harmful characters are escaped as well, though JSON itself would let some of them stand.
+struct Guarded;
+
+impl serde_json::ser::Formatter for Guarded {
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+        let mut rest = text;
+        while let Some(at) = rest.find(is_harmful) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            let mut tail = rest[at..].chars();
+            if let Some(c) = tail.next() {
+                // All of them lie in the basic plane.
+                write!(writer, "\\u{:04x}", u32::from(c))?;
+            }
+            rest = tail.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::testing::finished;
+
+    fn lines(event: &Finished) -> (String, String) {
+        let (mut text, mut json) = (String::new(), String::new());
+        line(&mut text, event, LogFormat::Text);
+        line(&mut json, event, LogFormat::Json);
+        (text, json)
+    }
+
+    #[test]
+    fn a_line_reads_well() {
+        let (text, json) = lines(&finished());
+        insta::assert_snapshot!(text.trim_end(), @r#"2023-11-14T22:13:20.123Z 192.0.2.7 "GET api.example.com /v1/users?page=2 HTTP/1.1" 200 1234 12.345ms miss users 10.0.0.1:8080 01900000-0000-7000-8000-000000000001"#);
+        insta::assert_snapshot!(json.trim_end(), @r#"{"time":"2023-11-14T22:13:20.123Z","id":"01900000-0000-7000-8000-000000000001","client":"192.0.2.7","method":"GET","host":"api.example.com","target":"/v1/users?page=2","protocol":"HTTP/1.1","status":200,"bytes":1234,"received":0,"duration_ms":12.345,"first_byte_ms":11.0,"cache":"miss","route":"users","upstream":"api","endpoint":"10.0.0.1:8080","attempts":1,"upstream_first_byte_ms":10.5,"end":"complete","error":null}"#);
+    }
+
+    #[test]
+    fn an_exchange_without_a_route_or_a_status_has_dashes() {
+        let mut event = finished();
+        event.route = None;
+        event.endpoint = None;
+        event.status = 0;
+        event.host = "".into();
+        event.end = End::ClientAborted;
+        event.error = Some("connection_terminated");
+        insta::assert_snapshot!(lines(&event).0.trim_end(), @r#"2023-11-14T22:13:20.123Z 192.0.2.7 "GET - /v1/users?page=2 HTTP/1.1" - 1234 12.345ms miss - - 01900000-0000-7000-8000-000000000001 end=client_aborted error=connection_terminated"#);
+    }
+
+    #[test]
+    fn nothing_from_outside_can_forge_a_line() {
+        let mut event = finished();
+        let evil = "/a\r\n2023 \"GET\\ \u{1b}[2J\u{9b}2J\u{202e}\u{2028}\u{7f}";
+        event.target = evil.into();
+        event.host = evil.into();
+        event.id = crate::telemetry::event::RequestId::Given(evil.into());
+        event.route = Some("a b\"".into());
+        let (text, json) = lines(&event);
+        for line in [&text, &json] {
+            assert_eq!(line.lines().count(), 1);
+            assert!(!line.trim_end_matches('\n').contains(is_harmful), "{line}");
+        }
+        assert_eq!(text.matches('"').count() - text.matches("\\\"").count(), 2);
+        assert_eq!(text.split(' ').count(), lines(&finished()).0.split(' ').count());
+        let record: LogRecord = serde_json::from_str(&json).unwrap();
+        assert_eq!(record.target, evil);
+    }
+}

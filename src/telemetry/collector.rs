@@ -1,0 +1,256 @@
+//! Takes events from the outboxes to the ring, to followers and to the access log.
+//!
+//! One thread does so when there is someone to tell, or when an outbox is half full; whoever reads the ring does
+//! so first, and therefore misses nothing.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+use super::access_log::Writer;
+use super::event::Finished;
+use super::local::{Seats, size_of};
+use super::ring::{Follower, Query};
+
+/// After a round, the collector lets events gather for so long instead of being woken for each.
+const GATHER: Duration = Duration::from_millis(10);
+/// Events that a follower may be behind.
+const FOLLOW_BEHIND: usize = 1024;
+/// Bytes of a target that ring and followers keep.
+const CLIP: usize = 2048;
+/// Bytes that the ring holds at most, whatever its number.
+const RING_BYTES: usize = 64 << 20;
+
+/// Nobody wants events.
+const OFF: u8 = 0;
+/// Only the ring wants them: it can be filled later.
+const LAZY: u8 = 1;
+/// Someone waits for them.
+const EAGER: u8 = 2;
+
+/// What threads that report and the collector share.
+#[derive(Debug)]
+pub(super) struct Collector {
+    pub(super) seats: Seats,
+    demand: AtomicU8,
+    asleep: AtomicBool,
+    closing: AtomicBool,
+    thread: OnceLock<Thread>,
+    core: Mutex<Core>,
+}
+
+/// Locked by the collector and by those who read; never by a thread that reports.
+#[derive(Debug)]
+struct Core {
+    ring: VecDeque<Arc<Finished>>,
+    bytes: usize,
+    limit: usize,
+    followers: Option<broadcast::Sender<Arc<Finished>>>,
+    log: Option<Arc<Writer>>,
+    spare: Vec<Arc<Finished>>,
+}
+
+impl Collector {
+    pub(super) fn new(limit: usize) -> Self {
+        let core = Core {
+            ring: VecDeque::new(),
+            bytes: 0,
+            limit,
+            followers: Some(broadcast::channel(FOLLOW_BEHIND).0),
+            log: None,
+            spare: Vec::new(),
+        };
+        let demand = AtomicU8::new(core.demand());
+        Self {
+            seats: Seats::new(),
+            demand,
+            asleep: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            thread: OnceLock::new(),
+            core: Mutex::new(core),
+        }
+    }
+
+    /// Takes an event; the only thing that a reporting thread calls.
+    pub(super) fn post(&self, local: &super::local::Local, event: Finished) {
+        let demand = self.demand.load(Ordering::Relaxed);
+        if demand == OFF {
+            return;
+        }
+        let half_full = local.post(Arc::new(event));
+        // The outbox's lock orders this against `sleep`: either it saw the event, or we see it asleep.
+        if (half_full || demand == EAGER) && self.asleep.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// The collector's thread.
+    pub(super) fn run(&self) {
+        self.thread.get_or_init(std::thread::current);
+        while !self.closing.load(Ordering::Acquire) {
+            let moved = self.collect().1;
+            if moved > 0 && self.demand.load(Ordering::Relaxed) == EAGER {
+                std::thread::park_timeout(GATHER);
+            } else {
+                self.sleep();
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        self.asleep.store(true, Ordering::SeqCst);
+        let eager = self.demand.load(Ordering::SeqCst) == EAGER;
+        let waiting = self.seats.all().iter().any(|local| local.waits(eager));
+        if waiting || self.closing.load(Ordering::SeqCst) {
+            self.asleep.store(false, Ordering::SeqCst);
+            return;
+        }
+        while self.asleep.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+    }
+
+    /// Empties all outboxes. Returns the events that were ever dropped there, and how many came now.
+    pub(super) fn collect(&self) -> (u64, usize) {
+        let mut core = self.core.lock();
+        let (mut dropped, mut moved) = (0, 0);
+        for local in self.seats.all() {
+            let mut events = std::mem::take(&mut core.spare);
+            dropped += local.take(&mut events);
+            moved += events.len();
+            if let Some(log) = &core.log {
+                log.submit(&events);
+            }
+            events.drain(..).for_each(|event| core.keep(event));
+            core.spare = events;
+        }
+        // A follower may have left.
+        self.demand.store(core.demand(), Ordering::SeqCst);
+        (dropped, moved)
+    }
+
+    /// Events from the ring, oldest first.
+    pub(super) fn recent(&self, query: &Query) -> Vec<Arc<Finished>> {
+        self.collect();
+        let mut found: Vec<_> = self.core.lock().ring.iter().cloned().collect();
+        // Filtered outside the lock. Threads are drained one after the other, so order by time here.
+        found.retain(|event| query.takes(event));
+        found.sort_by_key(|event| event.at);
+        let surplus = query.limit.map_or(0, |limit| found.len().saturating_sub(limit));
+        found.drain(..surplus);
+        found
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Finished>> {
+        self.collect();
+        let core = self.core.lock();
+        core.ring.iter().rev().find(|event| event.id.is(id)).cloned()
+    }
+
+    pub(super) fn follow(&self) -> Follower {
+        // What finished before is not news.
+        self.collect();
+        let core = self.core.lock();
+        let follower = match &core.followers {
+            Some(followers) => Follower::new(followers.subscribe()),
+            None => Follower::new(broadcast::channel(1).1),
+        };
+        self.demand.store(core.demand(), Ordering::SeqCst);
+        drop(core);
+        self.wake();
+        follower
+    }
+
+    /// Applies a new size of the ring and another log.
+    pub(super) fn reconfigure(&self, limit: usize, log: Option<Arc<Writer>>) {
+        self.collect();
+        let mut core = self.core.lock();
+        core.limit = limit;
+        core.log = log;
+        core.trim();
+        self.demand.store(core.demand(), Ordering::SeqCst);
+        drop(core);
+        self.wake();
+    }
+
+    /// How many events outboxes have dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.collect().0
+    }
+
+    /// Moves what is left, and lets followers and the thread end. What is reported later is not kept.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.collect();
+        let mut core = self.core.lock();
+        core.followers = None;
+        core.log = None;
+        self.demand.store(core.demand(), Ordering::SeqCst);
+        drop(core);
+        self.wake();
+    }
+}
+
+impl Core {
+    fn demand(&self) -> u8 {
+        let followed = self.followers.as_ref().is_some_and(|followers| followers.receiver_count() > 0);
+        match (self.log.is_some() || followed, self.limit) {
+            (true, _) => EAGER,
+            (false, 0) => OFF,
+            (false, _) => LAZY,
+        }
+    }
+
+    fn keep(&mut self, event: Arc<Finished>) {
+        let event = clipped(event);
+        if let Some(followers) = &self.followers {
+            // Fails when nobody follows.
+            let _ = followers.send(event.clone());
+        }
+        self.bytes += size_of(&event);
+        self.ring.push_back(event);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while self.ring.len() > self.limit || self.bytes > RING_BYTES {
+            let Some(oldest) = self.ring.pop_front() else { return };
+            self.bytes -= size_of(&oldest);
+        }
+    }
+}
+
+/// The event with a target that is not longer than [`CLIP`]; a cut one ends in `…`.
+fn clipped(event: Arc<Finished>) -> Arc<Finished> {
+    if event.target.len() <= CLIP && event.host.len() <= CLIP {
+        return event;
+    }
+    let mut event = Arc::unwrap_or_clone(event);
+    event.target = clip(&event.target);
+    event.host = clip(&event.host);
+    Arc::new(event)
+}
+
+fn clip(text: &str) -> Box<str> {
+    if text.len() <= CLIP {
+        return text.into();
+    }
+    let mut end = CLIP;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end]).into()
+}

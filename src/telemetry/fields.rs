@@ -1,0 +1,114 @@
+//! What `logs --filter` can ask of a finished exchange.
+
+use std::borrow::Cow;
+
+use super::event::{Finished, RequestId};
+use super::filter::{Field, Fields, Kind, Value};
+
+impl Fields for Finished {
+    const FIELDS: &'static [Field] = &[
+        Field { name: "status", kind: Kind::Status, help: "status sent: 404, 5xx; 0 where there was none" },
+        Field { name: "route", kind: Kind::Word, help: "name of the route" },
+        Field {
+            name: "cache",
+            kind: Kind::Word,
+            help: "hit, stale, revalidated, miss, collapsed, bypass, none",
+        },
+        Field { name: "method", kind: Kind::Word, help: "request method" },
+        Field { name: "path", kind: Kind::Text, help: "path without the query" },
+        Field { name: "target", kind: Kind::Text, help: "path and query" },
+        Field { name: "host", kind: Kind::Word, help: "host that the client asked for" },
+        Field { name: "duration", kind: Kind::Duration, help: "from request head to the end of the reply" },
+        Field {
+            name: "first_byte",
+            kind: Kind::Duration,
+            help: "from request head to the head of the reply",
+        },
+        Field { name: "client", kind: Kind::Word, help: "address of the client" },
+        Field { name: "protocol", kind: Kind::Word, help: "1.0, 1.1 or 2" },
+        Field { name: "upstream", kind: Kind::Word, help: "name of the upstream asked" },
+        Field { name: "endpoint", kind: Kind::Word, help: "endpoint that answered, host:port" },
+        Field { name: "attempts", kind: Kind::Number, help: "how often an endpoint was asked" },
+        Field { name: "bytes", kind: Kind::Size, help: "body bytes sent" },
+        Field { name: "received", kind: Kind::Size, help: "body bytes received" },
+        Field { name: "id", kind: Kind::Text, help: "request id" },
+        Field {
+            name: "end",
+            kind: Kind::Word,
+            help: "complete, client_aborted, upstream_aborted, timed_out, refused",
+        },
+        Field { name: "error", kind: Kind::Word, help: "error type of Proxy-Status" },
+    ];
+
+    fn value(&self, field: &'static str) -> Value<'_> {
+        let maybe = |text: Option<&'static str>| text.map_or(Value::Absent, |text| Value::Text(text.into()));
+        match field {
+            "status" => Value::Number(self.status.into()),
+            "route" => named(self.route.as_deref()),
+            "cache" => Value::Text(self.cache.as_str().into()),
+            "method" => Value::Text(self.method.as_str().into()),
+            "path" => Value::Text(self.target.split('?').next().unwrap_or_default().into()),
+            "target" => Value::Text((&*self.target).into()),
+            "host" => Value::Text((&*self.host).into()),
+            "duration" => Value::Duration(self.duration),
+            "first_byte" => Value::Duration(self.first_byte),
+            "client" => Value::Text(self.client.to_string().into()),
+            "protocol" => Value::Text(self.protocol.as_str().into()),
+            "upstream" => named(self.upstream.as_deref()),
+            "endpoint" => named(self.endpoint.as_deref()),
+            "attempts" => Value::Number(self.attempts.into()),
+            "bytes" => Value::Number(self.sent),
+            "received" => Value::Number(self.received),
+            "id" => Value::Text(id(&self.id)),
+            "end" => Value::Text(self.end.as_str().into()),
+            "error" => maybe(self.error),
+            _ => Value::Absent,
+        }
+    }
+}
+
+fn named(name: Option<&str>) -> Value<'_> {
+    name.map_or(Value::Absent, |name| Value::Text(name.into()))
+}
+
+fn id(id: &RequestId) -> Cow<'_, str> {
+    match id {
+        RequestId::Own(uuid) => uuid.to_string().into(),
+        RequestId::Given(id) => (&**id).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::filter::Filter;
+    use crate::telemetry::testing::finished;
+
+    #[test]
+    fn every_field_has_a_value_of_its_kind() {
+        let mut event = finished();
+        event.error = Some("connection_refused");
+        for field in Finished::FIELDS {
+            let fits = match event.value(field.name) {
+                Value::Text(_) => matches!(field.kind, Kind::Text | Kind::Word),
+                Value::Number(_) => matches!(field.kind, Kind::Number | Kind::Size | Kind::Status),
+                Value::Duration(_) => field.kind == Kind::Duration,
+                Value::Flag(_) => field.kind == Kind::Flag,
+                Value::Absent => false,
+            };
+            assert!(fits, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn path_and_target_differ_by_the_query() {
+        for (text, wanted) in [
+            ("path == /v1/users", true),
+            ("target == '/v1/users?page=2'", true),
+            ("path =~ page", false),
+            ("client == 192.0.2.7 and protocol == 1.1", true),
+        ] {
+            assert_eq!(Filter::parse::<Finished>(text).unwrap().matches(&finished()), wanted, "{text}");
+        }
+    }
+}

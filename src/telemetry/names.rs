@@ -1,0 +1,84 @@
+//! The names of all metrics, in one place: they are an interface. OpenMetrics puts `proxy_stone_` before them
+//! and its own suffixes (`_total`, `_bucket` ...) behind.
+
+/// What every name begins with.
+pub const PREFIX: &str = "proxy_stone";
+
+/// Info: version of the program.
+pub const BUILD: &str = "build";
+/// Gauge, seconds: when the counting began, as a Unix time.
+pub const START_TIME: &str = "start_time";
+
+/// Counter by `route`, `status_class` and `status`: finished exchanges.
+pub const REQUESTS: &str = "requests";
+/// Histogram by `route`, seconds: from request head to the end of the reply.
+pub const REQUEST_DURATION: &str = "request_duration";
+/// Histogram by `route`, seconds: from request head to the head of the reply.
+pub const REQUEST_FIRST_BYTE: &str = "request_first_byte";
+/// Counter by `route`, bytes: body bytes received from clients.
+pub const RECEIVED: &str = "received";
+/// Counter by `route`, bytes: body bytes sent to clients.
+pub const SENT: &str = "sent";
+/// Counter by `route` and `end`: how exchanges ended.
+pub const ENDS: &str = "request_ends";
+/// Counter by `route` and `outcome`: what the cache did.
+pub const CACHE: &str = "cache";
+/// Counter by `reason`: responses that were not stored.
+pub const CACHE_SKIPS: &str = "cache_skips";
+
+/// Counter by `upstream`: finished exchanges that asked it.
+pub const UPSTREAM_REQUESTS: &str = "upstream_requests";
+/// Counter by `upstream` and `outcome`: attempts.
+pub const UPSTREAM_ATTEMPTS: &str = "upstream_attempts";
+/// Counter by `upstream`: attempts that followed a failed one.
+pub const UPSTREAM_RETRIES: &str = "upstream_retries";
+/// Histogram by `upstream`, seconds: from asking an endpoint to the head of its reply.
+pub const UPSTREAM_FIRST_BYTE: &str = "upstream_first_byte";
+/// Counter by `upstream`, `endpoint` and `outcome`: attempts.
+pub const ENDPOINT_ATTEMPTS: &str = "endpoint_attempts";
+
+/// Gauge: client connections open now.
+pub const CONNECTIONS: &str = "connections";
+/// Counter: client connections accepted.
+pub const CONNECTIONS_OPENED: &str = "connections_opened";
+/// Counter by `reason`: client connections closed before a request was read.
+pub const CONNECTIONS_REFUSED: &str = "connections_refused";
+
+/// Counter by `result` (`written`, `dropped`, `failed`): access log lines.
+pub const LOG_LINES: &str = "log_lines";
+/// Counter: exchanges that neither log nor ring saw, because too many finished at once.
+pub const EVENTS_DROPPED: &str = "events_dropped";
+
+// Gauges that other rooms supply.
+
+/// Gauge by `tier` (`memory`, `disk`), bytes held.
+pub const STORE_BYTES: &str = "store_bytes";
+/// Gauge by `tier`: the most bytes it may hold.
+pub const STORE_LIMIT_BYTES: &str = "store_limit_bytes";
+/// Gauge by `tier`: entries held.
+pub const STORE_ENTRIES: &str = "store_entries";
+/// Gauge by `state`: 1 for the state that the store is in.
+pub const STORE_STATE: &str = "store_state";
+/// Gauge: writes waiting for the store's writer.
+pub const STORE_QUEUE: &str = "store_queue";
+/// Gauge by `upstream`, `endpoint` and `state` (`active`, `idle`): pooled connections.
+pub const POOL_CONNECTIONS: &str = "pool_connections";
+/// Gauge by `upstream`: requests that wait for a connection.
+pub const POOL_WAITING: &str = "pool_waiting";
+/// Gauge by `upstream` and `endpoint`: 1 where the endpoint is being skipped after failures.
+pub const ENDPOINT_SKIPPED: &str = "endpoint_skipped";
+
+/// The help line of a gauge that another room supplies.
+pub fn gauge_help(name: &str) -> &'static str {
+    match name {
+        STORE_BYTES => "Bytes that a tier of the store holds.",
+        STORE_LIMIT_BYTES => "Bytes that a tier of the store may hold.",
+        STORE_ENTRIES => "Entries that a tier of the store holds.",
+        STORE_STATE => "The state that the store is in has 1.",
+        STORE_QUEUE => "Writes that wait for the writer of the store.",
+        POOL_CONNECTIONS => "Connections to endpoints, in use and idle.",
+        POOL_WAITING => "Requests that wait for a connection to the upstream.",
+        ENDPOINT_SKIPPED => "1 where an endpoint is skipped for a while after failures.",
+        _ => "Measured at the scrape.",
+    }
+}
