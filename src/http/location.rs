@@ -1,0 +1,113 @@
+//! `Location` and `Content-Location` (RFC 9110 10.2.2, 8.7): what an origin names by its own name is mapped to the
+//! name that the client knows.
+
+use std::borrow::Cow;
+
+use super::Scheme;
+use super::authority::Authority;
+use super::path::has_dot_segment;
+
+/// How an origin names itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Host, with the port where it is not the scheme's own.
+    pub authority: &'a str,
+    /// Joined before every path; empty or `/like/this`.
+    pub base_path: &'a str,
+}
+
+/// The reference as the client must see it; `None`: as it is. Mapped are absolute references that name the origin
+/// and lie under its base path; what leads elsewhere is not ours to touch, and relative ones hold on both sides.
+pub fn map(reference: &str, origin: &Origin<'_>, client_scheme: &str, client_authority: &str) -> Option<String> {
+    if reference.starts_with('/') && !reference.starts_with("//") {
+        return without_base(reference, origin.base_path).filter(|_| !origin.base_path.is_empty()).map(Cow::into_owned);
+    }
+    // A reference without a scheme has that of the page (RFC 3986 4.2).
+    let (scheme, rest) = match reference.strip_prefix("//") {
+        Some(rest) => (None, rest),
+        None => {
+            let (scheme, rest) = reference.split_once("://")?;
+            (Some(scheme), rest)
+        }
+    };
+    if scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case(origin.scheme)) {
+        return None;
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if !is_same_authority(authority, origin) {
+        return None;
+    }
+    let path = without_base(path, origin.base_path)?;
+    let scheme = scheme.map_or(String::new(), |_| format!("{client_scheme}:"));
+    Some(format!("{scheme}//{client_authority}{path}"))
+}
+
+/// A path, with the query and fragment that follow it, below a base path.
+fn without_base<'a>(reference: &'a str, base: &str) -> Option<Cow<'a, str>> {
+    if base.is_empty() {
+        return Some(Cow::Borrowed(reference));
+    }
+    let rest = reference.strip_prefix(base)?;
+    let path = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
+    // A path with dots may lead out of the base; so may one with escaped dots.
+    if has_dot_segment(path) || path.to_ascii_lowercase().contains("%2e") {
+        return None;
+    }
+    match rest.as_bytes().first() {
+        Some(b'/') => Some(Cow::Borrowed(rest)),
+        None | Some(b'?' | b'#') => Some(Cow::Owned(format!("/{rest}"))),
+        Some(_) => None,
+    }
+}
+
+fn is_same_authority(named: &str, origin: &Origin<'_>) -> bool {
+    let Some(scheme) = Scheme::parse(origin.scheme) else { return false };
+    match (Authority::parse(named, scheme), Authority::parse(origin.authority, scheme)) {
+        (Ok(named), Ok(own)) => named.as_str() == own.as_str(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_the_origin_names_us() {
+        let origin = |base_path| Origin { scheme: "http", authority: "origin.internal:8080", base_path };
+        for (base, reference, mapped) in [
+            ("", "http://origin.internal:8080/a?b#c", Some("https://api.example/a?b#c")),
+            ("", "HTTP://Origin.Internal:8080/a", Some("https://api.example/a")),
+            ("", "http://origin.internal:8080", Some("https://api.example")),
+            ("", "http://origin.internal:8080?q", Some("https://api.example?q")),
+            ("", "//origin.internal:8080/a", Some("//api.example/a")),
+            ("", "https://origin.internal:8080/a", None),
+            ("", "http://origin.internal/a", None),
+            ("", "http://origin.internal:8080@evil.example/a", None),
+            ("", "http://elsewhere.example/a", None),
+            ("", "/a", None),
+            ("", "a/b", None),
+            ("", "?q", None),
+            ("", "", None),
+            ("", "mailto:a@example.com", None),
+            ("/base", "http://origin.internal:8080/base/a", Some("https://api.example/a")),
+            ("/base", "http://origin.internal:8080/base", Some("https://api.example/")),
+            ("/base", "http://origin.internal:8080/based", None),
+            ("/base", "http://origin.internal:8080/other", None),
+            ("/base", "/base/a?b", Some("/a?b")),
+            ("/base", "/base?b", Some("/?b")),
+            ("/base", "/base", Some("/")),
+            ("/base", "/base//evil.example", None),
+            ("/base", "/based", None),
+            ("/base", "/a", None),
+            ("/base", "/base/../a", None),
+            ("/base", "/base/%2E%2e/a", None),
+            ("/base", "/base/a?x=../y", Some("/a?x=../y")),
+            ("/base", "../a", None),
+        ] {
+            assert_eq!(map(reference, &origin(base), "https", "api.example").as_deref(), mapped, "{base} {reference}");
+        }
+    }
+}
