@@ -145,13 +145,13 @@ mod tests {
             (&["host: a", "accept: */*"][..], &["host: a", "accept: */*"][..], Hop::default()),
             (&["connection: keep-alive", "keep-alive: timeout=5", "x-a: 1"], &["x-a: 1"], Hop::default()),
             (&["connection: close"], &[], Hop { close: true, ..Hop::default() }),
-            (&["connection: X-A , close", "x-a: 1", "x-b: 1"], &["x-b: 1"], Hop { close: true, ..Hop::default() }),
-            (&["connection: x-a", "connection: x-b", "x-a: 1", "x-b: 1"], &[], Hop::default()),
             (
-                &["connection: upgrade", "upgrade: websocket"],
-                &[],
-                Hop { upgrade: true, ..Hop::default() },
+                &["connection: X-A , close", "x-a: 1", "x-b: 1"],
+                &["x-b: 1"],
+                Hop { close: true, ..Hop::default() },
             ),
+            (&["connection: x-a", "connection: x-b", "x-a: 1", "x-b: 1"], &[], Hop::default()),
+            (&["connection: upgrade", "upgrade: websocket"], &[], Hop { upgrade: true, ..Hop::default() }),
             (&["upgrade: h2c", "http2-settings: AAA"], &[], Hop::default()),
             (
                 &["te: gzip, Trailers", "trailer: x-sum"],

@@ -20,9 +20,16 @@ pub struct Origin<'a> {
 
 /// The reference as the client must see it; `None`: as it is. Mapped are absolute references that name the origin
 /// and lie under its base path; what leads elsewhere is not ours to touch, and relative ones hold on both sides.
-pub fn map(reference: &str, origin: &Origin<'_>, client_scheme: &str, client_authority: &str) -> Option<String> {
+pub fn map(
+    reference: &str,
+    origin: &Origin<'_>,
+    client_scheme: &str,
+    client_authority: &str,
+) -> Option<String> {
     if reference.starts_with('/') && !reference.starts_with("//") {
-        return without_base(reference, origin.base_path).filter(|_| !origin.base_path.is_empty()).map(Cow::into_owned);
+        let path = without_base(reference, origin.base_path).filter(|_| !origin.base_path.is_empty())?;
+        // What follows `//` would be read as an authority.
+        return (!path.starts_with("//")).then(|| path.into_owned());
     }
     // A reference without a scheme has that of the page (RFC 3986 4.2).
     let (scheme, rest) = match reference.strip_prefix("//") {
@@ -107,7 +114,11 @@ mod tests {
             ("/base", "/base/a?x=../y", Some("/a?x=../y")),
             ("/base", "../a", None),
         ] {
-            assert_eq!(map(reference, &origin(base), "https", "api.example").as_deref(), mapped, "{base} {reference}");
+            assert_eq!(
+                map(reference, &origin(base), "https", "api.example").as_deref(),
+                mapped,
+                "{base} {reference}"
+            );
         }
     }
 }

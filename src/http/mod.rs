@@ -5,14 +5,25 @@ pub mod authority;
 pub mod cache_control;
 pub mod cache_status;
 pub mod client;
+pub mod connection;
 pub mod date;
 pub mod etag;
+pub mod forwarded;
 pub mod interim;
+pub mod location;
 pub mod path;
+pub mod problem;
+pub mod proxy_status;
 pub mod range;
+pub mod request_id;
 pub mod scheme;
 pub mod structured;
+pub mod target;
 pub mod vary;
+pub mod via;
+
+#[cfg(test)]
+pub(crate) mod test_headers;
 
 pub use client::ClientConn;
 pub use interim::{Interim, InterimQueue};

@@ -35,7 +35,8 @@ mod tests {
     #[test]
     fn a_problem_is_json() {
         let problem = Problem { title: "No \"route\"", status: 404, detail: "None.", request_id: "0190" };
-        let expected = "{\"title\":\"No \\\"route\\\"\",\"status\":404,\"detail\":\"None.\",\"request_id\":\"0190\"}\n";
+        let expected =
+            "{\"title\":\"No \\\"route\\\"\",\"status\":404,\"detail\":\"None.\",\"request_id\":\"0190\"}\n";
         assert_eq!(problem.to_bytes(), expected);
     }
 }

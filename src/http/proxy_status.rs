@@ -117,7 +117,10 @@ mod tests {
 
     #[test]
     fn the_value_is_an_item_with_its_error() {
-        assert_eq!(ErrorType::ConnectionRefused.to_value("proxy-stone"), "proxy-stone; error=connection_refused");
+        assert_eq!(
+            ErrorType::ConnectionRefused.to_value("proxy-stone"),
+            "proxy-stone; error=connection_refused"
+        );
         assert_eq!(ErrorType::DnsError.to_value("my proxy"), "\"my proxy\"; error=dns_error");
     }
 

@@ -57,9 +57,15 @@ mod tests {
     #[test]
     fn only_fit_ids_are_taken_over() {
         let long = "a".repeat(129);
-        for (given, fit) in
-            [("a", true), ("req-1/2:3", true), (&long[..128], true), (&long, false), ("", false), ("a b", false), ("a\tb", false)]
-        {
+        for (given, fit) in [
+            ("a", true),
+            ("req-1/2:3", true),
+            (&long[..128], true),
+            (&long, false),
+            ("", false),
+            ("a b", false),
+            ("a\tb", false),
+        ] {
             let value = HeaderValue::from_str(given).unwrap();
             assert_eq!(valid(&value), fit.then_some(given), "{given}");
         }

@@ -3,6 +3,8 @@
 //! One normal form is made here, once, and is what is routed, keyed and forwarded; see `http::path` for the path
 //! and `http::authority` for the host. The query is kept as it came, since only the origin knows what it means.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
@@ -223,10 +225,17 @@ fn normal_form(method: &Method, sent: &PathAndQuery) -> Result<PathAndQuery, Bad
     let path = sent.path();
     if path == "*" {
         // RFC 9112 3.2.4.
-        return if *method == Method::OPTIONS && sent.query().is_none() { Ok(sent.clone()) } else { Err(BadTarget::Form) };
+        return if *method == Method::OPTIONS && sent.query().is_none() {
+            Ok(sent.clone())
+        } else {
+            Err(BadTarget::Form)
+        };
     }
     let mut normal = match normalise(path)? {
-        std::borrow::Cow::Borrowed(_) if sent.as_str().len() <= MAX_LENGTH => return Ok(sent.clone()),
+        // `http://example.com?q` has the path `/`, but not in its text.
+        Cow::Borrowed(_) if sent.as_str().starts_with('/') && sent.as_str().len() <= MAX_LENGTH => {
+            return Ok(sent.clone());
+        }
         normal => normal.into_owned(),
     };
     if let Some(query) = sent.query() {

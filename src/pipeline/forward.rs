@@ -45,9 +45,8 @@ pub(super) fn upstream_request_headers(headers: &mut HeaderMap, facts: &ForwardF
     via::append(headers, version(facts.client.protocol), facts.name);
     headers.insert(&request_id::NAME, request_id::to_value(facts.id));
     if hop.te_trailers {
-        // Our own connection to the upstream takes them, too (RFC 9110 10.1.4).
+        // Our own hop takes them, too (RFC 9110 10.1.4); the upstream connection adds the `Connection` that it needs.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     hop
 }
@@ -62,7 +61,8 @@ fn map_location(headers: &mut HeaderMap, name: &HeaderName, origin: &OriginName,
     let Some(value) = headers.get_mut(name) else { return };
     let origin = Origin { scheme: origin.scheme, authority: &origin.authority, base_path: &origin.base_path };
     // Bytes outside ASCII have no place in a reference; such a value is left as it is.
-    let mapped = value.to_str().ok().and_then(|given| location::map(given, &origin, client.scheme, &client.authority));
+    let mapped =
+        value.to_str().ok().and_then(|given| location::map(given, &origin, client.scheme, &client.authority));
     if let Some(mapped) = mapped.and_then(|mapped| HeaderValue::try_from(mapped).ok()) {
         *value = mapped;
     }
@@ -73,5 +73,98 @@ const fn version(protocol: Protocol) -> Version {
         Protocol::Http10 => Version::HTTP_10,
         Protocol::Http11 => Version::HTTP_11,
         Protocol::Http2 => Version::HTTP_2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::test_headers::{headers, lines};
+
+    fn client() -> ClientConn {
+        let address = "192.0.2.1:4711".parse().unwrap();
+        ClientConn { peer: address, local: address, tls: false, protocol: Protocol::Http11 }
+    }
+
+    fn target() -> Target {
+        let request = http::Request::builder().uri("/a").header("host", "api.example").body(()).unwrap();
+        Target::of(&request.into_parts().0, false).unwrap()
+    }
+
+    fn sent_on(given: &[&str], trusted: bool) -> Vec<String> {
+        let mut given = headers(given);
+        let (client, target) = (client(), target());
+        let id = RequestId::Given("id-1".into());
+        let facts = ForwardFacts { client: &client, target: &target, name: "proxy-stone", id: &id, trusted };
+        upstream_request_headers(&mut given, &facts);
+        let mut lines = lines(&given);
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn a_request_goes_on_with_our_hop_s_fields() {
+        let ours = |forwarded_for: &str, forwarded: &str, rest: &[&str]| {
+            let mut lines: Vec<String> = rest.iter().map(ToString::to_string).collect();
+            lines.push(format!("forwarded: {forwarded}for=192.0.2.1;host=api.example;proto=http"));
+            lines.push(format!("x-forwarded-for: {forwarded_for}192.0.2.1"));
+            lines.push("x-forwarded-host: api.example".into());
+            lines.push("x-forwarded-port: 80".into());
+            lines.push("x-forwarded-proto: http".into());
+            lines.push("x-request-id: id-1".into());
+            lines.sort();
+            lines
+        };
+        for (given, trusted, expected) in [
+            (
+                &["host: api.example", "accept: */*", "traceparent: 00-a-b-01", "expect: 100-continue"][..],
+                false,
+                ours(
+                    "",
+                    "",
+                    &[
+                        "accept: */*",
+                        "expect: 100-continue",
+                        "traceparent: 00-a-b-01",
+                        "via: 1.1 proxy-stone",
+                    ],
+                ),
+            ),
+            (
+                &[
+                    "connection: te, x-hop",
+                    "te: trailers",
+                    "x-hop: 1",
+                    "x-request-id: theirs",
+                    "via: 1.0 fred",
+                ],
+                false,
+                ours("", "", &["te: trailers", "via: 1.0 fred", "via: 1.1 proxy-stone"]),
+            ),
+            (
+                &["x-forwarded-for: 198.51.100.1", "forwarded: for=198.51.100.1"],
+                true,
+                ours("198.51.100.1, ", "for=198.51.100.1, ", &["via: 1.1 proxy-stone"]),
+            ),
+        ] {
+            assert_eq!(sent_on(given, trusted), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn an_origin_s_own_name_becomes_ours() {
+        let origin =
+            OriginName { scheme: "http", authority: "10.0.0.1:8080".into(), base_path: "/base".into() };
+        let client = ClientNames { scheme: "https", authority: "api.example".into() };
+        let mut given = headers(&[
+            "location: http://10.0.0.1:8080/base/a",
+            "content-location: /base/b",
+            "link: </base/c>",
+        ]);
+        map_locations(&mut given, &origin, &client);
+        assert_eq!(
+            lines(&given),
+            ["location: https://api.example/a", "content-location: /b", "link: </base/c>"]
+        );
     }
 }

@@ -129,7 +129,20 @@ const fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 
@@ -154,10 +167,10 @@ mod tests {
             ("for=\"_gazonk\"", vec![element(Some("_gazonk"), None)]),
             ("For=\"[2001:db8:cafe::17]:4711\"", vec![element(Some("[2001:db8:cafe::17]:4711"), None)]),
             ("for=192.0.2.60;proto=http;by=203.0.113.43", vec![element(Some("192.0.2.60"), Some("http"))]),
-            ("for=192.0.2.43, for=198.51.100.17", vec![
-                element(Some("192.0.2.43"), None),
-                element(Some("198.51.100.17"), None),
-            ]),
+            (
+                "for=192.0.2.43, for=198.51.100.17",
+                vec![element(Some("192.0.2.43"), None), element(Some("198.51.100.17"), None)],
+            ),
             ("by=x", vec![element(None, None)]),
             ("for=\"a\\\"b,;c\" ; proto=https", vec![element(Some("a\"b,;c"), Some("https"))]),
             ("", vec![]),
@@ -169,7 +182,9 @@ mod tests {
 
     #[test]
     fn malformed_elements_are_refused() {
-        for line in ["for", "for=", "for=a b", "for=\"a", "for=\"a\\", "for=\"a\"b", "=a", "for=[::1]", "for=a;for=b"] {
+        for line in
+            ["for", "for=", "for=a b", "for=\"a", "for=\"a\\", "for=\"a\"b", "=a", "for=[::1]", "for=a;for=b"]
+        {
             assert_eq!(parsed(line), None, "{line}");
         }
     }

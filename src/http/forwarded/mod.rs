@@ -95,7 +95,11 @@ fn forwarded(headers: &HeaderMap, for_list: &str, received: &Received<'_>) -> St
             element::write(&mut value, address(hop), about);
         }
     }
-    element::write(&mut value, Some(received.peer.to_canonical()), Some((authority, Scheme::of(received.tls))));
+    element::write(
+        &mut value,
+        Some(received.peer.to_canonical()),
+        Some((authority, Scheme::of(received.tls))),
+    );
     value
 }
 
@@ -110,9 +114,12 @@ fn remove_claims(headers: &mut HeaderMap) {
 fn is_claim(name: &str) -> bool {
     const PREFIX: &str = "x-forwarded-";
     let alike = |one: &str, other: &str| {
-        one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+        one.len() == other.len()
+            && one.bytes().zip(other.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     };
-    name == "forwarded" || alike(name, "x-real-ip") || name.get(..PREFIX.len()).is_some_and(|start| alike(start, PREFIX))
+    name == "forwarded"
+        || alike(name, "x-real-ip")
+        || name.get(..PREFIX.len()).is_some_and(|start| alike(start, PREFIX))
 }
 
 /// The hops that a request has passed, the first one first; `None` for one that isn't told as an address.
@@ -194,7 +201,11 @@ mod tests {
             ("10.0.0.1", &["x-forwarded-for: 6.6.6.6, unknown, 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["x-forwarded-for: "], "10.0.0.1"),
             ("10.0.0.1", &["x-forwarded-for: [2001:db9::1]:80, 2001:db8::2"], "2001:db9::1"),
-            ("10.0.0.1", &["forwarded: for=6.6.6.6, for=\"[2001:db9::1]:47\";proto=http, for=10.1.1.1"], "2001:db9::1"),
+            (
+                "10.0.0.1",
+                &["forwarded: for=6.6.6.6, for=\"[2001:db9::1]:47\";proto=http, for=10.1.1.1"],
+                "2001:db9::1",
+            ),
             ("10.0.0.1", &["forwarded: for=_hidden"], "10.0.0.1"),
             ("10.0.0.1", &["forwarded: proto=http"], "10.0.0.1"),
             ("10.0.0.1", &["forwarded: for=198.51.100.1;;; =x"], "10.0.0.1"),
