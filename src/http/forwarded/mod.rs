@@ -71,7 +71,7 @@ pub fn apply(headers: &mut HeaderMap, received: &Received<'_>, trusted: bool) {
     if !trusted {
         remove_claims(headers);
     }
-    let before = trusted.then(|| ToString::to_string(&joined(headers, &X_FORWARDED_FOR))).unwrap_or_default();
+    let before = joined(headers, &X_FORWARDED_FOR);
     set(headers, &FORWARDED, forwarded(headers, &before, received));
     let peer = received.peer.to_canonical();
     let for_list = if before.is_empty() { peer.to_string() } else { format!("{before}, {peer}") };
