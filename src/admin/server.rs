@@ -20,7 +20,6 @@ use rustix::fs::FlockOperation;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::handlers::{self, Admin};
@@ -157,12 +156,13 @@ impl Bound {
         &self.path
     }
 
-    /// Answers requests until `closing` is cancelled; then waits a moment for what is being answered, and
+    /// Answers requests until `admin.closing` is cancelled; then waits a moment for what is being answered, and
     /// removes the socket. Must run inside a tokio runtime.
     ///
     /// # Errors
     /// When the socket can't be handed to the runtime.
-    pub async fn serve(self, admin: Arc<Admin>, closing: CancellationToken) -> io::Result<()> {
+    pub async fn serve(self, admin: Arc<Admin>) -> io::Result<()> {
+        let closing = admin.closing.clone();
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let tasks = TaskTracker::new();
@@ -181,7 +181,7 @@ impl Bound {
             };
             // Beyond the bound a connection is closed at once, so that the CLI says so instead of waiting.
             if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
-                let connection = connection(stream, Arc::clone(&admin), closing.clone());
+                let connection = connection(stream, Arc::clone(&admin));
                 tasks.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -206,7 +206,8 @@ impl Drop for Bound {
     }
 }
 
-async fn connection(stream: UnixStream, admin: Arc<Admin>, closing: CancellationToken) {
+async fn connection(stream: UnixStream, admin: Arc<Admin>) {
+    let closing = admin.closing.clone();
     let allowed = stream.peer_cred().is_ok_and(|peer| allowed(peer.uid()));
     let service = service_fn(|request| {
         let admin = Arc::clone(&admin);

@@ -4,9 +4,20 @@
 //! room (or, over the admin socket, the running instance) that knows, and prints the answer through `output`;
 //! it decides nothing about HTTP itself.
 
+pub mod cache;
+pub mod completions;
 pub mod exit;
+pub mod instance;
+pub mod logs;
+pub mod man;
+pub mod metrics;
 pub mod output;
+pub mod reload;
+pub mod route;
 pub mod serve;
+pub mod status;
+pub mod stop;
+pub mod upstream;
 pub mod values;
 
 use std::path::PathBuf;
@@ -67,9 +78,9 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME", default_value = crate::admin::paths::DEFAULT_INSTANCE)]
     pub instance: String,
 
-    /// How long to wait for the instance's answer.
-    #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration, default_value = "10s")]
-    pub timeout: Duration,
+    /// How long to wait for the instance [default: 10s].
+    #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration)]
+    pub timeout: Option<Duration>,
 
     /// Print results and errors only.
     #[arg(short, long, global = true)]
@@ -95,17 +106,36 @@ pub enum Color {
     Never,
 }
 
-/// The commands.
+impl Global {
+    /// How long to wait for the instance's answer.
+    pub fn patience(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_secs(10))
+    }
+}
+
+/// The commands; their arguments say what they do.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs)] // clap would take the docs here for help texts and hide those of the arguments' own types.
 pub enum Command {
-    /// Run the proxy.
     Serve(serve::Args),
+    Status(status::Args),
+    Reload(reload::Args),
+    Stop(stop::Args),
+    Cache(cache::Args),
+    Route(route::Args),
+    Upstream(upstream::Args),
+    Logs(logs::Args),
+    Metrics(metrics::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Parses the command line, runs the command and says how it went.
 pub fn main() -> ExitCode {
     // Fails only when one is installed already, and then there is nothing to do.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // Where a shell asks for candidates, this answers and ends the process.
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -125,6 +155,16 @@ fn run(cli: &Cli) -> Outcome {
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     match &cli.command {
         Command::Serve(args) => serve::run(args, &cli.global),
+        Command::Status(args) => status::run(args, &cli.global),
+        Command::Reload(args) => reload::run(args, &cli.global),
+        Command::Stop(args) => stop::run(args, &cli.global),
+        Command::Cache(args) => cache::run(args, &cli.global),
+        Command::Route(args) => route::run(args, &cli.global),
+        Command::Upstream(args) => upstream::run(args, &cli.global),
+        Command::Logs(args) => logs::run(args, &cli.global),
+        Command::Metrics(args) => metrics::run(args, &cli.global),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }
 }
 

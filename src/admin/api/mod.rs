@@ -3,13 +3,20 @@
 //! Field names are part of the interface: `-o json` prints them as they are. A field may be added within one
 //! [`VERSION`]; none changes its meaning or goes away.
 
+mod cache;
 mod problem;
 mod route;
 mod status;
+mod traffic;
 
+pub use cache::{
+    CacheStats, EntryDetail, EntryOrder, EntryPage, EntryQuery, EntryRow, Purge, PurgeReply, Quarantine,
+    Selector, ShowQuery, StoreFinding,
+};
 pub use problem::{Problem, ProblemCode};
 pub use route::{Route, RouteTest, RouteTestReply, RouteVerdict};
 pub use status::{Connections, ListenerStatus, ReloadReport, State, Status, Stop, Stopping, StoreStatus};
+pub use traffic::{EndpointRow, LogLine, LogQuery, WatchQuery};
 
 /// The version of this interface, in its paths and in [`VERSION_HEADER`].
 pub const VERSION: u32 = 1;
@@ -32,7 +39,40 @@ pub mod path {
     pub const ROUTES: &str = "/v1/routes";
     /// POST [`RouteTest`](super::RouteTest): [`RouteTestReply`](super::RouteTestReply).
     pub const ROUTE_TEST: &str = "/v1/routes/test";
+    /// GET: a list of [`EndpointRow`](super::EndpointRow).
+    pub const UPSTREAMS: &str = "/v1/upstreams";
+    /// GET [`EntryQuery`](super::EntryQuery): [`EntryPage`](super::EntryPage).
+    pub const ENTRIES: &str = "/v1/cache/entries";
+    /// GET [`ShowQuery`](super::ShowQuery): a list of [`EntryDetail`](super::EntryDetail).
+    pub const ENTRY: &str = "/v1/cache/entry";
+    /// POST [`Purge`](super::Purge): [`PurgeReply`](super::PurgeReply).
+    pub const PURGE: &str = "/v1/cache/purge";
+    /// GET: [`CacheStats`](super::CacheStats).
+    pub const CACHE_STATS: &str = "/v1/cache/stats";
+    /// GET [`LogQuery`](super::LogQuery): a stream of [`LogLine`](super::LogLine).
+    pub const LOGS: &str = "/v1/logs";
+    /// GET: a [`Snapshot`](crate::telemetry::Snapshot).
+    pub const METRICS: &str = "/v1/metrics";
+    /// GET [`WatchQuery`](super::WatchQuery): a stream of [`Snapshot`](crate::telemetry::Snapshot)s.
+    pub const METRICS_WATCH: &str = "/v1/metrics/watch";
+    /// GET: OpenMetrics text.
+    pub const OPENMETRICS: &str = "/v1/metrics/openmetrics";
 
     /// Every path there is.
-    pub const ALL: &[&str] = &[STATUS, RELOAD, STOP, ROUTES, ROUTE_TEST];
+    pub const ALL: &[&str] = &[
+        STATUS,
+        RELOAD,
+        STOP,
+        ROUTES,
+        ROUTE_TEST,
+        UPSTREAMS,
+        ENTRIES,
+        ENTRY,
+        PURGE,
+        CACHE_STATS,
+        LOGS,
+        METRICS,
+        METRICS_WATCH,
+        OPENMETRICS,
+    ];
 }

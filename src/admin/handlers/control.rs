@@ -1,11 +1,12 @@
-//! The instance itself: status, reload, stop, routes.
+//! The instance itself: status, reload, stop, routes, upstreams.
 
 use std::time::Duration;
 
 use super::Admin;
 use super::reply::{self, Reply};
 use super::request::Asked;
-use crate::admin::api::{Problem, ProblemCode, RouteTest, Stop, Stopping};
+use crate::admin::api::{EndpointRow, Problem, ProblemCode, RouteTest, Stop, Stopping};
+use crate::upstream::snapshot::UpstreamSnapshot;
 
 /// How the instance is doing.
 pub fn status(admin: &Admin) -> Reply {
@@ -47,4 +48,32 @@ pub fn test_route(admin: &Admin, asked: &Asked) -> Reply {
         .test_route(&test)
         .map_err(|why| Problem::new(ProblemCode::BadRequest, "that can't be a request").detail(why))?;
     reply::json(&reply)
+}
+
+/// The endpoints of every upstream.
+pub fn upstreams(admin: &Admin) -> Reply {
+    let rows: Vec<EndpointRow> =
+        admin.upstreams.all().iter().flat_map(|upstream| endpoints(upstream.snapshot())).collect();
+    reply::json(&rows)
+}
+
+fn endpoints(snapshot: UpstreamSnapshot) -> impl Iterator<Item = EndpointRow> {
+    let upstream = snapshot.name;
+    snapshot.endpoints.into_iter().map(move |endpoint| EndpointRow {
+        upstream: upstream.to_string(),
+        endpoint: format!("{}://{}", if endpoint.tls { "https" } else { "http" }, endpoint.endpoint),
+        state: endpoint.state.as_str().to_owned(),
+        weight: endpoint.weight,
+        backup: endpoint.backup,
+        in_use: endpoint.in_use(),
+        idle: endpoint.idle,
+        pending: endpoint.pending,
+        requests: endpoint.requests,
+        failures: endpoint.failures,
+        reused: endpoint.reused,
+        connects: endpoint.connects,
+        connect_failures: endpoint.connect_failures,
+        last_error: endpoint.last_error.map(str::to_owned),
+        addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
+    })
 }

@@ -1,6 +1,10 @@
 //! Answers admin requests: finds the handler, reads the body under a cap, writes JSON.
 
+mod cache;
 mod control;
+mod entry;
+mod logs;
+mod metrics;
 pub mod reply;
 mod request;
 
@@ -8,16 +12,32 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
+use tokio_util::sync::CancellationToken;
 
 use super::Control;
 use super::api::{Problem, ProblemCode, path};
 use reply::{Body, Reply};
 use request::Asked;
 
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::telemetry::Telemetry;
+use crate::upstream::Upstreams;
+
 /// The rooms that the handlers ask.
 pub struct Admin {
     /// The instance itself.
     pub control: Arc<dyn Control>,
+    /// Stored responses.
+    pub cache: Arc<Cache>,
+    /// What happened.
+    pub telemetry: Arc<Telemetry>,
+    /// Endpoints and the connections to them.
+    pub upstreams: Arc<Upstreams>,
+    /// The time.
+    pub clock: Clock,
+    /// Cancelled when the socket is to close: streams end, and no more connections are taken.
+    pub closing: CancellationToken,
 }
 
 /// Answers one request. `allowed`: the peer is this user or root.
@@ -43,6 +63,15 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::STOP if post => control::stop(admin, asked),
         path::ROUTES if get => control::routes(admin),
         path::ROUTE_TEST if post => control::test_route(admin, asked),
+        path::UPSTREAMS if get => control::upstreams(admin),
+        path::ENTRIES if get => cache::list(admin, asked).await,
+        path::ENTRY if get => cache::show(admin, asked).await,
+        path::PURGE if post => cache::purge(admin, asked).await,
+        path::CACHE_STATS if get => cache::stats(admin),
+        path::LOGS if get => logs::logs(admin, asked),
+        path::METRICS if get => metrics::snapshot(admin),
+        path::METRICS_WATCH if get => metrics::watch(admin, asked),
+        path::OPENMETRICS if get => metrics::openmetrics(admin),
         known if path::ALL.contains(&known) => Err(Problem::new(
             ProblemCode::MethodNotAllowed,
             format!("{} is not a method of {known}", asked.method),

@@ -11,6 +11,7 @@ mod table;
 mod text;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -19,7 +20,7 @@ use serde_json::Value;
 pub use column::{Column, Kind, Selection};
 
 use super::Global;
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 
 /// The forms in which rows can be printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -223,6 +224,55 @@ pub fn one(
     printer.push(thing)?;
     printer.finish()?;
     Ok(())
+}
+
+/// Prints a whole list.
+pub fn all<T: Serialize>(
+    columns: &[Column],
+    args: &OutputArgs,
+    global: &Global,
+    rows: &[T],
+) -> Result<(), Failure> {
+    let mut printer = Printer::new(columns, args, global)?;
+    for row in rows {
+        printer.push(row)?;
+    }
+    printer.finish()?;
+    Ok(())
+}
+
+/// Prints one thing as JSON, whatever its fields.
+pub fn document(format: Format, thing: &impl Serialize) -> Result<(), Failure> {
+    let args = OutputArgs { output: format, ..OutputArgs::default() };
+    let mut printer =
+        Printer::on(io::BufWriter::new(io::stdout()), &[], &args, Look { width: None, header: false })?;
+    printer.push(thing)?;
+    printer.finish()?;
+    Ok(())
+}
+
+/// Prints sentences.
+pub fn lines(lines: &[String]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Writes files into a directory, which is made where it isn't there, and prints their paths.
+pub fn files(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+    let refused = |path: &Path, error: io::Error| {
+        Failure::new(Exit::Machine, format!("{} can't be written", path.display())).why(error)
+    };
+    std::fs::create_dir_all(directory).map_err(|error| refused(directory, error))?;
+    let mut written = Vec::with_capacity(files.len());
+    for (name, content) in files {
+        let path = directory.join(name);
+        std::fs::write(&path, content).map_err(|error| refused(&path, error))?;
+        written.push(path.display().to_string());
+    }
+    lines(&written)
 }
 
 /// The terminal's width in columns.

@@ -1,0 +1,137 @@
+//! `proxy-stone cache purge`
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use anstream::eprintln;
+
+use super::ls;
+use super::select::SelectArgs;
+use crate::admin::Client;
+use crate::admin::api::{Purge, PurgeReply, Selector, path};
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::output::{self, Format, OutputArgs};
+use crate::cli::{Global, instance};
+
+/// Arguments of `cache purge`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Which entries.
+    #[command(flatten)]
+    pub select: SelectArgs,
+
+    /// Only show what it would take.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Mark as stale instead: validated at the next use, and served if the origin fails.
+    #[arg(long)]
+    pub soft: bool,
+
+    /// Don't ask.
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// How to print the result; rows are the entries that --dry-run finds.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+pub const EXAMPLES: &str = "\
+Examples:
+  proxy-stone cache purge --url https://api.example.com/v1/users/7
+  proxy-stone cache purge --tag users --soft
+  proxy-stone cache purge --prefix /v1/ --dry-run
+  proxy-stone cache purge --all -y
+
+Exit codes:
+  0 purged    2 usage    5 no running instance
+  8 purged, but a crash of the machine may undo it";
+
+/// The entries that `--dry-run` shows.
+const SHOWN: u64 = 1000;
+
+/// Purges, after having asked where somebody can answer.
+pub fn run(args: &Args, global: &Global) -> Outcome {
+    let Some(select) = args.select.selector() else {
+        return Err(Failure::new(Exit::Usage, "say what to purge")
+            .why("one of --key, --url, --prefix, --glob, --host, --route, --tag, --older-than, --all is needed")
+            .next("proxy-stone cache purge --help"));
+    };
+    let client = instance::client(global)?;
+    instance::block_on(async {
+        if args.dry_run {
+            return dry_run(args, global, &client, select).await;
+        }
+        if !args.yes && io::stdin().is_terminal() && io::stderr().is_terminal() {
+            let reply = ask_instance(&client, args, &select, true).await?;
+            if !confirmed(args, &select, &reply)? {
+                return Err(Failure::new(Exit::Negative, "nothing was purged").why("the answer was not yes"));
+            }
+        }
+        let reply = ask_instance(&client, args, &select, false).await?;
+        report(args, global, &reply)
+    })
+}
+
+async fn ask_instance(
+    client: &Client,
+    args: &Args,
+    select: &Selector,
+    dry_run: bool,
+) -> Result<PurgeReply, Failure> {
+    let sample = if args.dry_run { SHOWN } else { 0 };
+    let purge = Purge { select: select.clone(), soft: args.soft, dry_run, sample };
+    Ok(client.post(path::PURGE, &purge).await?)
+}
+
+async fn dry_run(args: &Args, global: &Global, client: &Client, select: Selector) -> Outcome {
+    let reply = ask_instance(client, args, &select, true).await?;
+    output::all(ls::COLUMNS, &args.output, global, &reply.sample)?;
+    if !global.quiet {
+        eprintln!("would {} {}", verb(args), amount(&reply));
+        let hidden = reply.entries.unwrap_or(0).saturating_sub(reply.sample.len() as u64);
+        if hidden > 0 {
+            eprintln!("{hidden} of them are not shown");
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn confirmed(args: &Args, select: &Selector, reply: &PurgeReply) -> Result<bool, Failure> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{} {} ({select})? [y/N] ", capitalised(verb(args)), amount(reply))?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn report(args: &Args, global: &Global, reply: &PurgeReply) -> Outcome {
+    if matches!(args.output.output, Format::Json | Format::Ndjson) {
+        output::document(args.output.output, reply)?;
+    } else if !global.quiet {
+        let done = if args.soft { "marked as stale" } else { "purged" };
+        output::lines(&[format!("{done}: {}", amount(reply))])?;
+    }
+    match &reply.warning {
+        None => Ok(Exit::Ok),
+        Some(warning) => Err(Failure::new(Exit::Partly, "the purge may not outlast a crash").why(warning)),
+    }
+}
+
+const fn verb(args: &Args) -> &'static str {
+    if args.soft { "mark as stale" } else { "purge" }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
+}
+
+fn amount(reply: &PurgeReply) -> String {
+    match (reply.entries, reply.bytes) {
+        (Some(1), Some(bytes)) => format!("1 entry, {}", output::human::bytes(bytes as f64)),
+        (Some(entries), Some(bytes)) => format!("{entries} entries, {}", output::human::bytes(bytes as f64)),
+        _ => "everything chosen".to_owned(),
+    }
+}
