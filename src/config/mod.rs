@@ -5,10 +5,18 @@
 //! plain settings for each room. Every step goes on after a problem, so that all findings come at once; a
 //! config with an error compiles to nothing. It never opens a socket and never starts anything.
 
+pub mod address;
 pub mod codes;
 pub mod compiled;
+pub mod file;
 pub mod finding;
 pub mod load;
+pub mod pattern;
+pub mod scalar;
+pub mod schema;
+pub mod shape;
+pub mod substitute;
+pub mod suggest;
 pub mod tree;
 
 pub use codes::{Code, Severity};

@@ -22,6 +22,8 @@ pub struct Node {
     pub origin: Origin,
     /// It still holds a variable that has no value, so that its text means nothing yet.
     pub unresolved: bool,
+    /// Something within was wrong and has been dropped, so what is missing proves nothing.
+    pub damaged: bool,
 }
 
 /// A TOML value.
@@ -125,7 +127,7 @@ impl Value {
 impl Node {
     /// A value that no file holds.
     pub fn made(value: Value, origin: Origin) -> Self {
-        Self { value, place: None, key: None, origin, unresolved: false }
+        Self { value, place: None, key: None, origin, unresolved: false, damaged: false }
     }
 
     /// An empty table.

@@ -1,0 +1,467 @@
+//! The shape of the config file. The doc comments here are the reference: the schema, `proxy-stone.toml(5)` and
+//! the starter file are made from them.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+use super::address::{Address, HostField, OriginUrl, Target};
+use super::pattern::{FieldValue, Host, Path};
+use super::scalar::{
+    CacheText, FieldName, FilePath, Name, Network, Parameter, PolicyName, PositiveTime, Pseudonym, QueryName,
+    Scalar, Size, Tag, Time, Verb,
+};
+
+/// The configuration of proxy-stone: where it listens, where it forwards to, and what it keeps.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Where clients come in: an address, or a list of addresses. ":8080" means every address of the machine, IPv4
+    /// and IPv6.
+    #[schemars(extend("default" = "127.0.0.1:8080"))]
+    pub listen: Option<OneOrMany<Listen>>,
+    /// Where every request goes that no route takes: a URL, or the name of an upstream. Routes without an upstream of
+    /// their own use it too.
+    pub upstream: Option<Target>,
+    /// How replies are cached where a route does not say: a policy's name, a duration that replies stay fresh for when
+    /// the origin says nothing, a policy written in place, true (as the origin says) or false (never).
+    pub cache: Option<Cache>,
+    /// Overrides the mode of every route: "cache" or "off".
+    pub mode: Option<Mode>,
+    /// Worker threads; 0 means one per core.
+    #[schemars(range(max = 1024), extend("default" = 0))]
+    pub workers: Option<u16>,
+    /// How this proxy calls itself in the reply fields Via, Cache-Status and Proxy-Status.
+    #[schemars(extend("default" = "proxy-stone"))]
+    pub name: Option<Pseudonym>,
+    /// Networks of the peers whose Forwarded, X-Forwarded-* and X-Request-Id fields are believed.
+    #[schemars(extend("default" = []))]
+    pub trusted_proxies: Vec<Network>,
+    /// Upstreams by name: groups of endpoints that serve the same thing.
+    pub upstreams: Named<Upstream>,
+    /// Routes: which requests go where. The most specific match wins, whatever the order.
+    pub routes: Vec<Route>,
+    /// Caching policies by name. A policy may not be named like a duration.
+    pub policies: Named<Policy, PolicyName>,
+    /// What is stored, in memory and on disk. The directory is given by --state-dir.
+    pub store: Store,
+    /// Limits of client connections.
+    pub server: Server,
+    /// Logs and metrics.
+    pub telemetry: Telemetry,
+}
+
+/// One value, or a list of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// Any number.
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    /// All of them.
+    pub fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// A listener.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Listen {
+    /// Its address.
+    Address(Address),
+    /// A table.
+    Table(Listener),
+}
+
+impl Listen {
+    /// Where.
+    pub fn address(&self) -> Address {
+        match self {
+            Self::Address(addr) => *addr,
+            Self::Table(listener) => listener.addr,
+        }
+    }
+}
+
+/// A listener.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// The address.
+    pub addr: Address,
+}
+
+/// How a route uses stored replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Store and reuse replies as RFC 9111 and the policy allow.
+    Cache,
+    /// Never store, never reuse.
+    Off,
+}
+
+/// How replies are cached.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Cache {
+    /// Whether at all.
+    Switch(bool),
+    /// A policy's name, or a duration.
+    Text(CacheText),
+    /// A policy written in place.
+    Inline(Box<Policy>),
+}
+
+/// An upstream: a group of endpoints that serve the same thing. Give either `url` or `endpoints`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// Its only endpoint. A path in it is joined before the path of every request.
+    pub url: Option<OriginUrl>,
+    /// Its endpoints: URLs, or tables with a weight.
+    pub endpoints: Option<Vec<Endpoint>>,
+    /// The Host field (and TLS server name) that endpoints get: "upstream" for the endpoint's own name, "client" for
+    /// what the client sent, or a fixed name.
+    #[schemars(extend("default" = "upstream"))]
+    pub host: Option<HostField>,
+    /// A PEM file of certificate authorities to trust instead of the platform's. A relative path starts at the config
+    /// file's directory.
+    pub ca: Option<FilePath>,
+    /// The longest time from dialling to an established connection, TLS included.
+    #[schemars(extend("default" = "5s"))]
+    pub connect_timeout: Option<PositiveTime>,
+    /// The longest time from the request sent to the head of the reply.
+    #[schemars(extend("default" = "1m"))]
+    pub first_byte_timeout: Option<PositiveTime>,
+    /// The longest pause within the body of a reply.
+    #[schemars(extend("default" = "1m"))]
+    pub idle_timeout: Option<PositiveTime>,
+    /// Connections to each endpoint, over all workers.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 512))]
+    pub max_connections: Option<u32>,
+    /// Requests that may wait for a connection once all are in use; more are refused with 503.
+    #[schemars(range(max = 1_000_000), extend("default" = 1024))]
+    pub max_pending: Option<u32>,
+    /// How long an unused connection is kept.
+    #[schemars(extend("default" = "1m"))]
+    pub keepalive: Option<Time>,
+    /// How often another endpoint or connection is tried where that is safe (RFC 9110 section 9.2.2); 0 means never.
+    #[schemars(range(max = 100), extend("default" = 2))]
+    pub retries: Option<u32>,
+}
+
+/// An endpoint of an upstream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Endpoint {
+    /// Its URL.
+    Url(OriginUrl),
+    /// A table.
+    Table(EndpointTable),
+}
+
+/// An endpoint of an upstream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointTable {
+    /// Its URL.
+    pub url: OriginUrl,
+    /// Its share of the requests, relative to the others'.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000), extend("default" = 1))]
+    pub weight: Option<u32>,
+    /// Whether it is used only when no other endpoint can be reached.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub backup: bool,
+}
+
+/// A route: which requests it takes, and what is done with them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Route {
+    /// Its name in logs, metrics and commands. Without one it is called route-1, route-2 and so on by its place.
+    pub name: Option<Name>,
+    /// Which requests it takes; without it, all.
+    #[serde(rename = "match")]
+    pub matching: Match,
+    /// The upstream that answers: its name, or a URL that makes one.
+    pub upstream: Option<Target>,
+    /// How replies are cached: a policy's name, a duration that replies stay fresh for when the origin says nothing, a
+    /// policy written in place, true (as the origin says) or false (never).
+    pub cache: Option<Cache>,
+    /// "cache" stores and reuses replies, "off" does neither.
+    #[schemars(extend("default" = "cache"))]
+    pub mode: Option<Mode>,
+    /// The longest time that a whole exchange may take; without it there is no limit.
+    pub timeout: Option<PositiveTime>,
+    /// The longest pause within the body of a request.
+    #[schemars(extend("default" = "1m"))]
+    pub request_idle_timeout: Option<PositiveTime>,
+    /// The largest request body; without it there is no limit.
+    pub max_request_body: Option<Size>,
+}
+
+/// Which requests a route takes. All that is given must hold; within one list any one suffices.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Match {
+    /// The host: a name, or "*.example.com" for every name below it.
+    pub host: Option<OneOrMany<Host>>,
+    /// The path: "/exact", "/prefix/*", "/users/{id}/posts", or "~ " and a regular expression over the whole path.
+    pub path: Option<OneOrMany<Path>>,
+    /// The method.
+    pub methods: Option<OneOrMany<Verb>>,
+    /// Request fields, all of which must hold: a value, "~ " and a regular expression, true (there) or false (not there).
+    pub headers: Named<FieldRule, FieldName>,
+    /// Query parameters, all of which must hold: a value, "~ " and a regular expression, true (there) or false (not
+    /// there).
+    pub query: Named<FieldRule, Parameter>,
+}
+
+/// What a field or parameter must be.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FieldRule {
+    /// Whether it must be there.
+    Presence(bool),
+    /// Its value.
+    Value(FieldValue),
+}
+
+/// A caching policy: what holds on top of RFC 9111 and the origin's own directives.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// How long a reply is fresh when the origin says nothing; without it there is no lifetime of ours.
+    pub ttl: Option<Time>,
+    /// How long a stale reply may be served while it is refreshed (RFC 5861 section 3), when the origin says nothing.
+    pub stale_while_revalidate: Option<Time>,
+    /// How long a stale reply may be served when the origin fails (RFC 5861 section 4), when the origin says nothing.
+    pub stale_if_error: Option<Time>,
+    /// Whether a tenth of the time since Last-Modified may stand in for a missing lifetime (RFC 9111 section 4.2.2).
+    #[schemars(extend("default" = true))]
+    pub heuristics: Option<bool>,
+    /// Whether Cache-Control in requests is honoured (RFC 9111 section 5.2.1).
+    #[schemars(extend("default" = true))]
+    pub honor_request_directives: Option<bool>,
+    /// Targeted cache control fields (RFC 9213), the most important first.
+    #[schemars(extend("default" = ["cdn-cache-control"]))]
+    pub targets: Option<Vec<FieldName>>,
+    /// Whether `ttl` and heuristics also cover requests with Cookie and replies with Set-Cookie.
+    #[schemars(extend("default" = false))]
+    pub cookies: Option<bool>,
+    /// Whether `ttl` also covers 5xx replies.
+    #[schemars(extend("default" = false))]
+    pub cache_errors: Option<bool>,
+    /// What makes two requests the same.
+    pub key: Key,
+    /// Tags that replies can be purged by.
+    pub tags: Tags,
+    /// Replies with a larger body are not stored; without it the store's own limit holds.
+    pub max_body: Option<Size>,
+}
+
+/// What makes two requests the same, beside their target and the fields that their route looks at.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Key {
+    /// Query parameters that make no difference: names, or beginnings such as "utm_*".
+    #[schemars(extend("default" = []))]
+    pub ignore_query: Vec<QueryName>,
+    /// Request fields that make a difference.
+    #[schemars(extend("default" = []))]
+    pub headers: Vec<FieldName>,
+}
+
+/// Tags that replies can be purged by.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tags {
+    /// Reply fields that list tags.
+    #[schemars(extend("default" = ["surrogate-key", "cache-tag"]))]
+    pub headers: Option<Vec<FieldName>>,
+    /// Tags that every reply gets.
+    #[schemars(extend("default" = []))]
+    pub add: Vec<Tag>,
+}
+
+/// What is stored, in memory and on disk.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// How much is held in memory.
+    #[schemars(extend("default" = "256MiB"))]
+    pub memory: Option<Size>,
+    /// How much is held on disk; "0" turns the disk off.
+    #[schemars(extend("default" = "10GiB"))]
+    pub disk: Option<Size>,
+    /// How many replies are held on disk.
+    #[schemars(range(min = 1, max = 1_000_000_000), extend("default" = 10_000_000))]
+    pub max_entries: Option<u64>,
+    /// The largest body that is stored.
+    #[schemars(extend("default" = "4GiB"))]
+    pub max_body: Option<Size>,
+    /// Variants kept of one URL; the oldest goes first.
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 64))]
+    pub max_variants: Option<u32>,
+    /// Storing stops when the file system has less free space than this.
+    #[schemars(extend("default" = "256MiB"))]
+    pub min_free: Option<Size>,
+    /// How long a stale reply is kept that can still be validated or served on error.
+    #[schemars(extend("default" = "1d"))]
+    pub keep: Option<Time>,
+}
+
+/// Limits of client connections.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// The longest time from the first byte of a request to the end of its head.
+    #[schemars(extend("default" = "30s"))]
+    pub header_timeout: Option<PositiveTime>,
+    /// How long a connection may stay open without a request.
+    #[schemars(extend("default" = "1m15s"))]
+    pub keepalive: Option<PositiveTime>,
+    /// The largest head of a request.
+    #[schemars(extend("default" = "64KiB"))]
+    pub max_header_bytes: Option<Size>,
+    /// The most fields in the head of a request.
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 128))]
+    pub max_headers: Option<u32>,
+    /// The most client connections, over all workers.
+    #[schemars(range(min = 1, max = 10_000_000), extend("default" = 65_536))]
+    pub max_connections: Option<u32>,
+    /// How long exchanges may go on after a stop was asked for.
+    #[schemars(extend("default" = "30s"))]
+    pub shutdown_grace: Option<Time>,
+}
+
+/// Logs and metrics.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where /metrics, /livez and /readyz are served; without it, nowhere.
+    pub listen: Option<Address>,
+    /// How many finished exchanges the command `logs` can look back on.
+    #[schemars(range(min = 1, max = 10_000_000), extend("default" = 10_000))]
+    pub ring: Option<u32>,
+    /// The access log: "stderr", "off", or a table.
+    #[schemars(extend("default" = "off"))]
+    pub access_log: Option<AccessLog>,
+}
+
+/// The access log.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AccessLog {
+    /// A word.
+    Word(LogWord),
+    /// A table.
+    Table(LogTable),
+}
+
+/// The access log in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogWord {
+    /// Lines of text on standard error.
+    Stderr,
+    /// No access log.
+    Off,
+}
+
+/// The access log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogTable {
+    /// "text" for one readable line, "json" for one JSON object a line.
+    #[schemars(extend("default" = "text"))]
+    pub format: Option<LogFormat>,
+    /// The file; without it, standard error. It is opened anew on SIGUSR1.
+    pub path: Option<FilePath>,
+    /// The file is rotated when it has reached this size; "0" means never.
+    #[schemars(extend("default" = "100MiB"))]
+    pub max_size: Option<Size>,
+    /// The file is rotated when it is so old; "0s" means never.
+    #[schemars(extend("default" = "0s"))]
+    pub max_age: Option<Time>,
+    /// How many rotated files are kept.
+    #[schemars(range(max = 10_000), extend("default" = 7))]
+    pub keep: Option<u32>,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A table of things by name, in the order of the file; `K` says what names there may be.
+#[derive(Debug)]
+pub struct Named<T, K = Name>(pub Vec<(String, T)>, PhantomData<K>);
+
+impl<T, K> Default for Named<T, K> {
+    fn default() -> Self {
+        Self(Vec::new(), PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, K> Deserialize<'de> for Named<T, K> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Entries<T> {
+            type Value = Vec<(String, T)>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+        }
+
+        Ok(Self(from.deserialize_map(Entries(PhantomData))?, PhantomData))
+    }
+}
+
+impl<T: JsonSchema, K: Scalar> JsonSchema for Named<T, K> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("NamedOf{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let values = generator.subschema_for::<T>();
+        json_schema!({
+            "type": "object",
+            "propertyNames": { "format": K::FORMAT },
+            "additionalProperties": values,
+        })
+    }
+}
