@@ -136,7 +136,7 @@ codes! {
     UnusedPolicy = "PS0308", Warning;
 
     /// Time-outs that contradict each other
-    Timeouts = "PS0401", Error;
+    Timeouts = "PS0401", Warning;
     /// A route that can never match
     ShadowedRoute = "PS0402", Warning;
     /// A listener given twice

@@ -266,6 +266,10 @@ pub struct Policy {
     /// Whether `ttl` also covers 5xx replies.
     #[schemars(extend("default" = false))]
     pub cache_errors: Option<bool>,
+    /// Whether the origin's own stale-while-revalidate and stale-if-error hold beside s-maxage, which otherwise forbids
+    /// every stale use (RFC 9111 section 5.2.2.10).
+    #[schemars(extend("default" = false))]
+    pub stale_despite_s_maxage: Option<bool>,
     /// What makes two requests the same.
     pub key: Key,
     /// Tags that replies can be purged by.
@@ -339,7 +343,7 @@ pub struct Server {
     #[schemars(extend("default" = "64KiB"))]
     pub max_header_bytes: Option<Size>,
     /// The most fields in the head of a request.
-    #[schemars(range(min = 1, max = 10_000), extend("default" = 128))]
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 100))]
     pub max_headers: Option<u32>,
     /// The most client connections, over all workers.
     #[schemars(range(min = 1, max = 10_000_000), extend("default" = 65_536))]

@@ -6,8 +6,11 @@
 //! config with an error compiles to nothing. It never opens a socket and never starts anything.
 
 pub mod address;
+pub mod check;
 pub mod codes;
+pub mod compile;
 pub mod compiled;
+pub mod expand;
 pub mod file;
 pub mod finding;
 pub mod load;
@@ -22,5 +25,5 @@ pub mod tree;
 pub use codes::{Code, Severity};
 pub use compiled::Compiled;
 pub use finding::{Finding, Report};
-pub use load::{Loaded, Overrides, Source, load};
+pub use load::{Loaded, Overrides, Source, lint, load};
 pub use tree::Node as Tree;

@@ -287,16 +287,14 @@ fn number_problem(branches: &[&Json], value: &Value) -> Option<Problem> {
         .iter()
         .filter_map(|branch| branch.get("format")?.as_str())
         .find(|format| formats.contains(format))?;
-    let problem = check_format(format, &number).err()?;
-    let negative = number.strip_prefix('-').filter(|_| format.ends_with("duration"));
-    Some(match negative {
-        Some(number) => Problem::new(
+    match number.strip_prefix('-').filter(|_| format.contains("duration")) {
+        Some(number) => Some(Problem::new(
             Code::NegativeDuration,
             format!("`-{number}` is below zero and has no unit"),
             format!("did you mean \"{number}s\"?"),
-        ),
-        None => problem,
-    })
+        )),
+        None => check_format(format, &number).err(),
+    }
 }
 
 fn type_help(branches: &[&Json], node: &Node, path: &Path) -> Option<String> {

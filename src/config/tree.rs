@@ -211,15 +211,16 @@ impl Node {
 
     /// Puts `over` in: tables key by key, everything else by value.
     pub fn merge(&mut self, over: Node) {
-        let both_tables = matches!((&self.value, &over.value), (Value::Table(_), Value::Table(_)));
-        let Node { value: Value::Table(entries), .. } = over else {
+        if matches!((&self.value, &over.value), (Value::Table(_), Value::Table(_))) {
+            self.merge_entries(over);
+        } else {
             *self = over;
-            return;
-        };
-        if !both_tables {
-            *self = Node { value: Value::Table(entries), ..over };
-            return;
         }
+    }
+
+    /// Puts the entries of the table `over` in; this stays where it is.
+    pub fn merge_entries(&mut self, over: Node) {
+        let Value::Table(entries) = over.value else { return };
         for (name, node) in entries {
             match self.get_mut(&name) {
                 Some(old) => old.merge(node),
@@ -255,7 +256,10 @@ impl Node {
 /// Reads TOML. With findings the tree holds what could be read.
 pub fn parse(source: &Arc<SourceText>) -> (Node, Vec<Finding>) {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
-    let findings = errors.iter().map(|error| syntax_finding(source, error)).collect();
+    let mut findings: Vec<Finding> = errors.iter().map(|error| syntax_finding(source, error)).collect();
+    // Where one line has several, the first is what is meant and the others follow from it.
+    let line = |finding: &Finding| finding.place.as_ref().map(|place| place.start().line);
+    findings.dedup_by(|later, first| later.code == Code::Syntax && line(later) == line(first));
     let span = table.span();
     let mut root = Node::made(convert_table(source, table.into_inner()), Origin::File);
     root.place = Some(Place::new(source, span.start..span.start));

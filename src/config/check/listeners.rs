@@ -1,0 +1,154 @@
+//! Listeners that get in each other's way, and addresses that this machine does not give.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::Checks;
+use crate::config::codes::Code;
+use crate::config::compile::listeners;
+use crate::config::file::{File, Listen, OneOrMany};
+use crate::config::finding::Finding;
+use crate::config::tree::{Node, Step};
+
+/// Where the listener of an index stands.
+pub fn listener_path(file: &File, index: usize) -> Vec<Step> {
+    let mut path = vec![Step::from("listen")];
+    let listen = match &file.listen {
+        Some(OneOrMany::Many(many)) => {
+            path.push(index.into());
+            many.get(index)
+        }
+        Some(OneOrMany::One(one)) => Some(one),
+        None => None,
+    };
+    if matches!(listen, Some(Listen::Table(_))) {
+        path.push("addr".into());
+    }
+    path
+}
+
+impl Checks<'_> {
+    pub(super) fn listeners(&mut self) {
+        let ours = listeners(self.file);
+        if ours.is_empty() && !self.damaged(&["listen".into()]) {
+            let found = self.found(Code::Empty, "there is no listener", &["listen".into()]);
+            found.help = Some("add an address such as \"127.0.0.1:8080\"".into());
+        }
+        let mut seen: Vec<(SocketAddr, Vec<Step>)> = Vec::new();
+        for (index, listener) in ours.iter().enumerate() {
+            let path = listener_path(self.file, index);
+            self.collision(&seen, listener.address, &path);
+            seen.push((listener.address, path));
+        }
+        if let Some(address) = self.file.telemetry.listen {
+            let path = ["telemetry".into(), "listen".into()];
+            self.collision(&seen, address.0, &path);
+            self.public_telemetry(address.0, &path);
+        }
+    }
+
+    fn collision(&mut self, seen: &[(SocketAddr, Vec<Step>)], address: SocketAddr, path: &[Step]) {
+        let clash =
+            |(other, _): &&(SocketAddr, Vec<Step>)| covers(*other, address) || covers(address, *other);
+        let Some((other, other_path)) = seen.iter().find(clash) else { return };
+        let finding = if *other == address {
+            Finding::new(Code::DuplicateListener, format!("`{address}` is listened on twice"))
+        } else {
+            let message =
+                format!("`{address}` and `{other}` overlap: one of them takes every address of that port");
+            Finding::new(Code::OverlappingListener, message).help("keep the wider one, or use another port")
+        };
+        let related = self.place(other_path);
+        let place = self.place(path);
+        self.push(finding.at(place).related(related, "the other one"));
+    }
+
+    fn public_telemetry(&mut self, address: SocketAddr, path: &[Step]) {
+        if address.ip().to_canonical().is_loopback() {
+            return;
+        }
+        let message = format!("metrics on `{address}` can be read by everyone who reaches it");
+        let found = self.found(Code::PublicTelemetry, message, path);
+        found.help = Some("listen on 127.0.0.1, or make sure that a firewall stands before it".into());
+    }
+}
+
+/// Whether a socket on `wide` takes what comes in for `address`. Port 0 is a new port each time.
+fn covers(wide: SocketAddr, address: SocketAddr) -> bool {
+    if wide.port() != address.port() || wide.port() == 0 {
+        return false;
+    }
+    match wide {
+        _ if wide.ip() == address.ip() => true,
+        SocketAddr::V6(_) => wide.ip().is_unspecified(),
+        SocketAddr::V4(_) => wide.ip().is_unspecified() && address.ip().to_canonical().is_ipv4(),
+    }
+}
+
+/// Asks of every address whether it can be had; `probe` knows which ones our own running instance holds.
+pub fn unbindable(
+    root: &Node,
+    listeners: &[SocketAddr],
+    telemetry: Option<SocketAddr>,
+    probe: &dyn Fn(SocketAddr) -> io::Result<()>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut ask = |address: SocketAddr, path: &[Step]| {
+        let Err(error) = probe(address) else { return };
+        let message = format!("cannot listen on `{address}`: {}", reason(&error));
+        let finding = Finding::new(Code::CannotBind, message).at(root.place_of(path));
+        findings.push(match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                finding.help(format!("see who holds it: `ss -ltnp 'sport = :{}'`", address.port()))
+            }
+            io::ErrorKind::PermissionDenied => {
+                finding.help("ports below 1024 need a privilege: use a higher one, or CAP_NET_BIND_SERVICE")
+            }
+            io::ErrorKind::AddrNotAvailable => finding.help("no interface of this machine has this address"),
+            _ => finding,
+        });
+    };
+    let many = root.get("listen").is_some_and(|node| !node.items().is_empty());
+    for (index, address) in listeners.iter().enumerate() {
+        let mut path = vec![Step::from("listen")];
+        if many {
+            path.push(index.into());
+        }
+        path.push("addr".into());
+        ask(*address, &path);
+    }
+    if let Some(address) = telemetry {
+        ask(address, &["telemetry".into(), "listen".into()]);
+    }
+    findings
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address".into(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_addresses_cover_narrow_ones() {
+        let table = [
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ];
+        for (wide, address, expected) in table {
+            assert_eq!(covers(wide.parse().unwrap(), address.parse().unwrap()), expected, "{wide} {address}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Endpoints: none, too many ways to give them, or such that do not belong together.
+
+use super::{Checks, upstream_path};
+use crate::config::codes::Code;
+use crate::config::compile::{endpoints, listeners};
+use crate::config::file::Upstream;
+use crate::config::finding::Finding;
+use crate::config::tree::Step;
+use crate::upstream::settings::EndpointSettings;
+
+impl Checks<'_> {
+    pub(super) fn upstreams(&mut self) {
+        let file = self.file;
+        for (name, upstream) in &file.upstreams.0 {
+            self.endpoint_keys(name, upstream);
+            let all = endpoints(upstream);
+            self.together(name, upstream, &all);
+            for (index, (endpoint, _)) in all.iter().enumerate() {
+                self.own_listener(name, &endpoint_path(name, upstream, index), endpoint);
+            }
+        }
+    }
+
+    fn endpoint_keys(&mut self, name: &str, upstream: &Upstream) {
+        let path = [Step::from("upstreams"), name.into()];
+        match (&upstream.url, &upstream.endpoints) {
+            (Some(_), Some(_)) => {
+                let url = self.place(&upstream_path(name, "url"));
+                let message = format!("upstream `{name}` has both `url` and `endpoints`");
+                let place = self.place(&upstream_path(name, "endpoints"));
+                let finding = Finding::new(Code::ExclusiveKeys, message).at(place).related(url, "the one");
+                self.push(finding.help("put the URL into the list"));
+            }
+            (None, None) if !self.damaged(&path) => {
+                let place = self.place(&path);
+                let finding = Finding::new(Code::MissingKey, format!("upstream `{name}` has no endpoint"));
+                self.push(finding.at(place).help("add `url = \"https://...\"`"));
+            }
+            (None, Some(list)) if list.is_empty() && !self.damaged(&upstream_path(name, "endpoints")) => {
+                let place = self.place(&upstream_path(name, "endpoints"));
+                self.push(Finding::new(Code::Empty, format!("upstream `{name}` has no endpoint")).at(place));
+            }
+            _ => {}
+        }
+    }
+
+    fn together(&mut self, name: &str, upstream: &Upstream, all: &[(EndpointSettings, Box<str>)]) {
+        let Some((first, base)) = all.first() else { return };
+        let lost = self.damaged(&upstream_path(name, "endpoints"));
+        if all.iter().all(|(endpoint, _)| endpoint.backup) && !lost {
+            let message = format!("every endpoint of upstream `{name}` is a backup");
+            let found = self.found(Code::OnlyBackups, message, &upstream_path(name, "endpoints"));
+            found.help = Some("leave out `backup` where requests should go first".into());
+        }
+        for (index, (endpoint, other)) in all.iter().enumerate().skip(1) {
+            let path = endpoint_path(name, upstream, index);
+            let first_place = self.place(&endpoint_path(name, upstream, 0));
+            if other != base {
+                let message = format!(
+                    "endpoints of upstream `{name}` have different base paths: `{base}/` and `{other}/`"
+                );
+                let place = self.place(&path);
+                let finding =
+                    Finding::new(Code::MixedEndpoints, message).at(place).related(first_place, "the first");
+                self.push(finding.help("endpoints serve the same thing: make two upstreams of them"));
+            } else if endpoint.tls != first.tls {
+                let message = format!("some endpoints of upstream `{name}` use TLS and some do not");
+                let place = self.place(&path);
+                self.push(
+                    Finding::new(Code::MixedSchemes, message).at(place).related(first_place, "the first"),
+                );
+            }
+            let same = |(earlier, _): &&(EndpointSettings, Box<str>)| {
+                (&earlier.host, earlier.port) == (&endpoint.host, endpoint.port)
+            };
+            if all[..index].iter().any(|earlier| same(&earlier)) {
+                let message = format!(
+                    "`{}:{}` is an endpoint of upstream `{name}` twice",
+                    endpoint.host, endpoint.port
+                );
+                let found = self.found(Code::DuplicateEndpoint, message, &path);
+                found.help = Some("give it a `weight` instead".into());
+            }
+        }
+    }
+
+    /// A request would go round until every connection is used up.
+    fn own_listener(&mut self, name: &str, path: &[Step], endpoint: &EndpointSettings) {
+        let ours = listeners(self.file);
+        let address = match (&*endpoint.host, endpoint.host.parse::<std::net::IpAddr>()) {
+            (_, Ok(address)) => address.to_canonical(),
+            ("localhost", _) => std::net::Ipv4Addr::LOCALHOST.into(),
+            _ => return,
+        };
+        let reaches = |listener: &crate::server::ListenerSettings| {
+            let ip = listener.address.ip().to_canonical();
+            let local = address.is_loopback() || address.is_unspecified();
+            listener.address.port() == endpoint.port
+                && (ip == address
+                    || ip.is_unspecified() && local
+                    || &*endpoint.host == "localhost" && ip.is_loopback())
+        };
+        let Some(index) = ours.iter().position(reaches) else { return };
+        let listener = self.place(&super::listeners::listener_path(self.file, index));
+        let place = self.place(path);
+        let message = format!("upstream `{name}` is this proxy itself: requests would go round in circles");
+        self.push(
+            Finding::new(Code::Loop, message)
+                .at(place)
+                .related(listener, "we listen here")
+                .help("listen on another port, or forward to another one"),
+        );
+    }
+}
+
+fn endpoint_path(name: &str, upstream: &Upstream, index: usize) -> Vec<Step> {
+    if upstream.url.is_some() && index == 0 {
+        return upstream_path(name, "url");
+    }
+    let mut path = upstream_path(name, "endpoints");
+    path.push((index - usize::from(upstream.url.is_some())).into());
+    path
+}

@@ -1,0 +1,345 @@
+//! From the model to each room's settings. What only the file system can tell (certificates, directories) is
+//! asked here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::Compiled;
+use super::codes::Code;
+use super::file::{
+    AccessLog, Cache, Endpoint, FieldRule, File, LogFormat, LogWord, Match, Mode, OneOrMany, Policy, Route,
+    Upstream,
+};
+use super::finding::Finding;
+use super::scalar::{CacheText, FieldName, FilePath, PositiveTime, Size, Time};
+use super::tree::{Node, Step};
+use crate::cache::policy::Rules;
+use crate::pipeline::{CacheSettings, RouteSettings};
+use crate::route::{FieldMatch, MatchSpec};
+use crate::server::ListenerSettings;
+use crate::upstream::settings::{EndpointSettings, HostPolicy};
+use crate::{cache, pipeline, server, telemetry, upstream};
+
+/// Everything that compiling needs beside the model.
+pub struct Compiler<'a> {
+    /// The effective tree, for places.
+    pub root: &'a Node,
+    /// Relative paths start here.
+    pub directory: &'a Path,
+    /// What was found.
+    pub findings: &'a mut Vec<Finding>,
+    /// Files that were read.
+    pub files: &'a mut Vec<PathBuf>,
+}
+
+impl Compiler<'_> {
+    /// Settings for every room. With findings that are errors they are incomplete and must not be used.
+    pub fn compile(&mut self, file: &File) -> Compiled {
+        Compiled {
+            listeners: listeners(file),
+            server: server_settings(file),
+            workers: file.workers.unwrap_or_default().into(),
+            upstreams: file.upstreams.0.iter().filter_map(|(name, up)| self.upstream(name, up)).collect(),
+            pipeline: self.pipeline(file),
+            cache: cache_settings(file),
+            telemetry: self.telemetry(file),
+        }
+    }
+
+    fn upstream(&mut self, name: &str, upstream: &Upstream) -> Option<upstream::Settings> {
+        let urls = endpoints(upstream);
+        let (first, _) = urls.first()?;
+        let mut settings = upstream::Settings::new(name, first.clone());
+        settings.base_path = urls.first().map(|(_, base)| base.clone()).unwrap_or_default();
+        settings.endpoints = urls.into_iter().map(|(endpoint, _)| endpoint).collect();
+        settings.host = upstream.host.as_ref().map_or(HostPolicy::Upstream, |host| host.0.clone());
+        settings.ca = self.authorities(name, upstream.ca.as_ref());
+        put(&mut settings.connect_timeout, upstream.connect_timeout.map(positive));
+        put(&mut settings.first_byte_timeout, upstream.first_byte_timeout.map(positive));
+        put(&mut settings.idle_timeout, upstream.idle_timeout.map(positive));
+        put(&mut settings.max_connections, upstream.max_connections.map(|n| n as usize));
+        put(&mut settings.max_pending, upstream.max_pending.map(|n| n as usize));
+        put(&mut settings.keepalive, upstream.keepalive.map(time));
+        put(&mut settings.retries, upstream.retries);
+        Some(settings)
+    }
+
+    fn authorities(&mut self, name: &str, ca: Option<&FilePath>) -> Vec<CertificateDer<'static>> {
+        let Some(FilePath(path)) = ca else { return Vec::new() };
+        let path = self.directory.join(path);
+        let at = self.root.place_of(&["upstreams".into(), name.into(), "ca".into()]);
+        self.files.push(path.clone());
+        let pem = match read_bounded(&path) {
+            Ok(pem) => pem,
+            Err(error) => {
+                let message = format!("`{}` cannot be read: {error}", path.display());
+                self.findings.push(Finding::new(Code::CaUnreadable, message).at(at));
+                return Vec::new();
+            }
+        };
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let why = match found {
+            Ok(certificates) if !certificates.is_empty() => match unusable(&certificates) {
+                None => return certificates,
+                Some(error) => error,
+            },
+            Ok(_) => "it holds no certificate".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let message = format!("`{}` is not a file of certificate authorities: {why}", path.display());
+        let help = "it holds blocks that begin with `-----BEGIN CERTIFICATE-----`";
+        self.findings.push(Finding::new(Code::CaInvalid, message).at(at).help(help));
+        Vec::new()
+    }
+
+    fn pipeline(&mut self, file: &File) -> pipeline::Settings {
+        let routes = file.routes.iter().enumerate();
+        pipeline::Settings {
+            routes: routes.map(|(index, route)| route_settings(file, index, route)).collect(),
+            trusted: file.trusted_proxies.iter().map(|network| network.0).collect(),
+            name: file.name.as_ref().map_or_else(|| "proxy-stone".into(), |name| name.0.as_str().into()),
+            mode: file.mode.map(mode),
+        }
+    }
+
+    fn telemetry(&mut self, file: &File) -> telemetry::Settings {
+        let mut settings = telemetry::Settings::default();
+        put(&mut settings.ring, file.telemetry.ring.map(|n| n as usize));
+        settings.listen = file.telemetry.listen.map(|address| address.0);
+        settings.access_log = file.telemetry.access_log.as_ref().and_then(|log| self.access_log(log));
+        settings
+    }
+
+    fn access_log(&mut self, log: &AccessLog) -> Option<telemetry::settings::AccessLog> {
+        use telemetry::settings as to;
+        let table = match log {
+            AccessLog::Word(LogWord::Off) => return None,
+            AccessLog::Word(LogWord::Stderr) => {
+                return Some(to::AccessLog { format: to::LogFormat::Text, target: to::LogTarget::Stderr });
+            }
+            AccessLog::Table(table) => table,
+        };
+        let format = match table.format {
+            Some(LogFormat::Json) => to::LogFormat::Json,
+            Some(LogFormat::Text) | None => to::LogFormat::Text,
+        };
+        let target = match &table.path {
+            None => to::LogTarget::Stderr,
+            Some(FilePath(path)) => {
+                let path = self.directory.join(path);
+                self.check_log_directory(&path);
+                to::LogTarget::File {
+                    path,
+                    max_size: table.max_size.map_or(100 << 20, |size| size.0),
+                    max_age: table.max_age.map_or(Duration::ZERO, time),
+                    keep: table.keep.unwrap_or(7) as usize,
+                }
+            }
+        };
+        Some(to::AccessLog { format, target })
+    }
+
+    fn check_log_directory(&mut self, path: &Path) {
+        let place = ["telemetry".into(), "access_log".into(), "path".into()];
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let problem = match parent {
+            _ if path.is_dir() => format!("`{}` is a directory, not a file", path.display()),
+            Some(parent) if !parent.is_dir() => format!("there is no directory `{}`", parent.display()),
+            _ => return,
+        };
+        self.findings.push(Finding::new(Code::LogDirectory, problem).at(self.root.place_of(&place)));
+    }
+}
+
+/// Certificate files are small; a path to something endless must not fill memory.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    const LIMIT: u64 = 16 << 20;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Why TLS could not use these.
+fn unusable(certificates: &[CertificateDer<'static>]) -> Option<String> {
+    let mut roots = rustls::RootCertStore::empty();
+    certificates
+        .iter()
+        .find_map(|certificate| roots.add(certificate.clone()).err())
+        .map(|error| error.to_string())
+}
+
+fn put<T>(to: &mut T, from: Option<T>) {
+    if let Some(value) = from {
+        *to = value;
+    }
+}
+
+fn positive(PositiveTime(time): PositiveTime) -> Duration {
+    time
+}
+
+fn time(Time(time): Time) -> Duration {
+    time
+}
+
+fn bytes(Size(bytes): Size) -> u64 {
+    bytes
+}
+
+fn mode(mode: Mode) -> cache::Mode {
+    match mode {
+        Mode::Cache => cache::Mode::Cache,
+        Mode::Off => cache::Mode::Off,
+    }
+}
+
+/// Where to listen.
+pub fn listeners(file: &File) -> Vec<ListenerSettings> {
+    match &file.listen {
+        None => vec![ListenerSettings { address: ([127, 0, 0, 1], 8080).into() }],
+        Some(OneOrMany::One(one)) => vec![ListenerSettings { address: one.address().0 }],
+        Some(OneOrMany::Many(many)) => {
+            many.iter().map(|listen| ListenerSettings { address: listen.address().0 }).collect()
+        }
+    }
+}
+
+fn server_settings(file: &File) -> server::Settings {
+    let mut settings = server::Settings::default();
+    let from = &file.server;
+    put(&mut settings.header_timeout, from.header_timeout.map(positive));
+    put(&mut settings.keepalive, from.keepalive.map(positive));
+    put(&mut settings.max_header_bytes, from.max_header_bytes.map(|size| bytes(size) as usize));
+    put(&mut settings.max_headers, from.max_headers.map(|n| n as usize));
+    put(&mut settings.max_connections, from.max_connections.map(|n| n as usize));
+    put(&mut settings.shutdown_grace, from.shutdown_grace.map(time));
+    settings
+}
+
+fn cache_settings(file: &File) -> cache::Settings {
+    let mut settings = cache::Settings::default();
+    let from = &file.store;
+    put(&mut settings.memory, from.memory.map(bytes));
+    put(&mut settings.disk, from.disk.map(bytes));
+    put(&mut settings.max_entries, from.max_entries);
+    put(&mut settings.max_body, from.max_body.map(bytes));
+    put(&mut settings.max_variants, from.max_variants.map(|n| n as usize));
+    put(&mut settings.min_free, from.min_free.map(bytes));
+    put(&mut settings.keep, from.keep.map(time));
+    settings
+}
+
+/// Every endpoint with its base path.
+pub fn endpoints(upstream: &Upstream) -> Vec<(EndpointSettings, Box<str>)> {
+    let single = upstream.url.iter().map(|url| (url.endpoint(), url.base_path.clone()));
+    let many = upstream.endpoints.iter().flatten().map(|endpoint| match endpoint {
+        Endpoint::Url(url) => (url.endpoint(), url.base_path.clone()),
+        Endpoint::Table(table) => {
+            let weight = table.weight.unwrap_or(1);
+            let settings = EndpointSettings { weight, backup: table.backup, ..table.url.endpoint() };
+            (settings, table.url.base_path.clone())
+        }
+    });
+    single.chain(many).collect()
+}
+
+fn route_settings(file: &File, index: usize, route: &Route) -> RouteSettings {
+    RouteSettings {
+        name: route_name(index, route).into(),
+        matcher: match_spec(&route.matching),
+        upstream: route.upstream.as_ref().map_or("", |target| &target.0).into(),
+        cache: route_cache(file, route),
+        timeout: route.timeout.map(positive),
+        request_idle_timeout: route.request_idle_timeout.map_or(Duration::from_secs(60), positive),
+        max_request_body: route.max_request_body.map(bytes),
+    }
+}
+
+/// The name of a route, given or by its place.
+pub fn route_name(index: usize, route: &Route) -> String {
+    route.name.as_ref().map_or_else(|| format!("route-{}", index + 1), |name| name.0.clone())
+}
+
+/// A route's match as `route` reads it.
+pub fn match_spec(from: &Match) -> MatchSpec {
+    fn all<T, U>(values: &Option<OneOrMany<T>>, get: impl Fn(&T) -> U) -> Vec<U> {
+        match values {
+            None => Vec::new(),
+            Some(OneOrMany::One(one)) => vec![get(one)],
+            Some(OneOrMany::Many(many)) => many.iter().map(get).collect(),
+        }
+    }
+    let rule = |rule: &FieldRule| match rule {
+        FieldRule::Presence(true) => FieldMatch::Present,
+        FieldRule::Presence(false) => FieldMatch::Absent,
+        FieldRule::Value(value) => value.0.clone(),
+    };
+    let field = |(name, value): &(String, FieldRule)| {
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, rule(value)))
+    };
+    MatchSpec {
+        hosts: all(&from.host, |host| host.0.clone()),
+        paths: all(&from.path, |path| path.0.clone()),
+        methods: all(&from.methods, |verb| verb.0.clone()),
+        headers: from.headers.0.iter().filter_map(field).collect(),
+        query: from.query.0.iter().map(|(name, value)| (name.as_str().into(), rule(value))).collect(),
+    }
+}
+
+fn route_cache(file: &File, route: &Route) -> CacheSettings {
+    let switched_off = matches!(route.cache, Some(Cache::Switch(false)));
+    let policy = match &route.cache {
+        Some(Cache::Inline(policy)) => Some((None, (**policy).clone())),
+        Some(Cache::Text(CacheText::Time(ttl))) => {
+            Some((None, Policy { ttl: Some(Time(*ttl)), ..Policy::default() }))
+        }
+        Some(Cache::Text(CacheText::Policy(name))) => {
+            let found = file.policies.0.iter().find(|(known, _)| known == name);
+            found.map(|(name, policy)| (Some(Arc::from(name.as_str())), policy.clone()))
+        }
+        Some(Cache::Switch(_)) | None => None,
+    };
+    let mut settings =
+        policy.map_or_else(CacheSettings::default, |(name, policy)| policy_settings(name, policy));
+    settings.mode = if switched_off { cache::Mode::Off } else { route.mode.map_or(cache::Mode::Cache, mode) };
+    settings
+}
+
+fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
+    let seconds = |Time(time): Time| time.as_secs();
+    let names = |names: Vec<FieldName>| names.into_iter().map(|name| name.0).collect::<Vec<_>>();
+    let mut rules = Rules {
+        ttl: policy.ttl.map(seconds),
+        stale_while_revalidate: policy.stale_while_revalidate.map(seconds),
+        stale_if_error: policy.stale_if_error.map(seconds),
+        ..Rules::default()
+    };
+    put(&mut rules.heuristics, policy.heuristics);
+    put(&mut rules.honor_request_directives, policy.honor_request_directives);
+    put(&mut rules.targets, policy.targets.map(names));
+    put(&mut rules.cookies, policy.cookies);
+    put(&mut rules.cache_errors, policy.cache_errors);
+    put(&mut rules.stale_despite_s_maxage, policy.stale_despite_s_maxage);
+    let mut settings = CacheSettings {
+        policy: name,
+        rules: Arc::new(rules),
+        ignore_query: policy.key.ignore_query.into_iter().map(|name| name.0).collect(),
+        key_headers: names(policy.key.headers),
+        tags: policy.tags.add.into_iter().map(|tag| tag.0.into()).collect(),
+        max_body: policy.max_body.map(bytes),
+        ..CacheSettings::default()
+    };
+    put(&mut settings.tag_headers, policy.tags.headers.map(names));
+    settings
+}
+
+/// A path into the tree.
+pub fn path<const N: usize>(steps: [Step; N]) -> Vec<Step> {
+    steps.into()
+}
