@@ -1,6 +1,8 @@
 //! What a successful unsafe request ends (RFC 9111 4.4).
 
+use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, StatusCode};
+use url::{Position, Url};
 
 use super::request::MethodKind;
 
@@ -12,8 +14,77 @@ pub const fn invalidates(method: MethodKind, status: StatusCode) -> bool {
 }
 
 /// The targets (path and query) that `Location` and `Content-Location` name on the same origin as the request's
-/// own URI; to be called once with the URI as the client names it and once as the upstream names it.
+/// own URI; to be called once with the URI as the client names it and once as the upstream names it. The request's own
+/// target is not among them: it is invalidated anyway.
 pub fn related_targets(scheme: &str, authority: &str, target: &str, response: &HeaderMap) -> Vec<String> {
-    let _ = (scheme, authority, target, response);
-    Vec::new()
+    if !response.contains_key(LOCATION) && !response.contains_key(CONTENT_LOCATION) {
+        return Vec::new();
+    }
+    let Ok(own) = Url::parse(&format!("{scheme}://{authority}{target}")) else { return Vec::new() };
+    let mut targets: Vec<String> = Vec::new();
+    for name in [LOCATION, CONTENT_LOCATION] {
+        let named = response.get(name).and_then(|value| own.join(value.to_str().ok()?).ok());
+        let Some(named) = named.filter(|named| named.origin() == own.origin()) else { continue };
+        let target = &named[Position::BeforePath..Position::AfterQuery];
+        if target != &own[Position::BeforePath..Position::AfterQuery]
+            && !targets.iter().any(|known| known == target)
+        {
+            targets.push(target.to_owned());
+        }
+    }
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::map;
+    use super::*;
+
+    #[test]
+    fn rfc_9111_4_4_non_errors_to_unsafe_methods() {
+        for (method, status, expected) in [
+            ("PUT", 200, true),
+            ("DELETE", 204, true),
+            ("POST", 303, true),
+            ("M-SEARCH", 201, true),
+            ("PUT", 400, false),
+            ("PUT", 500, false),
+            ("PUT", 103, false),
+            ("GET", 200, false),
+            ("HEAD", 200, false),
+            ("OPTIONS", 200, false),
+        ] {
+            let kind = MethodKind::of(&method.parse().unwrap());
+            assert_eq!(
+                invalidates(kind, StatusCode::from_u16(status).unwrap()),
+                expected,
+                "{method} {status}"
+            );
+        }
+    }
+
+    #[test]
+    fn rfc_9111_4_4_locations_of_the_same_origin_only() {
+        let related =
+            |fields: &[(&str, &str)]| related_targets("http", "example.com", "/a/b?c", &map(fields));
+        for (location, expected) in [
+            ("/x?y=1#z", Some("/x?y=1")),
+            ("x", Some("/a/x")),
+            ("?q", Some("/a/b?q")),
+            ("http://EXAMPLE.com:80/x", Some("/x")),
+            ("//example.com/x", Some("/x")),
+            ("http://example.com", Some("/")),
+            ("https://example.com/x", None),
+            ("http://example.com:81/x", None),
+            ("http://www.example.com/x", None),
+            ("http://[", None),
+            ("/a/b?c", None),
+        ] {
+            let expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(related(&[("location", location)]), expected, "{location}");
+            assert_eq!(related(&[("content-location", location)]), expected, "{location}");
+        }
+        assert_eq!(related(&[("location", "/x"), ("content-location", "/y")]), ["/x", "/y"]);
+        assert_eq!(related(&[("location", "/x"), ("content-location", "/x")]), ["/x"]);
+    }
 }

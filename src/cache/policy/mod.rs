@@ -16,9 +16,11 @@ pub mod validate;
 pub mod vary;
 
 pub use conditional::Answer;
+pub use freshness::Directed;
 pub use request::RequestPolicy;
 pub use reuse::{Failure, Reuse, StaleWhy, ValidateWhy, on_error, reuse};
-pub use store::{Plan, ResponseHead, SkipReason, Storable, storable};
+pub use store::{Plan, ResponseHead, SkipReason, Storable, storable, storable_post};
+pub use validate::{Freshened, Upkeep};
 
 use crate::http::HeaderList;
 
@@ -59,5 +61,49 @@ impl Default for Rules {
             cache_errors: false,
             stale_despite_s_maxage: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What the tests of this room share.
+
+    use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+    use super::request::MethodKind;
+    use super::{Directed, RequestPolicy, ResponseHead, Rules, freshness, store};
+    use crate::cache::entry::EntryHead;
+    use crate::clock::Timestamp;
+    use crate::http::date;
+
+    /// The time at which everything in the tests happens.
+    pub(super) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    /// An HTTP date that many seconds from [`NOW`].
+    pub(super) fn http_date(offset: i64) -> String {
+        let secs = NOW.secs().checked_add_signed(offset).unwrap();
+        String::from_utf8(date::format(Timestamp::from_secs(secs)).to_vec()).unwrap()
+    }
+
+    pub(super) fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
+        }
+        headers
+    }
+
+    /// A stored 200 with these fields, received at [`NOW`].
+    pub(super) fn entry(fields: &[(&str, &str)]) -> EntryHead {
+        entry_of(200, fields, &Rules::default())
+    }
+
+    pub(super) fn entry_of(status: u16, fields: &[(&str, &str)], rules: &Rules) -> EntryHead {
+        let headers = map(fields);
+        let request = RequestPolicy::plain(MethodKind::Get);
+        let status = StatusCode::from_u16(status).unwrap();
+        let response = ResponseHead { status, headers: &headers, request_time: NOW, response_time: NOW };
+        let freshness = freshness::freshness(&request, &response, &Directed::of(&headers, rules), rules);
+        store::Plan { freshness, withheld: Vec::new(), validator: false }.entry_head(&response)
     }
 }

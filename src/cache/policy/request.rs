@@ -3,12 +3,15 @@
 use http::{HeaderMap, Method};
 
 use super::Rules;
+use crate::http::cache_control::RequestDirectives;
 
 /// What a request says about caching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestPolicy {
     /// What its method allows.
     pub method: MethodKind,
+    /// It has a directive at all; without one, none of those below need be looked at.
+    pub directed: bool,
     /// `no-cache`, or `Pragma: no-cache` where there is no `Cache-Control` (RFC 9111 5.2.1.4, 5.4).
     pub no_cache: bool,
     /// `no-store` (5.2.1.5).
@@ -49,11 +52,33 @@ pub enum MethodKind {
 }
 
 impl RequestPolicy {
-    /// Reads a request's method and fields.
+    /// Reads a request's method and fields. One pass over the names: a request without such fields costs next to nothing.
     pub fn of(method: &Method, headers: &HeaderMap, rules: &Rules) -> Self {
-        let _ = (headers, rules);
+        let mut policy = Self::plain(MethodKind::of(method));
+        let mut directed = false;
+        for name in headers.keys() {
+            match name.as_str() {
+                "cache-control" | "pragma" => directed = true,
+                "authorization" => policy.authorization = true,
+                "cookie" => policy.cookie = true,
+                "range" => policy.range = true,
+                "if-none-match" | "if-modified-since" | "if-match" | "if-unmodified-since" | "if-range" => {
+                    policy.conditional = true;
+                }
+                _ => {}
+            }
+        }
+        if directed && rules.honor_request_directives {
+            policy.direct(&RequestDirectives::of(headers));
+        }
+        policy
+    }
+
+    /// A request that has none of these fields.
+    pub const fn plain(method: MethodKind) -> Self {
         Self {
-            method: MethodKind::of(method),
+            method,
+            directed: false,
             no_cache: false,
             no_store: false,
             only_if_cached: false,
@@ -68,6 +93,17 @@ impl RequestPolicy {
         }
     }
 
+    fn direct(&mut self, directives: &RequestDirectives) {
+        self.directed = *directives != RequestDirectives::default();
+        self.no_cache = directives.no_cache;
+        self.no_store = directives.no_store;
+        self.only_if_cached = directives.only_if_cached;
+        self.max_age = directives.max_age;
+        self.max_stale = directives.max_stale;
+        self.min_fresh = directives.min_fresh;
+        self.stale_if_error = directives.stale_if_error;
+    }
+
     /// Whether a stored response may answer this method at all (GET and HEAD).
     pub const fn may_reuse(&self) -> bool {
         matches!(self.method, MethodKind::Get | MethodKind::Head)
@@ -77,12 +113,63 @@ impl RequestPolicy {
 impl MethodKind {
     /// The kind of a method.
     pub fn of(method: &Method) -> Self {
-        match *method {
-            Method::GET => Self::Get,
-            Method::HEAD => Self::Head,
-            Method::POST => Self::Post,
-            Method::OPTIONS | Method::TRACE => Self::Safe,
+        match method.as_str() {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            // Those that the IANA registry calls safe.
+            "OPTIONS" | "TRACE" | "QUERY" | "PROPFIND" | "REPORT" | "SEARCH" | "PRI" => Self::Safe,
             _ => Self::Unsafe,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, IF_MATCH, RANGE};
+
+    use super::*;
+
+    #[test]
+    fn a_plain_request_asks_for_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.insert("accept", "*/*".parse().unwrap());
+        let policy = RequestPolicy::of(&Method::GET, &headers, &Rules::default());
+        assert_eq!(policy, RequestPolicy::plain(MethodKind::Get));
+        assert!(policy.may_reuse());
+    }
+
+    #[test]
+    fn fields_are_noticed_and_directives_honoured_unless_the_route_says_no() {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, "x".parse().unwrap());
+        headers.insert(COOKIE, "a=b".parse().unwrap());
+        headers.insert(RANGE, "bytes=0-".parse().unwrap());
+        headers.insert(IF_MATCH, "*".parse().unwrap());
+        headers.insert(CACHE_CONTROL, "no-cache, max-age=3".parse().unwrap());
+        let honoured = RequestPolicy::of(&Method::GET, &headers, &Rules::default());
+        assert!(honoured.authorization && honoured.cookie && honoured.range && honoured.conditional);
+        assert!(honoured.directed && honoured.no_cache && honoured.max_age == Some(3));
+        let rules = Rules { honor_request_directives: false, ..Rules::default() };
+        let ignored = RequestPolicy::of(&Method::GET, &headers, &rules);
+        assert!(!ignored.directed && !ignored.no_cache && ignored.max_age.is_none() && ignored.cookie);
+    }
+
+    #[test]
+    fn methods_by_what_rfc_9110_9_2_says_of_them() {
+        for (method, kind) in [
+            ("GET", MethodKind::Get),
+            ("HEAD", MethodKind::Head),
+            ("POST", MethodKind::Post),
+            ("OPTIONS", MethodKind::Safe),
+            ("QUERY", MethodKind::Safe),
+            ("PROPFIND", MethodKind::Safe),
+            ("PUT", MethodKind::Unsafe),
+            ("DELETE", MethodKind::Unsafe),
+            ("M-SEARCH", MethodKind::Unsafe),
+            ("get", MethodKind::Unsafe),
+        ] {
+            assert_eq!(MethodKind::of(&method.parse().unwrap()), kind, "{method}");
         }
     }
 }
