@@ -1,1 +1,171 @@
+use std::sync::atomic::AtomicBool;
 
+use super::*;
+
+/// A connection that a test can break.
+struct Fake {
+    broken: Arc<AtomicBool>,
+    home: Worker,
+}
+
+impl Pooled for Fake {
+    fn is_usable(&self) -> bool {
+        !self.broken.load(Ordering::SeqCst)
+    }
+
+    fn home(&self) -> Worker {
+        self.home
+    }
+}
+
+fn fake() -> Fake {
+    Fake { broken: Arc::default(), home: Worker::current() }
+}
+
+fn limits(max_connections: usize, max_pending: usize) -> Limits {
+    Limits { max_connections, max_pending, keepalive: Duration::from_secs(60) }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+async fn checkout(pool: &Arc<Pool<Fake>>) -> Result<Checkout<Fake>, Failure> {
+    pool.checkout(false, Instant::now(), soon()).await
+}
+
+async fn permit(pool: &Arc<Pool<Fake>>) -> Permit<Fake> {
+    match checkout(pool).await {
+        Ok(Checkout::Dial(permit)) => permit,
+        _ => panic!("leave to connect expected"),
+    }
+}
+
+async fn reused(pool: &Arc<Pool<Fake>>) -> Fake {
+    match checkout(pool).await {
+        Ok(Checkout::Reuse(conn)) => conn,
+        _ => panic!("a kept connection expected"),
+    }
+}
+
+#[tokio::test]
+async fn the_newest_usable_connection_is_taken_first() {
+    let pool = Pool::new(limits(3, 0));
+    let _open = [permit(&pool).await, permit(&pool).await, permit(&pool).await];
+    let fakes = [fake(), fake(), fake()];
+    let marks = [0, 1, 2].map(|index: usize| Arc::clone(&fakes[index].broken));
+    fakes.into_iter().for_each(|conn| pool.put(conn));
+    marks[2].store(true, Ordering::SeqCst);
+    assert_eq!(pool.idle(), 2);
+    assert!(Arc::ptr_eq(&reused(&pool).await.broken, &marks[1]));
+    assert!(Arc::ptr_eq(&reused(&pool).await.broken, &marks[0]));
+    assert!(matches!(checkout(&pool).await, Err(Failure::QueueFull)));
+}
+
+#[tokio::test]
+async fn the_line_is_bounded_served_in_order_and_left_by_who_gives_up() {
+    let pool = Pool::new(limits(1, 2));
+    let held = permit(&pool).await;
+    let mut first = Box::pin(checkout(&pool));
+    let mut second = Box::pin(checkout(&pool));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(futures_util::poll!(&mut second).is_pending());
+    assert_eq!(pool.waiting(), 2);
+    assert!(matches!(checkout(&pool).await, Err(Failure::QueueFull)));
+    drop(first);
+    assert_eq!(pool.waiting(), 1);
+    drop(held);
+    assert!(matches!(second.await, Ok(Checkout::Dial(_))));
+    assert_eq!((pool.waiting(), pool.open()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_in_vain_ends() {
+    let pool = Pool::new(limits(1, 1));
+    let _held = permit(&pool).await;
+    assert!(matches!(checkout(&pool).await, Err(Failure::QueueTimeout)));
+    assert_eq!(pool.waiting(), 0);
+}
+
+#[tokio::test]
+async fn what_a_waiter_was_handed_but_never_took_goes_on() {
+    let pool = Pool::new(limits(1, 2));
+    let held = permit(&pool).await;
+    let mut first = Box::pin(checkout(&pool));
+    let mut second = Box::pin(checkout(&pool));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(futures_util::poll!(&mut second).is_pending());
+    drop(held);
+    drop(first);
+    assert!(matches!(second.await, Ok(Checkout::Dial(_))));
+    assert_eq!(pool.open(), 0);
+}
+
+#[tokio::test]
+async fn a_higher_cap_serves_who_waits() {
+    let pool = Pool::new(limits(1, 1));
+    let _held = permit(&pool).await;
+    let mut waiting = Box::pin(checkout(&pool));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    pool.set_limits(limits(2, 1));
+    assert!(matches!(waiting.await, Ok(Checkout::Dial(_))));
+}
+
+#[tokio::test]
+async fn a_connection_idle_on_another_worker_is_taken_over_at_the_cap_only() {
+    let pool = Pool::new(limits(2, 0));
+    let open = permit(&pool).await;
+    let elsewhere = Arc::clone(&pool);
+    let other = std::thread::spawn(move || elsewhere.put(fake()));
+    other.join().unwrap();
+    let second = permit(&pool).await;
+    reused(&pool).await;
+    drop((open, second));
+}
+
+#[tokio::test]
+async fn a_retired_pool_keeps_nothing() {
+    let pool = Pool::new(limits(2, 0));
+    pool.put(fake());
+    pool.retire();
+    pool.put(fake());
+    assert_eq!(pool.idle(), 0);
+}
+
+#[test]
+fn the_cap_holds_however_many_threads_press_on_it() {
+    const CAP: usize = 3;
+    let pool = Pool::new(limits(CAP, 64));
+    let most = Arc::new(AtomicUsize::new(0));
+    let worker = |_| {
+        let (pool, most) = (Arc::clone(&pool), Arc::clone(&most));
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let task = || async {
+                    for round in 0..200 {
+                        match checkout(&pool).await.unwrap_or_else(|failure| panic!("{failure}")) {
+                            Checkout::Reuse(conn) => pool.put(conn),
+                            Checkout::Dial(permit) => {
+                                most.fetch_max(pool.open(), Ordering::SeqCst);
+                                tokio::task::yield_now().await;
+                                if round % 3 == 0 {
+                                    drop(permit);
+                                } else {
+                                    // The connection's task holds the permit; here it ends at once.
+                                    pool.put(fake());
+                                    drop(permit);
+                                }
+                            }
+                        }
+                    }
+                };
+                futures_util::future::join_all((0..8).map(|_| task())).await;
+            });
+        })
+    };
+    let workers: Vec<_> = (0..4).map(worker).collect();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    assert!(most.load(Ordering::SeqCst) <= CAP);
+    assert_eq!((pool.open(), pool.waiting()), (0, 0));
+}

@@ -1,0 +1,114 @@
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::upstream::discover::Resolver;
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// An origin with a certificate for `origin.test`; answers with the SNI name that it was asked for.
+async fn secure(authority: &Authority) -> SocketAddr {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["origin.test".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, authority).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let name = stream.get_ref().1.server_name().unwrap_or("none").to_owned();
+                let mut read = [0; 1024];
+                while stream.read(&mut read).await.unwrap_or(0) > 0 {
+                    let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+                    stream.write_all(reply.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+fn https(host: &str, address: SocketAddr, ca: Vec<CertificateDer<'static>>) -> Arc<Upstream> {
+    secured(Settings { ca, ..settings(&[address]) }, host, address)
+}
+
+fn secured(mut settings: Settings, host: &str, address: SocketAddr) -> Arc<Upstream> {
+    settings.endpoints[0].tls = true;
+    settings.endpoints[0].host = host.into();
+    let control = Handle::current();
+    let resolver = Resolver::with(control.clone(), move |_, _| Ok(vec![address]));
+    let upstreams = Upstreams::with_resolver(resolver, control);
+    upstreams.apply(&[settings]);
+    upstreams.get("api").unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_configured_authority_is_trusted_and_the_connection_kept() {
+    let authority = authority();
+    let address = secure(&authority).await;
+    let upstream = https("origin.test", address, vec![authority.der().clone()]);
+    for _ in 0..3 {
+        let fetched = upstream.fetch(get()).await.unwrap();
+        assert_eq!((fetched.origin.scheme, fetched.attempts), ("https", 1));
+        assert_eq!(text(fetched).await.unwrap(), "origin.test");
+    }
+    assert_eq!(only(&upstream).connects, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_or_of_an_unknown_authority_is_not() {
+    let authority = authority();
+    let address = secure(&authority).await;
+    let own = vec![authority.der().clone()];
+    let other = vec![self::authority().der().clone()];
+    for upstream in [
+        https("other.test", address, own),
+        https("origin.test", address, other),
+        // What the platform trusts.
+        https("origin.test", address, Vec::new()),
+    ] {
+        let error = upstream.fetch(get()).await.unwrap_err();
+        assert!(matches!(error.failure, Failure::TlsCertificate(_)), "{error}");
+        assert_eq!(error.failure.as_str(), "tls_certificate_error");
+    }
+}
+
+#[tokio::test]
+async fn a_fixed_host_is_what_the_certificate_must_be_for() {
+    let authority = authority();
+    let address = secure(&authority).await;
+    let host = HostPolicy::Fixed(HeaderValue::from_static("origin.test:8443"));
+    let ca = vec![authority.der().clone()];
+    let upstream = secured(Settings { ca, host, ..settings(&[address]) }, "127.0.0.1", address);
+    assert_eq!(ask(&upstream, get()).await, "origin.test");
+}
+
+#[tokio::test]
+async fn what_speaks_no_tls_is_a_handshake_failure() {
+    let origin = origin(async |mut peer: Peer| peer.say("HTTP/1.1 400 Bad Request\r\n\r\n").await).await;
+    let upstream = https("origin.test", origin.address, Vec::new());
+    let error = upstream.fetch(get()).await.unwrap_err();
+    assert!(matches!(error.failure, Failure::Tls(_)), "{error}");
+}
