@@ -251,8 +251,10 @@ mod tests {
         SocketAddr::from(([127, 0, 0, last], 80))
     }
 
+    type Answer = Arc<Mutex<Result<Vec<SocketAddr>, &'static str>>>;
+
     /// A resolver whose answers a test sets, and how often it was asked.
-    fn scripted() -> (Arc<Resolver>, Arc<Mutex<Result<Vec<SocketAddr>, &'static str>>>, Arc<AtomicUsize>) {
+    fn scripted() -> (Arc<Resolver>, Answer, Arc<AtomicUsize>) {
         let answer = Arc::new(Mutex::new(Ok(vec![address(1)])));
         let asked = Arc::new(AtomicUsize::new(0));
         let (told, count) = (Arc::clone(&answer), Arc::clone(&asked));

@@ -174,7 +174,7 @@ fn missed(
 ) -> (Missed, Option<RequestBody>) {
     let unwritten = error.take_message().map(Request::into_body);
     let error = error.into_error();
-    let sent = if unwritten.is_some() { Sent::Unwritten } else { sent };
+    let sent = if unwritten.is_some() { sent.unwritten() } else { sent };
     let broken_body = progress.and_then(BodyProgress::failure);
     let failure = match broken_body {
         Some(broken) => Failure::RequestBody(broken),

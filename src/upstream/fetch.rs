@@ -131,7 +131,9 @@ impl Upstream {
         match exchange::exchange(&mut conn, outgoing, progress.as_deref(), sent, waits, alarm).await {
             Ok(reply) => Ok((reply, conn, progress, started.elapsed())),
             Err((missed, unwritten)) => {
-                endpoint.counters.failed(missed.failure.as_str());
+                if !matches!(missed.failure, Failure::RequestBody(_)) {
+                    endpoint.counters.failed(missed.failure.as_str());
+                }
                 if let Some(body) = unwritten {
                     request.body = body;
                 }
@@ -198,7 +200,7 @@ impl Course {
         match next {
             Next::Stop => return false,
             Next::Same => {
-                // Nothing was asked. Each such round uses up a connection, so there is an end to it.
+                // Nothing was asked. Each such round uses up a kept connection, so there is an end to it.
                 self.attempts -= 1;
                 return true;
             }

@@ -16,12 +16,25 @@ pub(crate) struct Missed {
 pub(crate) enum Sent {
     /// Nothing: no connection was to be had.
     Nothing,
-    /// Nothing: the connection had closed before the request was written.
-    Unwritten,
+    /// Nothing: a kept connection had closed before the request was written.
+    UnwrittenReused,
+    /// Nothing: a new connection was closed before the request was written.
+    UnwrittenFresh,
     /// Perhaps all, on a connection that had served before and may have been closing.
     Reused,
     /// Perhaps all, on a new connection.
     Fresh,
+}
+
+impl Sent {
+    /// The same, once it has turned out that nothing was written.
+    pub(crate) fn unwritten(self) -> Self {
+        match self {
+            Self::Fresh => Self::UnwrittenFresh,
+            Self::Reused => Self::UnwrittenReused,
+            other => other,
+        }
+    }
 }
 
 /// What follows.
@@ -40,7 +53,8 @@ pub(crate) enum Next {
 /// What follows a failed attempt at a request of this method, whose body can be sent again or not.
 pub(crate) fn next(missed: &Missed, method: &Method, replayable: bool) -> Next {
     match (&missed.failure, missed.sent) {
-        (_, Sent::Unwritten) => Next::Same,
+        (_, Sent::UnwrittenReused) => Next::Same,
+        (_, Sent::UnwrittenFresh) => Next::Renewed,
         // A line too long here says nothing of the others; a wait in vain has used up the time.
         (Failure::QueueFull, Sent::Nothing) => Next::Elsewhere,
         (failure, Sent::Nothing) if failure.is_connect() => Next::Elsewhere,
@@ -62,7 +76,9 @@ mod tests {
         let post = &Method::POST;
         assert_eq!(after(Failure::ConnectRefused, Sent::Nothing, post, false), Next::Elsewhere);
         assert_eq!(after(Failure::QueueFull, Sent::Nothing, post, false), Next::Elsewhere);
-        assert_eq!(after(Failure::FirstByteTimeout, Sent::Unwritten, post, false), Next::Same);
+        let unwritten = |sent: Sent| after(Failure::FirstByteTimeout, sent.unwritten(), post, false);
+        assert_eq!(unwritten(Sent::Reused), Next::Same);
+        assert_eq!(unwritten(Sent::Fresh), Next::Renewed, "this one counts, or it might never end");
     }
 
     #[test]

@@ -91,7 +91,7 @@ struct Kept<C> {
 impl<C: Pooled> Pool<C> {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let workers = std::thread::available_parallelism().map_or(4, usize::from);
-        let shards = (0..workers.next_power_of_two().clamp(4, 64))
+        let shards = (0..workers.next_power_of_two().clamp(16, 64))
             .map(|_| Shard(Mutex::new(Kept { idle: VecDeque::new(), sweeping: false })))
             .collect();
         let pool = Self {

@@ -135,3 +135,21 @@ async fn the_head_is_origin_form_with_the_host_that_was_chosen_and_the_base_path
         assert_eq!(head, format!("GET /v1/users?q=1 HTTP/1.1\r\nhost: {expected}\r\naccept: */*\r\n\r\n"));
     }
 }
+
+#[tokio::test]
+async fn a_connection_to_an_address_that_the_name_lost_is_not_used_again() {
+    let (old, new) = (good().await, good().await);
+    let answer = Arc::new(parking_lot::Mutex::new(vec![old.address]));
+    let told = Arc::clone(&answer);
+    let control = Handle::current();
+    let resolver = Resolver::with(control.clone(), move |_, _| Ok(told.lock().clone()));
+    let upstreams = Upstreams::with_resolver(resolver, control);
+    upstreams.apply(&[named("origin.test", 80)]);
+    let upstream = upstreams.get("api").unwrap();
+    ask(&upstream, get()).await;
+    *answer.lock() = vec![new.address];
+    upstream.members[0].endpoint.addresses.touch(std::time::Instant::now() + Duration::from_secs(60));
+    until(|| only(&upstream).addresses == [new.address]).await;
+    ask(&upstream, get()).await;
+    assert_eq!((old.requests(), new.requests()), (1, 1));
+}

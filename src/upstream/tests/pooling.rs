@@ -59,7 +59,7 @@ async fn a_request_lost_on_a_kept_connection_is_sent_again_only_if_idempotent() 
         peer.head().await;
         peer.say(OK).await;
         // The second request is read and never answered.
-        if peer.nth % 2 == 0 {
+        if peer.nth.is_multiple_of(2) {
             peer.head().await;
         } else {
             peer.closed().await;
@@ -174,17 +174,6 @@ async fn the_cap_holds_over_workers_and_idle_connections_change_hands() {
 }
 
 #[tokio::test]
-async fn below_the_cap_each_worker_keeps_its_own() {
-    let origin = good().await;
-    let upstream = upstream(settings(&[origin.address]));
-    let (a, b) = (worker(Arc::clone(&upstream)), worker(Arc::clone(&upstream)));
-    for _ in 0..5 {
-        assert_eq!((a.ask(), b.ask()), ("ok".into(), "ok".into()));
-    }
-    assert_eq!(origin.connections(), 2);
-}
-
-#[tokio::test]
 async fn a_reload_keeps_connections_of_what_stays_and_closes_the_rest() {
     let (one, two) = (good().await, good().await);
     let upstreams = Upstreams::new(Handle::current());
@@ -200,4 +189,40 @@ async fn a_reload_keeps_connections_of_what_stays_and_closes_the_rest() {
     upstreams.apply(&[]);
     assert!(upstreams.get("api").is_none() && upstreams.all().is_empty());
     until(|| only(&reloaded).connections == 0).await;
+}
+
+#[tokio::test]
+async fn an_origin_that_hangs_up_at_once_is_not_asked_for_ever() {
+    let origin = origin(async |_: Peer| {}).await;
+    let upstream = upstream(settings(&[origin.address]));
+    for asked in [get(), post("x")] {
+        let error = upstream.fetch(asked).await.unwrap_err();
+        assert!(matches!(error.failure, Failure::ResetBeforeHead(_)), "{error}");
+    }
+    assert!(origin.connections() <= 6);
+}
+
+#[tokio::test]
+async fn an_early_reply_gives_its_connection_back_once_the_request_was_sent() {
+    let origin = origin(async |mut peer: Peer| {
+        while peer.head().await.is_some() {
+            peer.say(OK).await;
+            peer.through("0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let upstream = upstream(settings(&[origin.address]));
+    let (finish, finished) = oneshot::channel::<()>();
+    let last = futures_util::stream::once(async {
+        let _ = finished.await;
+        Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"x")))
+    });
+    let body = StreamBody::boxed(http_body_util::StreamBody::new(last), Duration::from_secs(20), None);
+    let asked = FetchRequest { body: RequestBody::Stream(body), ..request(Method::POST, "/") };
+    assert_eq!(ask(&upstream, asked).await, "ok");
+    assert_eq!((only(&upstream).connections, only(&upstream).idle), (1, 0));
+    finish.send(()).unwrap();
+    until(|| only(&upstream).idle == 1).await;
+    assert_eq!(ask(&upstream, get()).await, "ok");
+    assert_eq!(origin.connections(), 1);
 }
