@@ -1,5 +1,3 @@
-//! Builds a running instance from a checked config; reload and shutdown.
-
+//! x
 pub mod options;
-
 pub use options::ServeOptions;

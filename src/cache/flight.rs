@@ -12,7 +12,7 @@
 //! ```
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -44,9 +44,11 @@ pub struct Flight<T> {
     /// `None`: the fetch ended without a word (it panicked, or its runtime is shutting down).
     landed: OnceLock<Option<T>>,
     waiting: Notify,
-    /// Those who wait for it or read from it; 0 is final: the flight is cancelled.
+    /// Those who wait for it or read from it; 0 is final (the flight is cancelled) unless it is detached.
     tickets: AtomicUsize,
     abandoned: Notify,
+    /// It goes on to its end, whoever waits.
+    detached: AtomicBool,
 }
 
 /// A share in a flight; when the last one is dropped the flight is cancelled.
@@ -125,6 +127,7 @@ impl<T> Flight<T> {
             waiting: Notify::new(),
             tickets: AtomicUsize::new(1),
             abandoned: Notify::new(),
+            detached: AtomicBool::new(false),
         });
         (flight.clone(), Ticket { flight })
     }
@@ -138,7 +141,9 @@ impl<T> Flight<T> {
     /// One more share, unless the last one is already gone.
     fn ticket(self: &Arc<Self>) -> Option<Ticket<T>> {
         self.tickets
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |shares| (shares > 0).then_some(shares + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |shares| {
+                (shares > 0 || self.detached.load(Ordering::Acquire)).then_some(shares + 1)
+            })
             .ok()
             .map(|_| Ticket { flight: self.clone() })
     }
@@ -164,9 +169,10 @@ impl<T: Clone> Ticket<T> {
         }
     }
 
-    /// The purge sequence when the fetch began.
-    pub fn sequence(&self) -> u64 {
-        self.flight.sequence
+    /// Lets the flight go on to its end even when nobody waits for it any more: what it brings is wanted in the
+    /// store (a background refresh, or a reader that needed only the head).
+    pub fn detach(&self) {
+        self.flight.detached.store(true, Ordering::Release);
     }
 }
 
@@ -194,7 +200,13 @@ impl<T: Clone> Pilot<T> {
 
     /// Resolves once nobody waits for the flight or reads from it any more.
     pub async fn abandoned(&self) {
-        if self.flight.tickets.load(Ordering::Acquire) > 0 {
+        loop {
+            if self.flight.tickets.load(Ordering::Acquire) == 0 {
+                if self.flight.detached.load(Ordering::Acquire) {
+                    return std::future::pending().await;
+                }
+                return;
+            }
             self.flight.abandoned.notified().await;
         }
     }
@@ -252,6 +264,16 @@ mod tests {
         drop(follower);
         pilot.abandoned().await;
         assert!(matches!(flights.board(key(1), 0), Boarding::Leader(..)), "a cancelled flight is not joined");
+    }
+
+    #[tokio::test]
+    async fn a_detached_flight_goes_on_and_can_still_be_joined() {
+        let flights = flights();
+        let Boarding::Leader(leader, pilot) = flights.board(key(1), 0) else { panic!("nobody flew before") };
+        leader.detach();
+        drop(leader);
+        assert!(futures_util::poll!(std::pin::pin!(pilot.abandoned())).is_pending());
+        assert!(matches!(flights.board(key(1), 0), Boarding::Follower(_)));
     }
 
     #[tokio::test]

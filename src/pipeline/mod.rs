@@ -1,6 +1,176 @@
 //! One exchange from request head to finished reply, in the order one screen shows.
+//!
+//! [`Proxy::handle`] is that screen: open the exchange, understand the target, find the route, then either ask the
+//! cache stage (which may ask the upstream) or pass the request straight on. What goes wrong on the way is a
+//! [`Failure`](error::Failure), and `error` alone says what the client gets for it. This room composes the decision
+//! rooms; it opens no sockets and keeps nothing that outlives an exchange but the table of flights.
 
+mod cached;
+mod error;
+mod exchange;
+mod fetch;
+mod flight;
 mod forward;
+mod inbound;
+mod key;
+mod pass;
+mod reply;
+mod respond;
 pub mod settings;
+pub mod site;
+mod stored;
+mod tags;
 
+pub use reply::{ReplyBody, ReplyError};
 pub use settings::{CacheSettings, RouteSettings, Settings};
+pub use site::{Route, Site, SiteError};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+use crate::cache::flight::Flights;
+use crate::cache::key::Digest;
+use crate::cache::{Cache, Mode};
+use crate::clock::{Clock, Timestamp};
+use crate::http::target::Target;
+use crate::http::{ClientConn, Interim, via};
+use crate::route::Facts;
+use crate::telemetry::Telemetry;
+
+use error::Failure;
+use exchange::Exchange;
+use flight::Landing;
+use inbound::Inbound;
+use respond::Reply;
+
+/// How long a reply that could not be shared keeps requests for its key from waiting for each other.
+const HIT_FOR_MISS: Duration = Duration::from_secs(10);
+
+/// Keys of which that is remembered.
+const HIT_FOR_MISS_KEYS: usize = 65_536;
+
+/// The proxy itself: the site in force, and what outlives it.
+pub struct Proxy {
+    site: ArcSwap<Site>,
+    cache: Arc<Cache>,
+    flights: Arc<Flights<Landing>>,
+    /// Keys whose last reply was for one client alone, and until when that is remembered.
+    unshared: quick_cache::sync::Cache<Digest, Timestamp>,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+    in_flight: AtomicU64,
+}
+
+impl Proxy {
+    /// A proxy that serves `site`.
+    pub fn new(site: Site, cache: Arc<Cache>, telemetry: Arc<Telemetry>, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            site: ArcSwap::from_pointee(site),
+            cache,
+            flights: Arc::default(),
+            unshared: quick_cache::sync::Cache::new(HIT_FOR_MISS_KEYS),
+            telemetry,
+            clock,
+            in_flight: AtomicU64::new(0),
+        })
+    }
+
+    /// The site in force.
+    pub fn site(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
+    /// Puts another site in force; exchanges under way finish with the one they began with.
+    pub fn replace(&self, site: Site) {
+        self.site.store(Arc::new(site));
+    }
+
+    /// Exchanges whose reply's head has not been sent yet.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Shared fetches under way.
+    pub fn flights(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Answers one request. Dropping the future ends the exchange: the client has left.
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        client: Arc<ClientConn>,
+        interim: Option<Interim>,
+    ) -> Response<ReplyBody> {
+        let _counted = Counted::new(&self.in_flight);
+        let site = self.site.load_full();
+        let (inbound, mut exchange) = self.open(&site, request, client, interim.clone());
+        let reply = match self.answer(&site, &mut exchange, inbound).await {
+            Ok(reply) => reply.into_response(&site, exchange),
+            Err(failure) => respond::failed(&failure, &site, exchange),
+        };
+        if let Some(interim) = interim {
+            // The final reply must not overtake an interim one.
+            interim.drained().await;
+        }
+        reply
+    }
+
+    /// The stages, in their order.
+    async fn answer(
+        self: &Arc<Self>,
+        site: &Site,
+        exchange: &mut Box<Exchange>,
+        inbound: Inbound,
+    ) -> Result<Reply, Failure> {
+        if inbound.head.method == Method::CONNECT {
+            return Err(Failure::Connect);
+        }
+        let target = Target::of(&inbound.head, inbound.client.tls)?;
+        exchange.host = target.authority().into();
+        let route = site.route(&target, &inbound.head).ok_or(Failure::NoRoute)?;
+        exchange.route = Some(route.clone());
+        if via::loops(&inbound.head.headers, &site.name) {
+            return Err(Failure::Loop);
+        }
+        match route.cache.mode {
+            Mode::Off => self.pass(site, &route, exchange, inbound, &target).await,
+            Mode::Cache => self.cached(site, &route, exchange, inbound, &target).await,
+        }
+    }
+}
+
+impl Site {
+    /// The route that takes a request.
+    fn route(&self, target: &Target, head: &http::request::Parts) -> Option<Arc<Route>> {
+        let facts = Facts {
+            host: target.host(),
+            path: target.path(),
+            method: &head.method,
+            headers: &head.headers,
+            query: target.query(),
+        };
+        self.router.find(&facts).map(|position| self.routes[position].clone())
+    }
+}
+
+/// Counts an exchange as in flight for as long as it is held.
+struct Counted<'a>(&'a AtomicU64);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

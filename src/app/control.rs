@@ -1,0 +1,237 @@
+//! What the admin socket can ask of the running instance.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::error::Error;
+use super::instance::Instance;
+use super::options::ServeOptions;
+use super::serve::{Places, accept};
+use crate::admin::api::{
+    Connections, ListenerStatus, ReloadReport, Route, RouteTest, RouteTestReply, State, Status, StoreStatus,
+};
+use crate::admin::control::{Boxed, Refused};
+use crate::admin::handlers::Admin;
+use crate::admin::Control;
+use crate::cache::Mode;
+use crate::clock::Timestamp;
+use crate::config::{self, Finding, Overrides, Source};
+
+/// The running instance, and how its config was made: what a reload does again.
+pub(super) struct Controller {
+    instance: Arc<Instance>,
+    places: Places,
+    source: Source,
+    profile: Option<String>,
+    overrides: Overrides,
+    stop: mpsc::Sender<Option<Duration>>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+    history: Mutex<History>,
+}
+
+/// How the last reloads went.
+struct History {
+    loaded: Timestamp,
+    error: Option<String>,
+}
+
+impl Controller {
+    pub(super) fn new(
+        instance: Arc<Instance>,
+        places: Places,
+        source: Source,
+        options: &ServeOptions,
+        overrides: Overrides,
+        stop: mpsc::Sender<Option<Duration>>,
+    ) -> Self {
+        let loaded = instance.started;
+        Self {
+            instance,
+            places,
+            source,
+            profile: options.profile.clone(),
+            overrides,
+            stop,
+            reloading: tokio::sync::Mutex::default(),
+            history: Mutex::new(History { loaded, error: None }),
+        }
+    }
+
+    pub(super) fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// The config file, where there is one.
+    pub(super) fn config_path(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::File(path) => Some(path.clone()),
+            Source::Url(_) => None,
+        }
+    }
+
+    /// The rooms that admin handlers ask.
+    pub(super) fn admin(self: Arc<Self>) -> Admin {
+        Admin {
+            cache: self.instance.cache.clone(),
+            telemetry: self.instance.telemetry.clone(),
+            upstreams: self.instance.upstreams.clone(),
+            control: self,
+        }
+    }
+
+    /// Reloads because of a signal or a changed file: nobody waits for the answer, so it goes to the log.
+    pub(super) async fn reload_and_tell(&self, why: &str) {
+        match self.reload_now().await {
+            Ok(report) => tracing::info!(why, generation = report.generation, "config reloaded"),
+            Err(refused) => {
+                tracing::error!(why, "config refused, the old one goes on serving:\n{}", refused.rendered);
+            }
+        }
+    }
+
+    async fn reload_now(&self) -> Result<ReloadReport, Refused> {
+        let _one = self.reloading.lock().await;
+        let (source, profile, overrides) = (self.source.clone(), self.profile.clone(), self.overrides.clone());
+        // Reading files and checking take milliseconds: not on the thread that answers signals.
+        let loaded = tokio::task::spawn_blocking(move || config::load(&source, profile.as_deref(), &overrides))
+            .await
+            .map_err(|error| refused(&[], &error.to_string()))?;
+        let warnings = loaded.findings.clone();
+        let done = accept(loaded).and_then(|settings| self.instance.reload(settings));
+        let now = self.instance.clock.now();
+        let mut history = self.history.lock();
+        match done {
+            Ok(()) => {
+                *history = History { loaded: now, error: None };
+                Ok(ReloadReport {
+                    generation: self.instance.generation(),
+                    findings: reports(&warnings),
+                    rendered: render(&warnings),
+                    ..ReloadReport::default()
+                })
+            }
+            Err(error) => {
+                history.error = Some(error.to_string());
+                Err(match error {
+                    Error::Config(findings) => refused(&findings, &render(&findings)),
+                    other => refused(&[], &format!("error: {other}")),
+                })
+            }
+        }
+    }
+
+    fn listeners(&self) -> Vec<ListenerStatus> {
+        let clients = self.instance.local_addrs().into_iter().map(|address| (address, "http"));
+        let machines = self.instance.machine_addr().into_iter().map(|address| (address, "telemetry"));
+        clients
+            .chain(machines)
+            .map(|(address, role)| ListenerStatus { address: address.to_string(), role: role.to_owned() })
+            .collect()
+    }
+
+    fn store(&self) -> StoreStatus {
+        let stats = self.instance.cache.stats();
+        let detail: Vec<String> =
+            self.instance.cache.findings().into_iter().map(|finding| finding.message).collect();
+        StoreStatus {
+            state: self.instance.cache.state().to_string(),
+            detail: (!detail.is_empty()).then(|| detail.join("; ")),
+            entries: stats.disk_entries.max(stats.memory_resources),
+            memory_bytes: stats.memory_bytes,
+            disk_bytes: stats.disk_bytes,
+        }
+    }
+}
+
+impl Control for Controller {
+    fn status(&self) -> Status {
+        let instance = &self.instance;
+        let now = instance.clock.now();
+        let not_ready = instance.not_ready();
+        let history = self.history.lock();
+        let snapshot = instance.telemetry.snapshot();
+        Status {
+            instance: self.places.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state: if instance.is_draining() { State::Stopping } else { State::Serving },
+            ready: not_ready.is_none(),
+            not_ready,
+            started_ms: instance.started.millis(),
+            uptime_s: now.since(instance.started).as_secs(),
+            config: self.places.config.as_ref().map(|path| path.display().to_string()),
+            config_loaded_ms: history.loaded.millis(),
+            generation: instance.generation(),
+            reload_error: history.error.clone(),
+            profile: self.profile.clone(),
+            mode: self.overrides.mode.map(|mode| mode_word(mode).to_owned()),
+            workers: instance.workers(),
+            listeners: self.listeners(),
+            connections: Connections {
+                open: instance.connections() as u64,
+                in_flight: instance.proxy.in_flight(),
+                finished: snapshot.total.requests,
+            },
+            routes: instance.proxy.site().routes.len(),
+            upstreams: instance.upstreams.all().len(),
+            store: self.store(),
+            state_dir: self.places.state_dir.display().to_string(),
+            socket: self.places.socket.display().to_string(),
+            memory: resident_memory(),
+        }
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        self.instance.not_ready()
+    }
+
+    fn reload(&self) -> Boxed<'_, Result<ReloadReport, Refused>> {
+        Box::pin(self.reload_now())
+    }
+
+    fn stop(&self, grace: Option<Duration>) {
+        // A second request to stop finds the first one waiting: the same answer.
+        let _ = self.stop.try_send(grace);
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        super::routes::list(&self.instance.proxy.site())
+    }
+
+    fn test_route(&self, test: &RouteTest) -> Result<RouteTestReply, String> {
+        super::routes::test(&self.instance.proxy.site(), test)
+    }
+}
+
+/// The word for a mode.
+pub(super) fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Cache => "cache",
+        Mode::Off => "off",
+    }
+}
+
+fn refused(findings: &[Finding], rendered: &str) -> Refused {
+    Refused { findings: reports(findings), rendered: rendered.to_owned() }
+}
+
+fn reports(findings: &[Finding]) -> Vec<serde_json::Value> {
+    findings.iter().filter_map(|finding| serde_json::to_value(finding.report()).ok()).collect()
+}
+
+fn render(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| finding.render(false)).collect::<Vec<_>>().join("\n")
+}
+
+/// Resident memory in bytes, as Linux tells it.
+fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

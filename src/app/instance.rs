@@ -1,0 +1,278 @@
+//! A running instance: the rooms wired together, and what outlives a reload.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::error::Error;
+use super::handler::Gate;
+use crate::cache::{self, Cache, Mode};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Compiled;
+use crate::pipeline::{Proxy, Site};
+use crate::server::{self, Running};
+use crate::telemetry::listener::Readiness;
+use crate::telemetry::{self, Telemetry};
+use crate::upstream::Upstreams;
+
+/// Where an instance keeps what must survive a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Paths {
+    /// The store's directory; `None`: RAM only.
+    pub store: Option<PathBuf>,
+}
+
+/// A running instance.
+pub struct Instance {
+    /// Answers requests.
+    pub proxy: Arc<Proxy>,
+    /// What is stored.
+    pub cache: Arc<Cache>,
+    /// What happened.
+    pub telemetry: Arc<Telemetry>,
+    /// Who answers.
+    pub upstreams: Arc<Upstreams>,
+    /// The clock of all of them.
+    pub clock: Clock,
+    /// When it started.
+    pub started: Timestamp,
+    control: Handle,
+    server: Mutex<Option<Arc<Running>>>,
+    current: Mutex<Compiled>,
+    machine: Mutex<Option<Machine>>,
+    workers: usize,
+    generation: AtomicU64,
+    draining: AtomicBool,
+}
+
+/// The machine listener and its task.
+struct Machine {
+    wanted: SocketAddr,
+    local: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Instance {
+    /// Starts an instance; it accepts clients when this returns. To be called inside the control runtime, on which
+    /// names are resolved and machines answered.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, a file cannot be opened or a thread cannot be started. Nothing is left
+    /// running then.
+    pub fn start(settings: Compiled, paths: &Paths, clock: Clock) -> Result<Arc<Self>, Error> {
+        let control = Handle::current();
+        let workers = workers(settings.workers);
+        let bound = server::bind(&settings.listeners, workers)?;
+        let machine = settings.telemetry.listen.map(bind_machine).transpose()?;
+        let telemetry = Telemetry::start(&settings.telemetry, clock.clone())?;
+        let cache = Cache::open(settings.cache.clone(), paths.store.clone(), clock.clone())?;
+        let upstreams = Upstreams::new(control.clone());
+        upstreams.apply(&settings.upstreams);
+        let site = Site::build(settings.pipeline.clone(), &settings.cache, &upstreams, &telemetry)?;
+        let proxy = Proxy::new(site, cache.clone(), telemetry.clone(), clock.clone());
+        let gate = Arc::new(Gate {
+            proxy: proxy.clone(),
+            telemetry: telemetry.clone(),
+            clock: clock.clone(),
+        });
+        let server = server::start(bound, &settings.server, &gate).map_err(Error::system("start workers"))?;
+        let instance = Arc::new(Self {
+            started: clock.now(),
+            proxy,
+            cache,
+            telemetry,
+            upstreams,
+            clock,
+            control,
+            server: Mutex::new(Some(Arc::new(server))),
+            current: Mutex::new(settings),
+            machine: Mutex::default(),
+            workers,
+            generation: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+        });
+        if let Some(machine) = machine {
+            *instance.machine.lock() = Some(instance.serve_machine(machine)?);
+        }
+        super::gauges::register(&instance);
+        Ok(instance)
+    }
+
+    /// Takes over another config: all of it, or (on an error) nothing. No connection is dropped, and what is warm
+    /// stays: stores, pools and counters are kept by name.
+    ///
+    /// # Errors
+    /// When a new address cannot be listened on or a file cannot be opened; the old config goes on.
+    pub fn reload(self: &Arc<Self>, settings: Compiled) -> Result<(), Error> {
+        let Some(server) = self.server.lock().clone() else { return Ok(()) };
+        let mut current = self.current.lock();
+        let prepared = server.prepare(&settings.listeners)?;
+        let machine = self.prepare_machine(settings.telemetry.listen)?;
+        self.telemetry.reconfigure(&settings.telemetry)?;
+        // From here on nothing can fail but the routes, which the config's check has built already.
+        let before = current.upstreams.clone();
+        self.upstreams.apply(&settings.upstreams);
+        let site = Site::build(settings.pipeline.clone(), &settings.cache, &self.upstreams, &self.telemetry);
+        let site = match site {
+            Ok(site) => site,
+            Err(error) => {
+                self.upstreams.apply(&before);
+                self.telemetry.reconfigure(&current.telemetry)?;
+                return Err(error.into());
+            }
+        };
+        self.cache.reconfigure(settings.cache.clone());
+        self.proxy.replace(site);
+        server.apply(prepared, &settings.server);
+        match machine {
+            MachineChange::Keep => {}
+            MachineChange::Stop => *self.machine.lock() = None,
+            MachineChange::Start(listener) => *self.machine.lock() = Some(self.serve_machine(listener)?),
+        }
+        *current = settings;
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Addresses that clients connect to.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.server.lock().as_ref().map(|server| server.local_addrs()).unwrap_or_default()
+    }
+
+    /// Where machines ask for metrics and readiness.
+    pub fn machine_addr(&self) -> Option<SocketAddr> {
+        self.machine.lock().as_ref().map(|machine| machine.local)
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Compiled {
+        self.current.lock().clone()
+    }
+
+    /// How many configs it has taken over.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Worker threads.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Open client connections.
+    pub fn connections(&self) -> usize {
+        self.server.lock().as_ref().map_or(0, |server| server.connections())
+    }
+
+    /// Whether it is finishing what is in flight.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Why it isn't ready for clients; `None` when it is.
+    pub fn not_ready(&self) -> Option<String> {
+        if self.is_draining() {
+            return Some("stopping".to_owned());
+        }
+        // A route needs the store open only where a reply may come from nowhere else; in mode `cache` a miss is
+        // forwarded, but until the store has opened what it holds would be fetched again.
+        let caching = self.proxy.site().routes.iter().any(|route| route.cache.mode == Mode::Cache);
+        (caching && self.cache.state() == cache::store::State::Opening)
+            .then(|| "the store is opening".to_owned())
+    }
+
+    /// Stops accepting and lets what is in flight finish.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        if let Some(server) = &*self.server.lock() {
+            server.drain();
+        }
+    }
+
+    /// Waits for the last connection, `grace` at most; how many are left.
+    pub async fn drained(&self, grace: Duration) -> usize {
+        let server = self.server.lock().clone();
+        match server {
+            Some(server) => server.drained(grace).await,
+            None => 0,
+        }
+    }
+
+    /// Ends it: what is left of connections is cut, the store is closed, logs are written out.
+    pub async fn close(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        *self.machine.lock() = None;
+        let server = self.server.lock().take();
+        if let Some(server) = server {
+            server.abort();
+            if let Some(server) = Arc::into_inner(server) {
+                // Joining blocks; the workers' last tasks may need this runtime.
+                let _ = tokio::task::spawn_blocking(|| server.join()).await;
+            }
+        }
+        self.cache.close().await;
+        self.telemetry.close();
+    }
+
+    fn prepare_machine(&self, wanted: Option<SocketAddr>) -> Result<MachineChange, Error> {
+        let held = self.machine.lock().as_ref().map(|machine| machine.wanted);
+        Ok(match wanted {
+            wanted if wanted == held => MachineChange::Keep,
+            None => MachineChange::Stop,
+            Some(address) => MachineChange::Start(bind_machine(address)?),
+        })
+    }
+
+    fn serve_machine(
+        self: &Arc<Self>,
+        (wanted, listener): (SocketAddr, TcpListener),
+    ) -> Result<Machine, Error> {
+        let local = listener.local_addr().map_err(Error::system("ask for a local address"))?;
+        let instance = Arc::downgrade(self);
+        let ready = Arc::new(move || match instance.upgrade().map(|instance| instance.not_ready()) {
+            Some(None) => Readiness::Ready,
+            Some(Some(why)) => Readiness::NotReady(vec![why]),
+            None => Readiness::NotReady(vec!["stopping".to_owned()]),
+        });
+        let serving = telemetry::listener::serve(listener, self.telemetry.clone(), ready);
+        let task = self.control.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the telemetry listener ended");
+            }
+        });
+        Ok(Machine { wanted, local, task })
+    }
+}
+
+/// What a reload does to the machine listener.
+enum MachineChange {
+    Keep,
+    Stop,
+    Start((SocketAddr, TcpListener)),
+}
+
+fn bind_machine(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Error> {
+    TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| (address, listener)))
+        .map_err(|source| Error::Telemetry { address, source })
+}
+
+/// As many as the config says, or one per core.
+fn workers(wanted: usize) -> usize {
+    if wanted > 0 {
+        return wanted;
+    }
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

@@ -1,0 +1,238 @@
+//! The `serve` command: load, start, listen to signals, end in good order.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::control::Controller;
+use super::error::Error;
+use super::instance::{Instance, Paths};
+use super::options::ServeOptions;
+use super::{demo, startup};
+use crate::admin::{self, paths};
+use crate::clock::Clock;
+use crate::config::{self, Loaded, Overrides, Severity, Source};
+
+/// Where this instance's things are.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub(super) instance: String,
+    pub(super) socket: PathBuf,
+    pub(super) state_dir: PathBuf,
+    pub(super) store: PathBuf,
+    pub(super) config: Option<PathBuf>,
+    pub(super) demo: bool,
+}
+
+impl Places {
+    /// A path that a first request can ask for.
+    pub(super) fn first_path(&self) -> &'static str {
+        if self.demo { "/plain" } else { "/" }
+    }
+}
+
+/// Runs a proxy until it is told to stop.
+///
+/// # Errors
+/// When it cannot start; once it serves, it ends well or not at all.
+pub fn serve(options: &ServeOptions) -> Result<(), Error> {
+    let began = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(32)
+        .build()
+        .map_err(Error::system("start the control runtime"))?;
+    let done = runtime.block_on(run(options, began));
+    // Name look-ups that hang must not hold the process back.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    done
+}
+
+async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
+    raise_descriptor_limit();
+    let mut places = places(options)?;
+    let source = source(options).await?;
+    if let Source::File(path) = &source {
+        places.config = Some(path.clone());
+    }
+    let overrides = Overrides {
+        listen: options.listen.clone(),
+        mode: options.mode,
+        workers: options.workers,
+        grace: options.grace,
+    };
+    let loaded = config::load(&source, options.profile.as_deref(), &overrides);
+    let settings = accept(loaded)?;
+    let mut signals = Signals::new()?;
+    // Two instances of one name must not share a store: the socket's lock says who is first.
+    let socket = admin::server::bind(&places.socket)?;
+    let store = Some(places.store.clone());
+    let instance = Instance::start(settings, &Paths { store }, Clock::System)?;
+    let (asks, mut asked) = mpsc::channel(1);
+    let controller =
+        Arc::new(Controller::new(instance.clone(), places.clone(), source.clone(), options, overrides, asks));
+    let closing = CancellationToken::new();
+    let admin = Arc::new(controller.clone().admin());
+    let admin_task = tokio::spawn(socket.serve(admin, closing.clone()));
+    if !options.quiet {
+        say(&startup::banner(&instance, &places, began.elapsed()));
+    }
+    tokio::spawn(tell_unresolved(instance.clone()));
+    let watching = options.watch.then(|| watch(&controller)).flatten();
+    let grace = wait_for_stop(&controller, &mut signals, &mut asked).await;
+    drop(watching);
+    stop(&instance, &mut signals, grace.unwrap_or_else(|| instance.settings().server.shutdown_grace)).await;
+    closing.cancel();
+    let _ = admin_task.await;
+    instance.close().await;
+    Ok(())
+}
+
+/// Serves until someone asks to stop; how long what is in flight may take, where they said.
+async fn wait_for_stop(
+    controller: &Arc<Controller>,
+    signals: &mut Signals,
+    asked: &mut mpsc::Receiver<Option<Duration>>,
+) -> Option<Duration> {
+    loop {
+        tokio::select! {
+            grace = asked.recv() => return grace.flatten(),
+            _ = signals.interrupt.recv() => return None,
+            _ = signals.terminate.recv() => return None,
+            _ = signals.hangup.recv() => controller.reload_and_tell("SIGHUP").await,
+            _ = signals.user1.recv() => match controller.instance().telemetry.reopen() {
+                Ok(()) => tracing::info!("access log opened anew"),
+                Err(error) => tracing::error!(%error, "access log not opened anew"),
+            },
+        }
+    }
+}
+
+/// Lets what is in flight finish; a second signal ends the process at once.
+async fn stop(instance: &Arc<Instance>, signals: &mut Signals, grace: Duration) {
+    instance.drain();
+    let left = instance.connections();
+    if left > 0 {
+        tracing::info!(connections = left, grace = ?grace, "stopping: waiting for what is in flight");
+    }
+    tokio::select! {
+        left = instance.drained(grace) => if left > 0 {
+            tracing::warn!(connections = left, "the time for what is in flight is over: cutting it");
+        },
+        _ = signals.interrupt.recv() => std::process::exit(130),
+        _ = signals.terminate.recv() => std::process::exit(130),
+    }
+}
+
+/// Names that have no address yet: a finding, not an exit.
+async fn tell_unresolved(instance: Arc<Instance>) {
+    for unresolved in instance.upstreams.unresolved().await {
+        tracing::warn!(
+            upstream = &*unresolved.upstream,
+            endpoint = &*unresolved.endpoint,
+            why = &*unresolved.why,
+            "the name does not resolve: requests get 502 until it does"
+        );
+    }
+}
+
+/// Reloads whenever the file changes, as long as the returned guard lives.
+fn watch(controller: &Arc<Controller>) -> Option<tokio_util::task::AbortOnDropHandle<()>> {
+    let path = controller.config_path()?;
+    let mut changes = match config::watch::watch(&path) {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::error!(%error, path = %path.display(), "the config file cannot be watched");
+            return None;
+        }
+    };
+    let controller = controller.clone();
+    Some(tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        while changes.changed().await.is_some() {
+            controller.reload_and_tell("the config file changed").await;
+        }
+    })))
+}
+
+fn places(options: &ServeOptions) -> Result<Places, Error> {
+    paths::check_instance(&options.instance)?;
+    let socket = paths::socket(options.socket.as_deref(), &options.instance)?;
+    let state_dir = paths::state_dir(options.state_dir.as_deref(), &options.instance)?;
+    paths::private_dir(&state_dir)?;
+    Ok(Places {
+        instance: options.instance.clone(),
+        socket,
+        store: state_dir.join("store"),
+        state_dir,
+        config: None,
+        demo: options.demo,
+    })
+}
+
+/// What is served: a URL, the demo, the file that was named or the first of the usual ones.
+async fn source(options: &ServeOptions) -> Result<Source, Error> {
+    if options.demo {
+        let origin = demo::start().await.map_err(Error::system("start the demo origin"))?;
+        return Ok(Source::Url(format!("http://{origin}")));
+    }
+    if let Some(url) = &options.url {
+        return Ok(Source::Url(url.clone()));
+    }
+    match &options.config {
+        Some(path) => Ok(Source::File(path.clone())),
+        None => config::find_file().map(Source::File).ok_or(Error::NoConfig),
+    }
+}
+
+/// The settings of a config without errors; its warnings are told.
+pub(super) fn accept(loaded: Loaded) -> Result<config::Compiled, Error> {
+    let Some(compiled) = loaded.compiled else { return Err(Error::Config(loaded.findings)) };
+    for finding in loaded.findings.iter().filter(|finding| finding.severity() == Severity::Warning) {
+        say(&finding.render(false));
+    }
+    Ok(compiled)
+}
+
+/// Standard error may be closed; a proxy goes on without it.
+fn say(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+}
+
+/// A proxy needs two descriptors per exchange: the soft limit is raised to the hard one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// The signals that a proxy listens to.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    user1: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(Error::system("listen to signals"));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+            user1: listen(SignalKind::user_defined1())?,
+        })
+    }
+}

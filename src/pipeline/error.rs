@@ -1,0 +1,187 @@
+//! The one place that maps what went wrong to a status, a `Proxy-Status` (RFC 9209) and a problem body (RFC 9457).
+//!
+//! What a client reads names the kind of failure and the request id; addresses, names and causes go to the log.
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use thiserror::Error;
+
+use crate::http::problem::Problem;
+use crate::http::proxy_status::ErrorType;
+use crate::http::target::BadTarget;
+use crate::upstream::{self, FetchError, RequestBodyError};
+
+/// Why an exchange ends in a reply of our own.
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    /// The request's target or `Host` cannot be understood.
+    #[error("bad target: {0}")]
+    Target(#[from] BadTarget),
+    /// `CONNECT` asks for a tunnel, which a gateway does not give.
+    #[error("CONNECT is not served")]
+    Connect,
+    /// No route takes the request.
+    #[error("no route takes the request")]
+    NoRoute,
+    /// The request has passed through this proxy already.
+    #[error("the request came back to this proxy")]
+    Loop,
+    /// `only-if-cached`, and nothing stored can answer (RFC 9111 5.2.1.7).
+    #[error("only-if-cached, and nothing stored can answer")]
+    OnlyIfCached,
+    /// A fault of ours.
+    #[error("the fetch ended without a word")]
+    Internal,
+    /// The upstream gave no reply.
+    #[error("{0}")]
+    Fetch(#[from] FetchError),
+}
+
+/// What a failure looks like to the client.
+struct Face {
+    status: StatusCode,
+    error: Option<ErrorType>,
+    title: &'static str,
+    detail: &'static str,
+}
+
+impl Failure {
+    /// The error type, for log and metrics.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        self.face().error.map(ErrorType::as_str)
+    }
+
+    /// Whether the connection must be closed after the reply, since what follows on it cannot be trusted.
+    pub(super) fn closes(&self) -> bool {
+        matches!(self, Self::Target(_) | Self::Connect)
+    }
+
+    /// The reply's head and body.
+    pub(super) fn reply(&self, proxy: &str, request_id: &str) -> (StatusCode, HeaderMap, bytes::Bytes) {
+        let face = self.face();
+        let body =
+            Problem { title: face.title, status: face.status.as_u16(), detail: face.detail, request_id }
+                .to_bytes();
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        // Nothing that we say of a failure is worth keeping.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(error) = face.error {
+            headers.insert("proxy-status", error.to_value(proxy));
+        }
+        if face.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.closes() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        (face.status, headers, body)
+    }
+
+    fn face(&self) -> Face {
+        match self {
+            Self::Target(error) => Face {
+                status: error.status(),
+                error: Some(ErrorType::HttpRequestError),
+                title: "The request's target or Host field is malformed",
+                detail: "Send an absolute path and exactly one valid Host field.",
+            },
+            Self::Connect => Face {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "CONNECT is not served here",
+                detail: "This is a gateway in front of an API, not a forward proxy.",
+            },
+            Self::NoRoute => Face {
+                status: StatusCode::NOT_FOUND,
+                error: Some(ErrorType::DestinationNotFound),
+                title: "No route takes this request",
+                detail: "Nothing is configured for this host, path and method.",
+            },
+            Self::Loop => Face {
+                status: StatusCode::LOOP_DETECTED,
+                error: Some(ErrorType::ProxyLoopDetected),
+                title: "The request came back to this proxy",
+                detail: "An upstream leads to this very proxy.",
+            },
+            Self::OnlyIfCached => Face {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                error: None,
+                title: "Nothing stored can answer",
+                detail: "The request said only-if-cached.",
+            },
+            Self::Internal => Face {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                error: Some(ErrorType::ProxyInternalError),
+                title: "The proxy failed",
+                detail: "The request id finds this exchange in the proxy's log.",
+            },
+            Self::Fetch(error) => fetch_face(&error.failure),
+        }
+    }
+}
+
+fn fetch_face(failure: &upstream::Failure) -> Face {
+    use upstream::Failure as F;
+    let (status, error, title) = match failure {
+        F::Dns(_) => (StatusCode::BAD_GATEWAY, ErrorType::DnsError, "The upstream's name does not resolve"),
+        F::ConnectRefused => {
+            (StatusCode::BAD_GATEWAY, ErrorType::ConnectionRefused, "The upstream refused the connection")
+        }
+        F::ConnectTimeout => (
+            StatusCode::GATEWAY_TIMEOUT,
+            ErrorType::ConnectionTimeout,
+            "The upstream did not accept a connection in time",
+        ),
+        F::Connect(_) => {
+            (StatusCode::BAD_GATEWAY, ErrorType::DestinationUnavailable, "The upstream cannot be reached")
+        }
+        F::TlsCertificate(_) => (
+            StatusCode::BAD_GATEWAY,
+            ErrorType::TlsCertificateError,
+            "The upstream's certificate is not accepted",
+        ),
+        F::Tls(_) => (StatusCode::BAD_GATEWAY, ErrorType::TlsProtocolError, "TLS with the upstream failed"),
+        F::FirstByteTimeout => (
+            StatusCode::GATEWAY_TIMEOUT,
+            ErrorType::HttpResponseTimeout,
+            "The upstream did not answer in time",
+        ),
+        F::Deadline => {
+            (StatusCode::GATEWAY_TIMEOUT, ErrorType::HttpResponseTimeout, "The exchange took too long")
+        }
+        F::ResetBeforeHead(_) => (
+            StatusCode::BAD_GATEWAY,
+            ErrorType::ConnectionTerminated,
+            "The upstream closed the connection before it answered",
+        ),
+        F::InvalidResponse(_) => (
+            StatusCode::BAD_GATEWAY,
+            ErrorType::HttpProtocolError,
+            "The upstream's reply could not be understood",
+        ),
+        F::QueueFull | F::QueueTimeout => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorType::ConnectionLimitReached,
+            "All connections to the upstream are in use",
+        ),
+        F::RequestBody(RequestBodyError::TooLarge) => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorType::HttpRequestError,
+            "The request's body is larger than this route allows",
+        ),
+        F::RequestBody(RequestBodyError::IdleTimeout) => (
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorType::HttpRequestError,
+            "The request's body did not come in time",
+        ),
+        F::RequestBody(_) => {
+            (StatusCode::BAD_REQUEST, ErrorType::HttpRequestError, "The request's body broke off")
+        }
+    };
+    Face {
+        status,
+        error: Some(error),
+        title,
+        detail: "The request id finds this exchange in the proxy's log.",
+    }
+}

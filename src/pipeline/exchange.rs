@@ -1,0 +1,134 @@
+//! One exchange: what is known of it while it lasts, and the event that it leaves behind.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+
+use super::site::Route;
+use crate::clock::Timestamp;
+use crate::http::ClientConn;
+use crate::http::cache_status::Forward;
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
+use crate::upstream::BodyProgress;
+
+/// A request under way. Dropping it makes the one [`Finished`] event, so that no path can forget to.
+pub struct Exchange {
+    telemetry: Arc<Telemetry>,
+    started: Instant,
+    pub(super) at: Timestamp,
+    pub(super) id: RequestId,
+    pub(super) client: Arc<ClientConn>,
+    pub(super) client_address: IpAddr,
+    pub(super) method: Method,
+    pub(super) host: Box<str>,
+    pub(super) target: Box<str>,
+    pub(super) route: Option<Arc<Route>>,
+    pub(super) asked: Option<Asked>,
+    pub(super) cache: CacheOutcome,
+    /// Why the request went forward, once it has.
+    pub(super) forward: Option<Forward>,
+    pub(super) error: Option<&'static str>,
+    pub(super) status: u16,
+    pub(super) first_byte: Duration,
+    /// What has become of the request's body, where it has one.
+    pub(super) request_body: Option<Arc<BodyProgress>>,
+    pub(super) sent: u64,
+    pub(super) end: End,
+}
+
+/// What the upstream did for an exchange.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) endpoint: Option<Arc<str>>,
+    pub(super) attempts: u32,
+    pub(super) first_byte: Option<Duration>,
+}
+
+impl Exchange {
+    /// Opens an exchange for a request head that has just been read.
+    pub(super) fn open(
+        telemetry: Arc<Telemetry>,
+        client: Arc<ClientConn>,
+        at: Timestamp,
+        id: RequestId,
+        method: Method,
+        target: &str,
+    ) -> Box<Self> {
+        Box::new(Self {
+            telemetry,
+            started: Instant::now(),
+            at,
+            id,
+            client_address: client.peer.ip(),
+            client,
+            method,
+            host: Box::default(),
+            target: target.into(),
+            route: None,
+            asked: None,
+            cache: CacheOutcome::None,
+            forward: None,
+            error: None,
+            status: 0,
+            first_byte: Duration::ZERO,
+            request_body: None,
+            sent: 0,
+            // What stands if nobody says better: the reply never left whole.
+            end: End::ClientAborted,
+        })
+    }
+
+    /// When the request head had been read.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Notes that the reply's head is on its way.
+    pub(super) fn replied(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        self.first_byte = self.started.elapsed();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let asked = self.asked.take().unwrap_or_default();
+        let (route, upstream, series) = match &self.route {
+            Some(route) => (
+                Some(route.name.clone()),
+                (asked.attempts > 0).then(|| route.upstream_name.clone()),
+                Series {
+                    route: route.series.route,
+                    upstream: if asked.attempts > 0 { route.series.upstream } else { 0 },
+                },
+            ),
+            None => (None, None, Series::default()),
+        };
+        self.telemetry.finished(Finished {
+            id: self.id.clone(),
+            at: self.at,
+            duration: self.started.elapsed(),
+            first_byte: self.first_byte,
+            client: self.client_address,
+            protocol: self.client.protocol,
+            method: std::mem::take(&mut self.method),
+            host: std::mem::take(&mut self.host),
+            target: std::mem::take(&mut self.target),
+            status: self.status,
+            route,
+            series,
+            upstream,
+            endpoint: asked.endpoint,
+            attempts: asked.attempts,
+            upstream_first_byte: asked.first_byte,
+            cache: self.cache,
+            received: self.request_body.as_ref().map_or(0, |body| body.bytes()),
+            sent: self.sent,
+            end: self.end,
+            error: self.error,
+        });
+    }
+}

@@ -1,0 +1,131 @@
+//! Asks the upstream: the fields it gets, and the reply's head made ready for the client and for the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use hyper::body::Incoming;
+
+use super::exchange::Asked;
+use super::forward::{self, ClientNames};
+use super::site::Route;
+use crate::clock::{Clock, Timestamp};
+use crate::http::Interim;
+use crate::http::connection::remove_hop_by_hop;
+use crate::telemetry::{AttemptOutcome, Telemetry};
+use crate::upstream::{Failure, FetchError, FetchRequest, OnInterim, RequestBody, StreamBody, UpstreamBody};
+
+/// A reply whose head has come and been cleaned of what was meant for the connection only.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) head: http::response::Parts,
+    pub(super) body: Box<UpstreamBody>,
+    pub(super) asked: Asked,
+    /// When the request began.
+    pub(super) request_time: Timestamp,
+    /// When the head arrived.
+    pub(super) response_time: Timestamp,
+}
+
+impl Brought {
+    pub(super) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+}
+
+/// Fetches, counts the attempts, and prepares the head.
+pub(super) async fn bring(
+    route: &Route,
+    request: FetchRequest,
+    clock: &Clock,
+    telemetry: &Telemetry,
+    names: &ClientNames,
+) -> Result<Brought, FetchError> {
+    let request_time = clock.now();
+    let fetched = match route.upstream.fetch(request).await {
+        Ok(fetched) => fetched,
+        Err(error) => {
+            count(telemetry, route, error.endpoint.as_ref(), error.attempts, outcome(&error.failure), None);
+            return Err(error);
+        }
+    };
+    let (first_byte, attempts) = (fetched.first_byte, fetched.attempts);
+    count(telemetry, route, Some(&fetched.endpoint), attempts, AttemptOutcome::Ok, Some(first_byte));
+    let (mut head, body) = fetched.response.into_parts();
+    remove_hop_by_hop(&mut head.headers);
+    forward::map_locations(&mut head.headers, &fetched.origin, names);
+    Ok(Brought {
+        head,
+        body: Box::new(body),
+        asked: Asked { endpoint: Some(fetched.endpoint), attempts, first_byte: Some(first_byte) },
+        request_time,
+        response_time: clock.now(),
+    })
+}
+
+impl Asked {
+    /// What was asked before a fetch failed.
+    pub(super) fn of_error(error: &FetchError) -> Self {
+        Self { endpoint: error.endpoint.clone(), attempts: error.attempts, first_byte: None }
+    }
+}
+
+fn count(
+    telemetry: &Telemetry,
+    route: &Route,
+    endpoint: Option<&Arc<str>>,
+    attempts: u32,
+    outcome: AttemptOutcome,
+    first_byte: Option<Duration>,
+) {
+    let upstream = route.series.upstream;
+    let slot = endpoint.map_or(0, |endpoint| telemetry.endpoint_slot(&route.upstream_name, endpoint));
+    telemetry.attempt(upstream, slot, outcome, first_byte);
+    for _ in 1..attempts {
+        telemetry.retry(upstream);
+    }
+}
+
+fn outcome(failure: &Failure) -> AttemptOutcome {
+    match failure {
+        Failure::Dns(_) => AttemptOutcome::DnsFailed,
+        Failure::ConnectRefused | Failure::Connect(_) => AttemptOutcome::ConnectFailed,
+        Failure::ConnectTimeout => AttemptOutcome::ConnectTimeout,
+        Failure::TlsCertificate(_) | Failure::Tls(_) => AttemptOutcome::TlsFailed,
+        Failure::FirstByteTimeout => AttemptOutcome::Timeout,
+        Failure::ResetBeforeHead(_) => AttemptOutcome::Reset,
+        Failure::InvalidResponse(_) => AttemptOutcome::InvalidResponse,
+        Failure::QueueFull | Failure::QueueTimeout => AttemptOutcome::NoConnection,
+        Failure::RequestBody(_) => AttemptOutcome::RequestBody,
+        Failure::Deadline => AttemptOutcome::Cancelled,
+    }
+}
+
+/// The client's body on its way up.
+pub(super) fn request_body(body: Incoming, method: &Method, route: &Route) -> RequestBody {
+    use http_body::Body as _;
+    // A body of length zero is none, unless the method is one whose `Content-Length: 0` means something.
+    if body.is_end_stream() {
+        let empty_counts = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        return if empty_counts { RequestBody::Full(bytes::Bytes::new()) } else { RequestBody::Empty };
+    }
+    let settings = &route.settings;
+    RequestBody::Stream(StreamBody::new(body, settings.request_idle_timeout, settings.max_request_body))
+}
+
+/// Passes interim replies on; 100 is the connection's own affair, since the client gets ours when its body is read.
+pub(super) fn pass_interim(interim: &Interim) -> OnInterim {
+    let interim = interim.clone();
+    Arc::new(move |status: StatusCode, headers: &HeaderMap| {
+        let mut headers = headers.clone();
+        remove_hop_by_hop(&mut headers);
+        interim.send(status, &headers);
+    })
+}
+
+/// Whether the client waits for a 100 before it sends its body (RFC 9110 10.1.1).
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::EXPECT)
+        .is_some_and(|value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}

@@ -1,0 +1,159 @@
+//! Passing a request straight on: routes without a cache, methods that are never answered from one, and requests
+//! whose reply is for them alone.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderMap;
+
+use super::Proxy;
+use super::error::Failure;
+use super::exchange::{Asked, Exchange};
+use super::fetch::{self, Brought};
+use super::forward::{self, ClientNames, ForwardFacts};
+use super::inbound::Inbound;
+use super::reply::Source;
+use super::respond::Reply;
+use super::site::{Route, Site};
+use crate::cache::policy::invalidate;
+use crate::cache::policy::request::MethodKind;
+use crate::cache::purge::Criterion;
+use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::target::Target;
+use crate::telemetry::event::CacheOutcome;
+use crate::upstream::FetchRequest;
+
+impl Proxy {
+    /// Passes a request on without looking into the cache.
+    pub(super) async fn pass(
+        self: &Arc<Self>,
+        site: &Site,
+        route: &Arc<Route>,
+        exchange: &mut Exchange,
+        inbound: Inbound,
+        target: &Target,
+    ) -> Result<Reply, Failure> {
+        exchange.cache = CacheOutcome::Bypass;
+        self.pass_as(site, route, exchange, inbound, target, Forward::Bypass).await
+    }
+
+    /// Passes a request on; `why` is what `Cache-Status` says.
+    pub(super) async fn pass_as(
+        self: &Arc<Self>,
+        site: &Site,
+        route: &Arc<Route>,
+        exchange: &mut Exchange,
+        inbound: Inbound,
+        target: &Target,
+        why: Forward,
+    ) -> Result<Reply, Failure> {
+        exchange.forward = Some(why);
+        let kind = MethodKind::of(&inbound.head.method);
+        let names = names(&inbound, target);
+        let request = self.fetch_request(site, route, exchange, inbound, target);
+        let brought =
+            fetch::bring(route, request, &self.clock, &self.telemetry, &names).await.map_err(|error| {
+                exchange.asked = Some(Asked::of_error(&error));
+                Failure::from(error)
+            })?;
+        if invalidate::invalidates(kind, brought.status()) {
+            self.invalidate(&brought, &names, target);
+        }
+        Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()))
+    }
+
+    /// The reply for this exchange alone, streamed as it comes.
+    pub(super) fn direct_reply(
+        &self,
+        route: &Route,
+        exchange: &mut Exchange,
+        brought: Brought,
+        status: CacheStatus<'static>,
+    ) -> Reply {
+        exchange.asked = Some(brought.asked);
+        Reply {
+            status: brought.head.status,
+            headers: brought.head.headers,
+            source: Source::Upstream(brought.body),
+            cache_status: CacheStatus { forward: exchange.forward, ..status },
+            deadline: deadline(route, exchange),
+        }
+    }
+
+    /// The request as the upstream gets it, body and all.
+    fn fetch_request(
+        &self,
+        site: &Site,
+        route: &Route,
+        exchange: &mut Exchange,
+        inbound: Inbound,
+        target: &Target,
+    ) -> FetchRequest {
+        let Inbound { mut head, body, client, interim, trusted } = inbound;
+        let expect_continue = fetch::expects_continue(&head.headers);
+        let client_host = target.authority_value();
+        let facts = forward_facts(site, exchange, &client, target, trusted);
+        forward::upstream_request_headers(&mut head.headers, &facts);
+        let body = fetch::request_body(body, &head.method, route);
+        if let crate::upstream::RequestBody::Stream(stream) = &body {
+            exchange.request_body = Some(stream.progress());
+        }
+        FetchRequest {
+            method: head.method,
+            target: target.path_and_query().clone(),
+            headers: head.headers,
+            client_host,
+            body,
+            on_interim: interim.as_ref().map(fetch::pass_interim),
+            expect_continue,
+            deadline: deadline(route, exchange),
+        }
+    }
+
+    /// What a successful unsafe request ends (RFC 9111 4.4): the target, and what the reply names on the same origin.
+    fn invalidate(&self, brought: &Brought, names: &ClientNames, target: &Target) {
+        let own = target.path_and_query().as_str();
+        let mut targets =
+            invalidate::related_targets(names.scheme, &names.authority, own, &brought.head.headers);
+        targets.push(own.to_owned());
+        for target in targets {
+            self.cache.invalidate(Criterion::Url {
+                authority: names.authority.clone(),
+                target: target.into_boxed_str(),
+            });
+        }
+    }
+}
+
+/// How the client names us.
+pub(super) fn names(inbound: &Inbound, target: &Target) -> ClientNames {
+    let scheme = if inbound.client.tls { "https" } else { "http" };
+    ClientNames { scheme, authority: target.authority().into() }
+}
+
+/// What the forwarding fields tell the upstream.
+pub(super) fn forward_facts<'a>(
+    site: &'a Site,
+    exchange: &'a Exchange,
+    client: &'a crate::http::ClientConn,
+    target: &'a Target,
+    trusted: bool,
+) -> ForwardFacts<'a> {
+    ForwardFacts { client, target, name: &site.name, id: &exchange.id, trusted }
+}
+
+/// When the whole exchange must have ended.
+pub(super) fn deadline(route: &Route, exchange: &Exchange) -> Option<Instant> {
+    route.settings.timeout.map(|timeout| exchange.started() + timeout)
+}
+
+/// The fields of a request that is fetched for several: the client's own conditions and ranges are left out, since
+/// the whole reply is wanted.
+pub(super) fn without_conditions(headers: &HeaderMap) -> HeaderMap {
+    use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
+    let mut headers = headers.clone();
+    for name in [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE] {
+        headers.remove(name);
+    }
+    headers
+}

@@ -1,0 +1,180 @@
+//! The reply's body: one enum for every place it may come from, and the exchange's last witness.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use thiserror::Error;
+use tokio::time::Sleep;
+
+use super::exchange::Exchange;
+use super::flight::Shared;
+use crate::cache::store::BodyReader;
+use crate::telemetry::event::End;
+use crate::upstream::{BodyError, UpstreamBody};
+
+/// Where a reply's body comes from.
+pub(super) enum Source {
+    /// There is none (also for HEAD, 204 and 304).
+    Empty,
+    /// In RAM.
+    Full(Bytes),
+    /// A file of the store.
+    File(Box<BodyReader>),
+    /// The upstream's own, for this exchange alone.
+    Upstream(Box<UpstreamBody>),
+    /// A fetch that others may share.
+    Shared(Box<Shared>),
+}
+
+/// A reply's body on its way to the client. When it ends or is dropped, so does the exchange.
+pub struct ReplyBody {
+    source: Source,
+    exchange: Option<Box<Exchange>>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why a reply broke off; the client sees a cut connection or a reset stream, never a body that looks whole.
+#[derive(Debug, Error)]
+pub enum ReplyError {
+    /// The upstream's body broke off.
+    #[error(transparent)]
+    Upstream(#[from] BodyError),
+    /// The fetch that this reply shared broke off.
+    #[error("the shared fetch broke off")]
+    Shared,
+    /// What is stored could not be read, or is damaged.
+    #[error("the stored body cannot be read: {0}")]
+    Store(#[from] crate::cache::store::BodyError),
+    /// The route's time for a whole exchange has passed.
+    #[error("the exchange took too long")]
+    Deadline,
+}
+
+impl ReplyError {
+    /// How an exchange ends that ends so, and its RFC 9209 error type.
+    fn verdict(&self) -> (End, &'static str) {
+        match self {
+            Self::Upstream(error @ BodyError::Incomplete(_)) => (End::UpstreamAborted, error.as_str()),
+            Self::Upstream(error) => (End::TimedOut, error.as_str()),
+            Self::Shared => (End::UpstreamAborted, "http_response_incomplete"),
+            Self::Store(_) => (End::UpstreamAborted, "proxy_internal_error"),
+            Self::Deadline => (End::TimedOut, "http_response_timeout"),
+        }
+    }
+}
+
+impl ReplyBody {
+    pub(super) fn new(source: Source, exchange: Box<Exchange>, deadline: Option<Instant>) -> Self {
+        // What is in hand already is not timed: no timer on the hit path.
+        let timed = matches!(source, Source::Upstream(_) | Source::Shared(_) | Source::File(_));
+        let deadline = deadline.filter(|_| timed).map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+        Self { source, exchange: Some(exchange), deadline }
+    }
+
+    fn finish(&mut self, end: End) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.end = end;
+        }
+    }
+
+    fn fail(&mut self, error: &ReplyError) {
+        let (end, kind) = error.verdict();
+        if let Some(exchange) = &mut self.exchange {
+            exchange.error = Some(kind);
+            tracing::debug!(%error, id = %exchange.id, "reply broke off");
+        }
+        self.finish(end);
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match &mut self.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::File(reader) => {
+                let next = ready!(reader.poll_next(cx));
+                Poll::Ready(next.map(|read| read.map(Frame::data).map_err(ReplyError::from)))
+            }
+            Source::Upstream(body) => {
+                let next = ready!(Pin::new(&mut **body).poll_frame(cx));
+                Poll::Ready(next.map(|frame| frame.map_err(ReplyError::from)))
+            }
+            Source::Shared(shared) => shared.poll_frame(cx).map_err(|_| ReplyError::Shared),
+        }
+    }
+}
+
+impl Source {
+    /// Nothing more will come.
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Upstream(body) => body.is_end_stream(),
+            Self::File(_) | Self::Shared(_) => false,
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        let this = &mut *self;
+        let next = this.poll_source(cx);
+        match &next {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(exchange), Some(data)) = (&mut this.exchange, frame.data_ref()) {
+                    exchange.sent += data.len() as u64;
+                }
+                if this.source.is_end() {
+                    this.finish(End::Complete);
+                }
+            }
+            Poll::Ready(None) => this.finish(End::Complete),
+            Poll::Ready(Some(Err(error))) => this.fail(error),
+            Poll::Pending => {
+                if let Some(deadline) = &mut this.deadline
+                    && deadline.as_mut().poll(cx).is_ready()
+                {
+                    this.deadline = None;
+                    this.fail(&ReplyError::Deadline);
+                    this.source = Source::Empty;
+                    return Poll::Ready(Some(Err(ReplyError::Deadline)));
+                }
+            }
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.is_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::File(reader) => SizeHint::with_exact(reader.remaining()),
+            Source::Upstream(body) => body.size_hint(),
+            Source::Shared(shared) => shared.size_hint(),
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        // hyper does not poll a body that says it is at its end.
+        if self.source.is_end() {
+            self.finish(End::Complete);
+        }
+    }
+}

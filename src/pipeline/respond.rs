@@ -1,0 +1,82 @@
+//! The reply as it leaves: what every reply gets, whoever made it.
+
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+
+use super::error::Failure;
+use super::exchange::Exchange;
+use super::reply::{ReplyBody, Source};
+use super::site::Site;
+use crate::http::cache_status::CacheStatus;
+use crate::http::{request_id, via};
+
+/// A reply before the last touches.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    /// End-to-end fields only.
+    pub(super) headers: HeaderMap,
+    pub(super) source: Source,
+    pub(super) cache_status: CacheStatus<'static>,
+    /// When the whole exchange must have ended.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Reply {
+    /// The response: `Via`, `Cache-Status` and the request id are added here and nowhere else.
+    pub(super) fn into_response(mut self, site: &Site, mut exchange: Box<Exchange>) -> Response<ReplyBody> {
+        if exchange.method == Method::HEAD || is_bodiless(self.status) {
+            self.source = Source::Empty;
+        }
+        via::append(&mut self.headers, http::Version::HTTP_11, &site.name);
+        self.headers.append(CACHE_STATUS, self.cache_status.to_value(&site.name));
+        self.headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
+        exchange.replied(self.status);
+        respond(self.status, self.headers, ReplyBody::new(self.source, exchange, self.deadline))
+    }
+}
+
+/// The reply to a failed exchange.
+pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>) -> Response<ReplyBody> {
+    exchange.error = failure.kind();
+    let id = exchange.id.to_string();
+    if let Failure::Fetch(error) = failure {
+        let route = exchange.route.as_ref().map(|route| &*route.name);
+        tracing::warn!(%error, route, endpoint = error.endpoint.as_deref(), %id, "no reply from the upstream");
+    }
+    let (status, mut headers, body) = failure.reply(&site.name, &id);
+    headers.append(CACHE_STATUS, failed_cache_status(&exchange, failure).to_value(&site.name));
+    headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
+    exchange.replied(status);
+    let source = if exchange.method == Method::HEAD {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        Source::Empty
+    } else {
+        Source::Full(body)
+    };
+    respond(status, headers, ReplyBody::new(source, exchange, None))
+}
+
+/// What the cache says of a failure: it went forward and nothing came (RFC 9211 2.2), or it never got so far.
+fn failed_cache_status(exchange: &Exchange, failure: &Failure) -> CacheStatus<'static> {
+    CacheStatus {
+        forward: exchange.forward,
+        detail: failure.kind().or(Some("only-if-cached")),
+        ..CacheStatus::default()
+    }
+}
+
+/// A status whose reply has no body (RFC 9110 6.4.1).
+fn is_bodiless(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+fn respond(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// RFC 9211.
+const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");

@@ -1,0 +1,141 @@
+//! A site: the routes of one checked config, ready to answer. Immutable; a reload builds a new one beside it.
+
+use std::sync::Arc;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::flight::Limits;
+use super::settings::{CacheSettings, RouteSettings, Settings};
+use crate::cache::{self, Mode};
+use crate::route::{FieldMatch, MatchSpec, Router};
+use crate::telemetry::Telemetry;
+use crate::telemetry::event::Series;
+use crate::upstream::{Upstream, Upstreams};
+
+/// The routes of one config, and what holds for all of them.
+#[derive(Debug)]
+pub struct Site {
+    /// Finds the route of a request, by position in `routes`.
+    pub router: Router,
+    /// In the order of the config.
+    pub routes: Vec<Arc<Route>>,
+    /// How this proxy calls itself in `Via`, `Cache-Status` and `Proxy-Status`.
+    pub name: Arc<str>,
+    /// Peers whose forwarding fields are believed.
+    pub trusted: Vec<IpNet>,
+    limits: Limits,
+}
+
+/// A route, bound to its upstream and its metric series.
+#[derive(Debug)]
+pub struct Route {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Which requests it takes, for `route ls`.
+    pub matcher: MatchSpec,
+    /// Its upstream's name.
+    pub upstream_name: Arc<str>,
+    /// Its upstream.
+    pub upstream: Arc<Upstream>,
+    /// How it caches; `mode` is what is in force (`serve --mode` applied).
+    pub cache: CacheSettings,
+    /// Request fields in its key: those the match looks at, then the policy's.
+    pub key_fields: Vec<HeaderName>,
+    /// Query parameters that the match looks at: never left out of the key.
+    pub settings: RouteSettings,
+    /// Where it is counted.
+    pub series: Series,
+}
+
+/// Why a site cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// A route names an upstream that does not exist; `config` finds that first.
+    #[error("route `{route}` names upstream `{upstream}`, which does not exist")]
+    UnknownUpstream {
+        /// The route.
+        route: Arc<str>,
+        /// What it names.
+        upstream: Arc<str>,
+    },
+    /// The routes contradict each other.
+    #[error(transparent)]
+    Router(#[from] crate::route::BuildError),
+}
+
+impl Site {
+    /// Binds settings to the upstreams and series of this instance.
+    ///
+    /// # Errors
+    /// When a route names no upstream, or the router refuses the routes.
+    pub fn build(
+        settings: Settings,
+        store: &cache::Settings,
+        upstreams: &Upstreams,
+        telemetry: &Telemetry,
+    ) -> Result<Self, SiteError> {
+        let limits = Limits { max_body: store.max_body, keep: store.keep };
+        let matchers =
+            settings.routes.iter().map(|route| (route.name.clone(), route.matcher.clone())).collect();
+        let router = Router::build(matchers)?;
+        let routes = settings
+            .routes
+            .into_iter()
+            .map(|route| Route::bind(route, settings.mode, upstreams, telemetry).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { router, routes, name: settings.name, trusted: settings.trusted, limits })
+    }
+
+    /// What a fetch for a route has to know of the store's limits.
+    pub(super) fn limits_of(&self, route: &Route) -> Limits {
+        let own = route.cache.max_body.unwrap_or(u64::MAX);
+        Limits { max_body: self.limits.max_body.min(own), ..self.limits }
+    }
+
+    /// Whether what `peer` says about the client is believed.
+    pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        crate::http::forwarded::is_trusted(peer, &self.trusted)
+    }
+}
+
+impl Route {
+    fn bind(
+        settings: RouteSettings,
+        mode: Option<Mode>,
+        upstreams: &Upstreams,
+        telemetry: &Telemetry,
+    ) -> Result<Self, SiteError> {
+        let upstream = upstreams.get(&settings.upstream).ok_or_else(|| SiteError::UnknownUpstream {
+            route: settings.name.clone(),
+            upstream: settings.upstream.clone(),
+        })?;
+        let mut cache = settings.cache.clone();
+        cache.mode = mode.unwrap_or(cache.mode);
+        Ok(Self {
+            name: settings.name.clone(),
+            matcher: settings.matcher.clone(),
+            upstream_name: settings.upstream.clone(),
+            upstream,
+            key_fields: key_fields(&settings.matcher, &cache),
+            cache,
+            series: Series {
+                route: telemetry.route_slot(&settings.name),
+                upstream: telemetry.upstream_slot(&settings.upstream),
+            },
+            settings,
+        })
+    }
+}
+
+/// The match's own fields belong to the key: two requests that the match tells apart may get different replies.
+fn key_fields(matcher: &MatchSpec, cache: &CacheSettings) -> Vec<HeaderName> {
+    let mut fields: Vec<HeaderName> = Vec::new();
+    let of_match = matcher.headers.iter().map(|(name, _): &(HeaderName, FieldMatch)| name);
+    for name in of_match.chain(&cache.key_headers) {
+        if !fields.contains(name) {
+            fields.push(name.clone());
+        }
+    }
+    fields
+}

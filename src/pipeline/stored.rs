@@ -1,0 +1,123 @@
+//! Replies made from what is stored.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header, request};
+
+use super::Proxy;
+use super::reply::Source;
+use super::respond::Reply;
+use crate::cache::entry::{BodyRef, Entry};
+use crate::cache::policy::{Answer, conditional};
+use crate::http::cache_status::CacheStatus;
+use crate::http::range::ByteRange;
+
+/// What a stored entry gives.
+pub(super) enum StoredAnswer {
+    /// A reply.
+    Reply(Reply),
+    /// Its body is gone or damaged.
+    Gone,
+    /// Only the origin can say.
+    Forward,
+}
+
+impl StoredAnswer {
+    pub(super) fn reply(self) -> Option<Reply> {
+        match self {
+            Self::Reply(reply) => Some(reply),
+            Self::Gone | Self::Forward => None,
+        }
+    }
+}
+
+impl Proxy {
+    /// A reply from an entry, with the client's own conditions and range applied.
+    pub(super) async fn stored_reply(
+        &self,
+        request: &request::Parts,
+        entry: &Arc<Entry>,
+        age: u64,
+        cache_status: CacheStatus<'static>,
+    ) -> StoredAnswer {
+        let length = entry.body.len();
+        let answer = conditional::answer(&request.method, &request.headers, &entry.head, length);
+        let (status, mut headers, range) = match answer {
+            Answer::Forward => return StoredAnswer::Forward,
+            Answer::NotModified => {
+                (StatusCode::NOT_MODIFIED, conditional::not_modified_headers(&entry.head), None)
+            }
+            Answer::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, unsatisfiable(length), None),
+            Answer::Partial(ranges) if ranges.len() == 1 => {
+                let ByteRange { first, last } = ranges[0];
+                let headers = partial(&entry.head.headers, ranges[0], length);
+                (StatusCode::PARTIAL_CONTENT, headers, Some(first..last + 1))
+            }
+            // Several ranges may be answered by the whole (RFC 9110 14.2).
+            Answer::Full | Answer::Partial(_) => {
+                let mut headers = entry.head.headers.clone();
+                if !headers.contains_key(header::CONTENT_LENGTH) {
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                }
+                (entry.head.status, headers, Some(0..length))
+            }
+        };
+        set_age(&mut headers, age);
+        let wanted = range.filter(|range| !range.is_empty() && request.method != http::Method::HEAD);
+        let source = match wanted {
+            None => Source::Empty,
+            Some(range) => match self.source(entry, range).await {
+                Some(source) => source,
+                None => return StoredAnswer::Gone,
+            },
+        };
+        StoredAnswer::Reply(Reply { status, headers, source, cache_status, deadline: None })
+    }
+
+    /// The bytes of an entry's body; `None` where they are gone.
+    async fn source(&self, entry: &Arc<Entry>, range: Range<u64>) -> Option<Source> {
+        match &entry.body {
+            BodyRef::Bytes(bytes) => Some(Source::Full(slice(bytes, range))),
+            BodyRef::File(_) => match self.cache.read_body(entry, range).await {
+                Ok(reader) => Some(Source::File(Box::new(reader))),
+                Err(error) => {
+                    tracing::warn!(%error, url = %entry.key.url(), "stored body not usable, asking the origin");
+                    None
+                }
+            },
+        }
+    }
+}
+
+/// Sets `Age` (RFC 9111 5.1), in place of one that the origin sent.
+pub(super) fn set_age(headers: &mut HeaderMap, age: u64) {
+    // Larger ages are told as the largest that every recipient understands (RFC 9111 1.2.2).
+    headers.insert(header::AGE, HeaderValue::from(age.min(1 << 31)));
+}
+
+fn slice(bytes: &Bytes, range: Range<u64>) -> Bytes {
+    // A range was resolved against this very length.
+    let at = |position: u64| usize::try_from(position).map_or(bytes.len(), |at| at.min(bytes.len()));
+    bytes.slice(at(range.start)..at(range.end))
+}
+
+fn partial(stored: &HeaderMap, range: ByteRange, length: u64) -> HeaderMap {
+    let mut headers = stored.clone();
+    let content_range = format!("bytes {}-{}/{length}", range.first, range.last);
+    if let Ok(value) = HeaderValue::try_from(content_range) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.last - range.first + 1));
+    headers
+}
+
+fn unsatisfiable(length: u64) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    if let Ok(value) = HeaderValue::try_from(format!("bytes */{length}")) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    headers
+}
