@@ -73,6 +73,8 @@ pub enum SkipReason {
     NoCache,
     /// Nobody gave a lifetime, and there is nothing to validate it with.
     NoFreshness,
+    /// Its body is larger than what is stored.
+    TooLarge,
     /// Already stale when it came, and nothing to validate it with.
     Stale,
 }
@@ -262,6 +264,7 @@ impl SkipReason {
             Self::Cookie => "cookie",
             Self::NoCache => "no-cache",
             Self::NoFreshness => "no-freshness",
+            Self::TooLarge => "too-large",
             Self::Stale => "stale",
         }
     }
