@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::instance::Instance;
 use super::options::ServeOptions;
 use super::serve::{Places, accept};
+use crate::admin::Control;
 use crate::admin::api::{
     Connections, ListenerStatus, ReloadReport, Route, RouteTest, RouteTestReply, State, Status, StoreStatus,
 };
 use crate::admin::control::{Boxed, Refused};
 use crate::admin::handlers::Admin;
-use crate::admin::Control;
 use crate::cache::Mode;
 use crate::clock::Timestamp;
 use crate::config::{self, Finding, Overrides, Source};
@@ -70,16 +71,18 @@ impl Controller {
     pub(super) fn config_path(&self) -> Option<PathBuf> {
         match &self.source {
             Source::File(path) => Some(path.clone()),
-            Source::Url(_) => None,
+            Source::Url(_) | Source::Text { .. } => None,
         }
     }
 
     /// The rooms that admin handlers ask.
-    pub(super) fn admin(self: Arc<Self>) -> Admin {
+    pub(super) fn admin(self: Arc<Self>, closing: CancellationToken) -> Admin {
         Admin {
             cache: self.instance.cache.clone(),
             telemetry: self.instance.telemetry.clone(),
             upstreams: self.instance.upstreams.clone(),
+            clock: self.instance.clock.clone(),
+            closing,
             control: self,
         }
     }
@@ -96,11 +99,13 @@ impl Controller {
 
     async fn reload_now(&self) -> Result<ReloadReport, Refused> {
         let _one = self.reloading.lock().await;
-        let (source, profile, overrides) = (self.source.clone(), self.profile.clone(), self.overrides.clone());
+        let (source, profile, overrides) =
+            (self.source.clone(), self.profile.clone(), self.overrides.clone());
         // Reading files and checking take milliseconds: not on the thread that answers signals.
-        let loaded = tokio::task::spawn_blocking(move || config::load(&source, profile.as_deref(), &overrides))
-            .await
-            .map_err(|error| refused(&[], &error.to_string()))?;
+        let loaded =
+            tokio::task::spawn_blocking(move || config::load(&source, profile.as_deref(), &overrides))
+                .await
+                .map_err(|error| refused(&[], &error.to_string()))?;
         let warnings = loaded.findings.clone();
         let done = accept(loaded).and_then(|settings| self.instance.reload(settings));
         let now = self.instance.clock.now();

@@ -82,11 +82,8 @@ impl Instance {
         upstreams.apply(&settings.upstreams);
         let site = Site::build(settings.pipeline.clone(), &settings.cache, &upstreams, &telemetry)?;
         let proxy = Proxy::new(site, cache.clone(), telemetry.clone(), clock.clone());
-        let gate = Arc::new(Gate {
-            proxy: proxy.clone(),
-            telemetry: telemetry.clone(),
-            clock: clock.clone(),
-        });
+        let gate =
+            Arc::new(Gate { proxy: proxy.clone(), telemetry: telemetry.clone(), clock: clock.clone() });
         let server = server::start(bound, &settings.server, &gate).map_err(Error::system("start workers"))?;
         let instance = Arc::new(Self {
             started: clock.now(),

@@ -1,3 +1,21 @@
-//! x
-pub mod options;
+//! Builds a running instance from a checked config; reload and shutdown.
+//!
+//! [`Instance`] is the running thing: rooms wired together, and what outlives a reload. [`serve`] is the command:
+//! it loads the config, starts an instance, opens the admin socket, listens to signals, and ends in good order.
+//! Nothing here answers a request or parses a file.
+
+mod control;
+pub mod demo;
+mod error;
+mod gauges;
+mod handler;
+mod instance;
+mod options;
+mod routes;
+mod serve;
+mod startup;
+
+pub use error::Error;
+pub use instance::{Instance, Paths};
 pub use options::ServeOptions;
+pub use serve::serve;

@@ -71,7 +71,9 @@ pub(super) fn test(site: &Site, test: &RouteTest) -> Result<RouteTestReply, Stri
             route: verdict.route.to_string(),
             matches: verdict.matched,
             taken: verdict.chosen,
-            reason: verdict.reason.to_string(),
+            reason: verdict
+                .reason
+                .map_or_else(|| "the most specific match".to_owned(), |reason| reason.to_string()),
         })
         .collect();
     let taken = site.router.find(&facts).map(|position| &site.routes[position]);
@@ -88,8 +90,8 @@ fn fields(given: &[(String, String)]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let field = HeaderName::try_from(name).map_err(|_| format!("`{name}` is not a field name"))?;
-        let value =
-            HeaderValue::try_from(value).map_err(|_| format!("the value of `{name}` is not a field value"))?;
+        let value = HeaderValue::try_from(value)
+            .map_err(|_| format!("the value of `{name}` is not a field value"))?;
         headers.append(field, value);
     }
     Ok(headers)

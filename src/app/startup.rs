@@ -23,13 +23,17 @@ pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> St
     }
     for upstream in instance.upstreams.all() {
         let settings = upstream.settings();
-        let endpoints: Vec<String> = settings.endpoints.iter().map(|e| endpoint(e, &settings.base_path)).collect();
+        let endpoints: Vec<String> =
+            settings.endpoints.iter().map(|e| endpoint(e, &settings.base_path)).collect();
         line("upstream", &format!("{} -> {}", settings.name, endpoints.join(", ")));
     }
     let site = instance.proxy.site();
     let caching = site.routes.iter().filter(|route| route.cache.mode == Mode::Cache).count();
     line("routes", &format!("{}, {caching} of them cached", site.routes.len()));
-    line("config", &places.config.as_ref().map_or("none (command line)".into(), |path| path.display().to_string()));
+    line(
+        "config",
+        &places.config.as_ref().map_or("none (command line)".into(), |path| path.display().to_string()),
+    );
     line("store", &format!("{} ({})", places.store.display(), instance.cache.state()));
     line("admin", &places.socket.display().to_string());
     if let Some(first) = instance.local_addrs().first() {
@@ -42,7 +46,8 @@ pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> St
 fn endpoint(endpoint: &crate::upstream::EndpointSettings, base_path: &str) -> String {
     let scheme = if endpoint.tls { "https" } else { "http" };
     let default = if endpoint.tls { 443 } else { 80 };
-    let host = if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.to_string() };
+    let host =
+        if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.to_string() };
     let port = if endpoint.port == default { String::new() } else { format!(":{}", endpoint.port) };
     format!("{scheme}://{host}{port}{base_path}")
 }

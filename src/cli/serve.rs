@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::exit::Outcome;
+use super::exit::{Exit, Failure, Outcome};
 use super::{Global, values};
-use crate::app::ServeOptions;
-use crate::cache;
+use crate::app::{self, ServeOptions};
+use crate::{admin, cache, server};
 
 /// Run the proxy in the foreground: in front of one URL, or as a config file says.
 ///
@@ -112,6 +112,42 @@ impl Args {
 
 /// Runs the proxy until it is stopped.
 pub fn run(args: &Args, global: &Global) -> Outcome {
-    let _options = args.options(global);
-    Err(super::Failure::new(super::Exit::Machine, "this build cannot serve yet"))
+    app::serve(&args.options(global)).map(|()| Exit::Ok).map_err(explain)
+}
+
+/// What failed, why, and what to type next.
+fn explain(error: app::Error) -> Failure {
+    use app::Error;
+    let what = error.to_string();
+    match error {
+        Error::Config(findings) => {
+            let rendered: Vec<String> = findings.iter().map(|finding| finding.render(true)).collect();
+            Failure::new(Exit::Config, what)
+                .details(rendered.join("\n"))
+                .next("mend what is marked above, then check it with `proxy-stone config lint`")
+        }
+        Error::NoConfig => Failure::new(Exit::Usage, what)
+            .next("proxy-stone serve URL, or `proxy-stone serve --demo`, or `proxy-stone config init`"),
+        Error::Listen(error) => listen(what, &error),
+        Error::Admin(admin::server::BindError::InUse(_)) => Failure::new(Exit::Machine, what).next(
+            "`proxy-stone status` shows it; stop it, or start this one under another name with --instance",
+        ),
+        Error::Site(_) => Failure::new(Exit::Config, what),
+        other => match std::error::Error::source(&other) {
+            Some(source) => Failure::new(Exit::Machine, what).why(source),
+            None => Failure::new(Exit::Machine, what),
+        },
+    }
+}
+
+fn listen(what: String, error: &server::BindError) -> Failure {
+    let failure = Failure::new(Exit::Machine, what);
+    let port = error.address.port();
+    match error.kind {
+        server::BindErrorKind::InUse => failure
+            .next(format!("see who has it: `ss -ltnp 'sport = :{port}'`, or take another port with -l")),
+        server::BindErrorKind::PermissionDenied => failure.next("take a port from 1024 up with -l"),
+        server::BindErrorKind::NotAvailable => failure.next("`ip address` shows which addresses there are"),
+        server::BindErrorKind::Other => failure.why(&error.source),
+    }
 }

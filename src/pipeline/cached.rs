@@ -62,7 +62,7 @@ impl Proxy {
             key_target(target.path_and_query().as_str(), target.query(), &route.cache.ignore_query);
         let parts = KeyParts {
             upstream: &route.upstream_name,
-            scheme: if inbound.client.tls { "https" } else { "http" },
+            scheme: target.scheme().as_str(),
             authority: target.authority(),
             target: &key_target,
             fields: &route.key_fields,
@@ -413,7 +413,7 @@ impl Proxy {
             unconditional,
             validating,
             sequence,
-            names: pass::names(inbound, target),
+            names: pass::names(target),
         };
         (fetch, request)
     }

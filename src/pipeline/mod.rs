@@ -38,7 +38,7 @@ use crate::cache::key::Digest;
 use crate::cache::{Cache, Mode};
 use crate::clock::{Clock, Timestamp};
 use crate::http::target::Target;
-use crate::http::{ClientConn, Interim, via};
+use crate::http::{ClientConn, Interim, forwarded, via};
 use crate::route::Facts;
 use crate::telemetry::Telemetry;
 
@@ -131,7 +131,8 @@ impl Proxy {
         if inbound.head.method == Method::CONNECT {
             return Err(Failure::Connect);
         }
-        let target = Target::of(&inbound.head, inbound.client.tls)?;
+        let secure = forwarded::is_secure(inbound.client.tls, &inbound.head.headers, inbound.trusted);
+        let target = Target::of(&inbound.head, secure)?;
         exchange.host = target.authority().into();
         let route = site.route(&target, &inbound.head).ok_or(Failure::NoRoute)?;
         exchange.route = Some(route.clone());

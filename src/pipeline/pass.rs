@@ -49,7 +49,7 @@ impl Proxy {
     ) -> Result<Reply, Failure> {
         exchange.forward = Some(why);
         let kind = MethodKind::of(&inbound.head.method);
-        let names = names(&inbound, target);
+        let names = names(target);
         let request = self.fetch_request(site, route, exchange, inbound, target);
         let brought =
             fetch::bring(route, request, &self.clock, &self.telemetry, &names).await.map_err(|error| {
@@ -126,9 +126,8 @@ impl Proxy {
 }
 
 /// How the client names us.
-pub(super) fn names(inbound: &Inbound, target: &Target) -> ClientNames {
-    let scheme = if inbound.client.tls { "https" } else { "http" };
-    ClientNames { scheme, authority: target.authority().into() }
+pub(super) fn names(target: &Target) -> ClientNames {
+    ClientNames { scheme: target.scheme().as_str(), authority: target.authority().into() }
 }
 
 /// What the forwarding fields tell the upstream.

@@ -128,6 +128,21 @@ impl Route {
     }
 }
 
+impl Route {
+    /// The key of a target as people read it: upstream and URL, and the names of the fields that belong to it.
+    pub fn key_text(&self, target: &crate::http::target::Target) -> String {
+        let path = target.path_and_query().as_str();
+        let kept = super::key::key_target(path, target.query(), &self.cache.ignore_query);
+        let mut text =
+            format!("{} {}://{}{kept}", self.upstream_name, target.scheme().as_str(), target.authority());
+        for field in &self.key_fields {
+            text.push_str(" +");
+            text.push_str(field.as_str());
+        }
+        text
+    }
+}
+
 /// The match's own fields belong to the key: two requests that the match tells apart may get different replies.
 fn key_fields(matcher: &MatchSpec, cache: &CacheSettings) -> Vec<HeaderName> {
     let mut fields: Vec<HeaderName> = Vec::new();

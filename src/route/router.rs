@@ -86,6 +86,17 @@ impl Router {
         (0..self.routes.len()).map(|route| self.verdict(route, winner, facts)).collect()
     }
 
+    /// The positions of all routes, the most specific first: by each one's most specific host and path.
+    pub fn precedence(&self) -> Vec<usize> {
+        let mut order = Vec::with_capacity(self.routes.len());
+        for alternative in alternatives(&self.routes) {
+            if !order.contains(&alternative.route) {
+                order.push(alternative.route);
+            }
+        }
+        order
+    }
+
     /// Routes that can never win, each with one that always precedes it.
     pub fn shadowed(&self) -> Vec<(usize, usize)> {
         self.shadowed.clone()
