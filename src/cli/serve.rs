@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use super::exit::{Exit, Failure, Outcome};
 use super::{Global, values};
 use crate::app::{self, ServeOptions};
-use crate::{admin, cache, server};
+use crate::{admin, cache, server, telemetry};
 
 /// Run the proxy in the foreground: in front of one URL, or as a config file says.
 ///
@@ -112,6 +112,7 @@ impl Args {
 
 /// Runs the proxy until it is stopped.
 pub fn run(args: &Args, global: &Global) -> Outcome {
+    telemetry::log::init(global.verbose);
     app::serve(&args.options(global)).map(|()| Exit::Ok).map_err(explain)
 }
 
