@@ -271,12 +271,11 @@ impl Related {
 
 /// Errors first to last as they stand in the files, those without a place at the front; each only once.
 pub fn sort(findings: &mut Vec<Finding>) {
-    let key = |finding: &Finding| {
+    findings.sort_by_cached_key(|finding| {
         let place = finding.place.as_ref();
         let at = place.map(|place| (place.source.name.clone(), place.span.start));
         (at, finding.severity(), finding.code)
-    };
-    findings.sort_by(|a, b| key(a).cmp(&key(b)));
+    });
     findings.dedup();
 }
 

@@ -140,7 +140,7 @@ impl Loading {
                 match read_file(path) {
                     Ok(text) => SourceText::new(&path.display().to_string(), &text),
                     Err(finding) => {
-                        self.findings.push(finding);
+                        self.findings.push(*finding);
                         return None;
                     }
                 }
@@ -290,30 +290,30 @@ impl Overrides {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, Finding> {
+fn read_file(path: &Path) -> Result<String, Box<Finding>> {
     let unreadable = |error: &dyn std::fmt::Display| {
         let message = format!("`{}` cannot be read: {error}", path.display());
-        Finding::new(Code::Unreadable, message)
+        Finding::new(Code::Unreadable, message).help("check its path and permissions")
     };
     let file = std::fs::File::open(path).map_err(|error| {
         let finding = unreadable(&error);
-        match error.kind() {
+        Box::new(match error.kind() {
             io::ErrorKind::NotFound => finding.help("`proxy-stone config init` writes one to start from"),
             _ => finding,
-        }
+        })
     })?;
     let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| Box::new(unreadable(&error)))?;
     if bytes.len() as u64 > LARGEST {
         let message = format!("`{}` has more than {} MiB", path.display(), LARGEST >> 20);
-        return Err(Finding::new(Code::TooLarge, message));
+        return Err(Box::new(Finding::new(Code::TooLarge, message)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let name = path.display().to_string();
         let good = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
         let place = Place::new(&SourceText::new(&name, &good), valid..valid);
-        Finding::new(Code::NotUtf8, format!("`{name}` is not UTF-8 text")).at(Some(place))
+        Box::new(Finding::new(Code::NotUtf8, format!("`{name}` is not UTF-8 text")).at(Some(place)))
     })
 }
 

@@ -15,15 +15,18 @@ pub mod file;
 pub mod finding;
 pub mod load;
 pub mod pattern;
+pub mod place;
 pub mod scalar;
 pub mod schema;
 pub mod shape;
 pub mod substitute;
 pub mod suggest;
 pub mod tree;
+pub mod watch;
 
 pub use codes::{Code, Severity};
 pub use compiled::Compiled;
 pub use finding::{Finding, Report};
 pub use load::{Loaded, Overrides, Source, lint, load};
+pub use place::find_file;
 pub use tree::Node as Tree;

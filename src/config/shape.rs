@@ -99,7 +99,8 @@ impl Walk<'_> {
         let dropped = entries.len() != before;
         node.damaged |= dropped;
         // A required key that was there and has been told of is no less missing for serde.
-        !missing && !(dropped && required(schema).any(|key| node.get(key).is_none()))
+        let lost = dropped && required(schema).any(|key| node.get(key).is_none());
+        !missing && !lost
     }
 
     fn missing_keys(&mut self, schema: &'static Json, node: &Node, path: &Path) -> bool {
