@@ -234,6 +234,9 @@ fn the_log_can_be_turned_moved_and_reopened_live() {
     telemetry.reconfigure(&with_log(&second, 10)).unwrap();
     telemetry.finished(numbered(3));
     telemetry.recent(&Query::default());
+    while telemetry.snapshot().log.written < 3 {
+        std::thread::yield_now();
+    }
     std::fs::rename(&second, &moved).unwrap();
     telemetry.reopen().unwrap();
     telemetry.finished(numbered(4));

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +50,18 @@ impl LogFile {
             not_before: Timestamp::default(),
             torn: false,
         })
+    }
+
+    /// Opens the path anew if it names another file by now: between opening and the first line a rotation may
+    /// have moved ours away.
+    pub(super) fn settle(&mut self, now: Timestamp) -> io::Result<()> {
+        let ours = self.file.metadata()?;
+        let is_ours = |named: fs::Metadata| (named.dev(), named.ino()) == (ours.dev(), ours.ino());
+        if !ours.is_file() || fs::metadata(&self.path).is_ok_and(is_ours) {
+            return Ok(());
+        }
+        (self.file, self.size, self.began) = open(&self.path, now)?;
+        Ok(())
     }
 
     /// Whether the file should be rotated, once `pending` more bytes are in it.
@@ -224,6 +236,18 @@ mod tests {
         log.rotate(NOW).unwrap_err();
         assert!(!log.is_due(0, NOW));
         assert!(log.is_due(0, NOW.plus(RETRY)));
+    }
+
+    #[test]
+    fn a_file_that_was_moved_before_the_first_line_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = LogFile::open(&path, limits(1, 1), NOW).unwrap();
+        log.settle(NOW).unwrap();
+        fs::rename(&path, numbered(&path, 1)).unwrap();
+        log.settle(NOW).unwrap();
+        log.write(b"line\n").unwrap();
+        assert_eq!((read(&path), read(&numbered(&path, 1))), ("line\n".into(), String::new()));
     }
 
     #[test]

@@ -192,6 +192,11 @@ impl Work {
             Item::Output(output) => {
                 self.flush();
                 self.output = output;
+                if let Sink::File(file) = &mut self.output.sink
+                    && let Err(error) = file.settle(self.clock.now())
+                {
+                    warn!(%error, "the access log was moved away and could not be opened anew");
+                }
             }
         }
     }

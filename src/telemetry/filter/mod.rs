@@ -5,6 +5,7 @@
 
 mod nearest;
 mod parse;
+mod value;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -89,6 +90,13 @@ enum Test {
     Class(Order, u64),
     Duration(Order, Duration),
     Flag(bool),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Compare(Order),
+    Regex,
+    Glob,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
