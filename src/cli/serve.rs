@@ -112,7 +112,7 @@ impl Args {
 
 /// Runs the proxy until it is stopped.
 pub fn run(args: &Args, global: &Global) -> Outcome {
-    telemetry::log::init(global.verbose);
+    telemetry::log::init(global.verbose, global.color != super::Color::Never);
     app::serve(&args.options(global)).map(|()| Exit::Ok).map_err(explain)
 }
 

@@ -142,6 +142,7 @@ impl Proxy {
                 };
                 return Look::Ask(Some(entry.clone()), forward);
             }
+            Reuse::Unusable => return Look::Ask(None, Forward::Request),
         };
         let status = CacheStatus {
             hit: true,
@@ -196,7 +197,10 @@ impl Proxy {
         let now = self.clock.now();
         let usable = |head, key| {
             vary::matches(key, headers, self.cache.secret())
-                && !matches!(policy::reuse(&asking.policy, head, false, rules, now), Reuse::Validate { .. })
+                && matches!(
+                    policy::reuse(&asking.policy, head, false, rules, now),
+                    Reuse::Fresh { .. } | Reuse::StaleAllowed { .. }
+                )
         };
         let status = CacheStatus { forward: exchange.forward, collapsed: true, ..CacheStatus::default() };
         match landing {

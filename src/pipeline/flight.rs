@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::VARY;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -19,6 +20,7 @@ use crate::cache::Cache;
 use crate::cache::entry::{Entry, EntryHead, VaryKey};
 use crate::cache::flight::{Pilot, Ticket};
 use crate::cache::key::StoredKey;
+use crate::cache::policy::validate::Upkeep;
 use crate::cache::policy::{self, Plan, RequestPolicy, ResponseHead, Storable};
 use crate::cache::spool::{Spool, SpoolError, SpoolHandle, SpoolReader, SpooledBody};
 use crate::cache::store::{Freshened, NewEntry, Resource};
@@ -187,14 +189,39 @@ impl Fetch {
         let mut answer = None;
         for position in policy::validate::select_freshened(&heads, update.headers) {
             let stored = &resource.variants[position];
-            let head =
+            let update =
                 policy::validate::freshen(&stored.head, &self.request, &update, &self.route.cache.rules);
-            let keep_until = self.keep_until(&head, true);
-            let with = Freshened { head, keep_until, sequence: self.sequence };
-            let freshened = self.cache.freshen(resource.digest, &stored.vary, with);
-            answer = answer.or(freshened);
+            answer = answer.or(self.keep_up(resource, stored, update));
         }
         answer
+    }
+
+    /// Does with a validated entry what the policy says; the entry to answer from, if it is still there.
+    fn keep_up(
+        &self,
+        resource: &Resource,
+        stored: &Arc<Entry>,
+        update: policy::validate::Freshened,
+    ) -> Option<Arc<Entry>> {
+        let head = update.head;
+        let varies = |headers: &HeaderMap| headers.get_all(VARY).iter().cloned().collect::<Vec<_>>();
+        match update.upkeep {
+            // It is now selected by other fields, which the request that stored it may have had differently.
+            Upkeep::Replace if varies(&head.headers) != varies(&stored.head.headers) => {
+                self.cache.remove(resource.digest, &stored.vary);
+            }
+            Upkeep::Replace => {
+                let keep_until = policy::store::keep_until(&head, self.limits.keep);
+                let with = Freshened { head, keep_until, sequence: self.sequence };
+                return self.cache.freshen(resource.digest, &stored.vary, with);
+            }
+            Upkeep::Leave(reason) => self.telemetry.cache_skip(reason.as_str()),
+            Upkeep::Remove(reason) => {
+                self.telemetry.cache_skip(reason.as_str());
+                self.cache.remove(resource.digest, &stored.vary);
+            }
+        }
+        Some(Arc::new(Entry { head, ..(**stored).clone() }))
     }
 
     /// Decides whether a reply is stored and shared, lands the flight, and pumps the body.
@@ -246,21 +273,13 @@ impl Fetch {
         let entry = NewEntry {
             key: self.key.clone(),
             vary,
-            keep_until: self.keep_until(&head, plan.validator),
+            keep_until: policy::store::keep_until(&head, self.limits.keep),
             tags: super::tags::tags(response.headers, &self.route.cache),
             route: self.route.name.as_ref().into(),
             sequence: self.sequence,
             head,
         };
         Ok((entry, length))
-    }
-
-    /// Until when an entry is of use: fresh, allowed to be stale, or to be validated.
-    fn keep_until(&self, head: &EntryHead, validator: bool) -> Timestamp {
-        let freshness = &head.freshness;
-        let stale = freshness.stale_while_revalidate.max(freshness.stale_if_error.unwrap_or(0));
-        let stale = std::time::Duration::from_secs(stale);
-        head.fresh_until().plus(if validator { stale.max(self.limits.keep) } else { stale })
     }
 
     /// Moves the body into the spool at its fastest reader's pace; `None` when it broke off, grew too large to be
