@@ -132,7 +132,7 @@ fn time_of_day(value: &[u8]) -> Option<u64> {
 }
 
 fn build(weekday: usize, year: u64, month: u64, day: u64, seconds: u64) -> Option<Timestamp> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let length = match month {
         2 if leap => 29,
         2 => 28,

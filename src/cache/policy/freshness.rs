@@ -92,10 +92,11 @@ fn lifetime(
     if let Some(ttl) = rules.ttl.filter(|_| is_heuristically_cacheable(status) || status.is_server_error()) {
         return (ttl, Source::Policy);
     }
-    if rules.heuristics && (is_heuristically_cacheable(status) || directives.public) {
-        if let Some(guess) = heuristic_lifetime(response) {
-            return (guess, Source::Heuristic);
-        }
+    if rules.heuristics
+        && (is_heuristically_cacheable(status) || directives.public)
+        && let Some(guess) = heuristic_lifetime(response)
+    {
+        return (guess, Source::Heuristic);
     }
     (0, Source::None)
 }
@@ -123,8 +124,7 @@ fn expires_lifetime(response: &ResponseHead<'_>) -> u64 {
     }
     let Some(expires) = date::parse(first.as_bytes(), response.response_time) else { return 0 };
     let sent = date_of(response.headers, response.response_time).unwrap_or(response.response_time);
-    // Dates have whole seconds; without one the time of receipt counts, rounded up.
-    Timestamp::from_secs(expires.secs()).since(sent).as_secs().min(age::MAX_SECONDS)
+    expires.since(sent).as_secs().min(age::MAX_SECONDS)
 }
 
 /// A tenth of the time since `Last-Modified` (RFC 9111 4.2.2).

@@ -118,7 +118,7 @@ impl MethodKind {
             "HEAD" => Self::Head,
             "POST" => Self::Post,
             // Those that the IANA registry calls safe.
-            "OPTIONS" | "TRACE" | "QUERY" | "PROPFIND" | "REPORT" | "SEARCH" | "PRI" => Self::Safe,
+            "OPTIONS" | "TRACE" | "QUERY" | "PROPFIND" | "REPORT" | "SEARCH" => Self::Safe,
             _ => Self::Unsafe,
         }
     }

@@ -92,10 +92,10 @@ pub fn reuse(
     if freshness.no_cache {
         return Reuse::Validate { age, ttl, why: ValidateWhy::NoCache };
     }
-    if request.directed {
-        if let Some(why) = unwanted(request, age, ttl) {
-            return Reuse::Validate { age, ttl, why };
-        }
+    if request.directed
+        && let Some(why) = unwanted(request, age, ttl)
+    {
+        return Reuse::Validate { age, ttl, why };
     }
     if ttl > 0 && !soft_purged {
         return Reuse::Fresh { age, ttl };
@@ -179,6 +179,13 @@ impl Failure {
 fn ttl(lifetime: u64, age: u64) -> i64 {
     let clamp = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     clamp(lifetime) - clamp(age)
+}
+
+impl Reuse {
+    /// Whether the stored response may be sent now.
+    pub const fn answers(&self) -> bool {
+        matches!(self, Self::Fresh { .. } | Self::StaleAllowed { .. })
+    }
 }
 
 impl StaleWhy {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LOCATION, DATE, ETAG, LAST_MODIFIED, SET_COOKIE};
+use http::header::{CONTENT_LOCATION, DATE, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use url::Url;
 
@@ -11,6 +11,7 @@ use super::request::MethodKind;
 use super::{RequestPolicy, Rules};
 use crate::cache::entry::{EntryHead, Freshness, Source};
 use crate::clock::Timestamp;
+use crate::http::connection::remove_hop_by_hop;
 use crate::http::{date, vary};
 
 /// A response's head as it came from the origin, with the times of its exchange.
@@ -71,7 +72,7 @@ pub enum SkipReason {
     Cookie,
     /// `no-cache`, and nothing to validate it with: it could never be reused.
     NoCache,
-    /// Nobody gave a lifetime, and there is nothing to validate it with.
+    /// Nobody gave a lifetime, and there is no validator: it could never be reused.
     NoFreshness,
     /// Its body is larger than what is stored.
     TooLarge,
@@ -273,28 +274,8 @@ impl SkipReason {
 /// The fields that may be stored (RFC 9111 3.1): all but those for one connection (RFC 9110 7.6.1), those for one proxy,
 /// and `withheld` ones.
 pub fn stored_headers(headers: &HeaderMap, withheld: &[HeaderName]) -> HeaderMap {
-    const NEVER: [&str; 9] = [
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-    ];
     let mut stored = headers.clone();
-    for line in headers.get_all(CONNECTION) {
-        for option in line.as_bytes().split(|&byte| byte == b',') {
-            if let Ok(name) = HeaderName::from_bytes(option.trim_ascii()) {
-                stored.remove(name);
-            }
-        }
-    }
-    for name in NEVER {
-        stored.remove(name);
-    }
+    remove_hop_by_hop(&mut stored);
     for name in withheld {
         stored.remove(name);
     }
