@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -101,13 +101,16 @@ impl Endpoint {
         })
     }
 
-    /// A connection by `until`, and whether it served before.
+    /// A connection within `connect_timeout` and before `deadline`, and whether it served before.
     pub(crate) async fn connection(
         &self,
         fresh: bool,
         now: Instant,
-        until: Instant,
+        connect_timeout: Duration,
+        deadline: Option<Instant>,
     ) -> Result<(Conn, bool), Failure> {
+        let patience = now + connect_timeout;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         loop {
             match self.pool.checkout(fresh, now, until).await? {
                 // What leads to an address that the name has no more is closed.
@@ -119,7 +122,8 @@ impl Endpoint {
                 Checkout::Dial(permit) => {
                     // Boxed: it is large, and rare beside reuse.
                     let made = Box::pin(self.connect(permit, until)).await;
-                    self.tell_connect(&made);
+                    let hurried = until < patience && Instant::now() >= until;
+                    self.tell_connect(&made, hurried);
                     return made.map(|conn| (conn, false));
                 }
             }
@@ -143,7 +147,8 @@ impl Endpoint {
         made.await.unwrap_or(Err(Failure::ConnectTimeout))
     }
 
-    fn tell_connect(&self, made: &Result<Conn, Failure>) {
+    /// `hurried`: the exchange had less time than connecting may take, which says nothing of the endpoint.
+    fn tell_connect(&self, made: &Result<Conn, Failure>, hurried: bool) {
         match made {
             Ok(_) => {
                 self.counters.connects.fetch_add(1, Ordering::Relaxed);
@@ -152,7 +157,9 @@ impl Endpoint {
             Err(failure) => {
                 tracing::debug!(endpoint = %self.name, %failure, "connect failed");
                 self.counters.connect_failures.fetch_add(1, Ordering::Relaxed);
-                self.reachability.refused(Instant::now());
+                if !hurried {
+                    self.reachability.refused(Instant::now());
+                }
             }
         }
     }

@@ -103,8 +103,9 @@ impl Upstream {
         let member = &self.members[index];
         let endpoint = &*member.endpoint;
         endpoint.addresses.touch(now);
-        let until = by(now + self.settings.connect_timeout, request.deadline);
-        let (mut conn, reused) = endpoint.connection(fresh, now, until).await.map_err(|failure| {
+        let connected =
+            endpoint.connection(fresh, now, self.settings.connect_timeout, request.deadline).await;
+        let (mut conn, reused) = connected.map_err(|failure| {
             endpoint.counters.failed(failure.as_str());
             let failure = if is_past(request.deadline) { Failure::Deadline } else { failure };
             Missed { failure, sent: Sent::Nothing }
@@ -217,10 +218,6 @@ fn settle_body(body: &mut RequestBody) {
     if http_body::Body::is_end_stream(body) {
         *body = RequestBody::Empty;
     }
-}
-
-fn by(until: Instant, deadline: Option<Instant>) -> Instant {
-    deadline.map_or(until, |deadline| deadline.min(until))
 }
 
 fn is_past(deadline: Option<Instant>) -> bool {

@@ -71,4 +71,30 @@ mod tests {
         let error = dial(&[closed], 0).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
+
+    /// A listener whose queue is full: Linux leaves further connects unanswered.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_silent_address_does_not_hold_up_the_next() {
+        use socket2::{Domain, Socket, Type};
+
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        silent.listen(0).unwrap();
+        let address = silent.local_addr().unwrap();
+        let queued = [(); 4].map(|()| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            // "In progress" is all that is to be had.
+            let _ = socket.connect(&address);
+            socket
+        });
+        let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let begun = std::time::Instant::now();
+        let addresses = [address.as_socket().unwrap(), open.local_addr().unwrap()];
+        let stream = dial(&addresses, 0).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+        assert!(begun.elapsed() >= STAGGER);
+        drop((silent, queued));
+    }
 }

