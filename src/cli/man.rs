@@ -83,7 +83,16 @@ fn page(command: &Command, name: &str, invoked: &str) -> io::Result<Vec<u8>> {
     if let Some(help) = command.get_after_long_help() {
         after_help(&help.to_string()).to_writer(&mut page)?;
     }
-    Ok(page)
+    Ok(without_repeats(&page))
+}
+
+/// Every section brings the same preamble along; one is enough.
+fn without_repeats(page: &[u8]) -> Vec<u8> {
+    let preamble: &[&[u8]] = &[br".ie \n(.g .ds Aq \(aq", b".el .ds Aq '"];
+    let repeated = |at: usize, line: &[u8]| at > 1 && preamble.contains(&line);
+    let lines = page.split(|&byte| byte == b'\n').enumerate();
+    let kept: Vec<&[u8]> = lines.filter(|(at, line)| !repeated(*at, line)).map(|(_, line)| line).collect();
+    kept.join(&b'\n')
 }
 
 /// The subcommands, each with the name of its own page.

@@ -56,7 +56,7 @@ pub struct Cli {
 const AFTER_HELP: &str = "\
 Examples:
   proxy-stone serve https://api.example.com   put a cache in front of an API
-  proxy-stone serve --demo                    see every feature without a network
+  proxy-stone serve --demo                    try it without a network
 
 Exit codes:
   0 ok                       5 no running instance
@@ -141,6 +141,8 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     cli.global.color.apply();
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    crate::telemetry::log::init(cli.global.verbose, colour);
     match run(&cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::exit::{Exit, Failure};
 use super::human;
+use crate::config::suggest;
 
 /// How a value is written for people. CSV and JSON get it as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +160,7 @@ pub fn find(all: &[Column], name: &str) -> Result<Column, Failure> {
     let names: Vec<&str> = all.iter().map(|column| column.name).collect();
     let failure = Failure::new(Exit::Usage, format!("there is no column \"{}\"", human::safe(name)))
         .why(format!("the columns are {}", names.join(", ")));
-    Err(match human::nearest(name, names.iter().copied()) {
+    Err(match suggest::nearest(name, names.iter().copied()) {
         Some(near) => failure.next(format!("did you mean \"{near}\"?")),
         None => failure,
     })

@@ -106,33 +106,6 @@ pub fn safe(text: &str) -> String {
     shown
 }
 
-/// The candidate that was probably meant.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_ascii_lowercase();
-    let limit = (word.chars().count() / 3).max(1) + 1;
-    candidates
-        .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,13 +135,5 @@ mod tests {
     fn foreign_text_cannot_steer_the_terminal() {
         assert_eq!(safe("plain ünïcode"), "plain ünïcode");
         assert_eq!(safe("a\u{1b}]0;x\u{7}\nb\u{202e}c"), "a\\x1b]0;x\\x07\\nb\\u{202e}c");
-    }
-
-    #[test]
-    fn a_slip_of_the_keyboard_is_understood() {
-        let names = ["status", "size", "state"];
-        assert_eq!(nearest("stauts", names.into_iter()), Some("status"));
-        assert_eq!(nearest("SIZ", names.into_iter()), Some("size"));
-        assert_eq!(nearest("quark", names.into_iter()), None);
     }
 }
