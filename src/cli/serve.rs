@@ -112,7 +112,8 @@ impl Args {
 
 /// Runs the proxy until it is stopped.
 pub fn run(args: &Args, global: &Global) -> Outcome {
-    telemetry::log::init(global.verbose, global.color != super::Color::Never);
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    telemetry::log::init(global.verbose, colour);
     app::serve(&args.options(global)).map(|()| Exit::Ok).map_err(explain)
 }
 

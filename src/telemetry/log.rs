@@ -1,7 +1,5 @@
 //! The program's own diagnostics, on standard error: what went wrong and what was set aside, not requests.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -9,8 +7,8 @@ use tracing_subscriber::filter::LevelFilter;
 const VARIABLES: [&str; 2] = ["PROXY_STONE_LOG", "RUST_LOG"];
 
 /// Starts the diagnostics. `verbosity` is the number of `-v`: warnings, then what we do, then also in detail,
-/// then everything. `PROXY_STONE_LOG`, else `RUST_LOG`, says it in more detail and goes before. `colour` is for
-/// terminals; a file or a pipe never gets any. A second call does nothing.
+/// then everything. `PROXY_STONE_LOG`, else `RUST_LOG`, says it in more detail and goes before. `colour` is what
+/// the caller found out about the terminal. A second call does nothing.
 pub fn init(verbosity: u8, colour: bool) {
     let filter = VARIABLES.iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()));
     let (filter, broken) = match filter.as_deref().map(EnvFilter::try_new) {
@@ -21,7 +19,7 @@ pub fn init(verbosity: u8, colour: bool) {
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colour && std::io::stderr().is_terminal())
+        .with_ansi(colour)
         .with_target(verbosity > 1)
         .try_init()
         .is_ok();
