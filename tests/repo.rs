@@ -17,12 +17,8 @@ const HOUSE: &[&[&str]] = &[
 
 /// Imports against the order that are stated exceptions: plain vocabulary without behaviour.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    // A connection's protocol and a request's id are told in the event's own words.
+    // `ClientConn` says which protocol the client speaks, in the event's own words.
     ("http", "crate::telemetry::event::Protocol"),
-    ("http", "crate::telemetry::event::RequestId"),
-    // The config fills every room's settings.
-    ("config", "crate::server::ListenerSettings"),
-    ("config", "crate::server::Settings"),
     // The reload report carries the findings that `config lint` prints.
     ("admin", "crate::config"),
 ];
@@ -49,9 +45,6 @@ fn imports_point_down() {
     rust_files(&src, &mut files);
     let mut wrong = Vec::new();
     for file in files {
-        if file.to_str().is_some_and(|name| name.ends_with("tests.rs")) {
-            continue;
-        }
         let relative = file.strip_prefix(&src).unwrap();
         let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
         let room = first.trim_end_matches(".rs");
@@ -92,30 +85,4 @@ fn nothing_unsafe_and_nothing_left_open() {
         .map(|file| file.display().to_string())
         .collect();
     assert!(left.is_empty(), "left open: {left:?}");
-}
-
-#[test]
-fn the_example_configs_have_no_findings() {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut linted = 0;
-    for entry in fs::read_dir(examples).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "toml") {
-            continue;
-        }
-        let source = proxy_stone::config::Source::File(path.clone());
-        for profile in [None, Some("debug")] {
-            let loaded = proxy_stone::config::load(&source, None, &proxy_stone::config::Overrides::default());
-            if profile.is_some_and(|profile| !loaded.profiles.iter().any(|known| known == profile)) {
-                continue;
-            }
-            let loaded =
-                proxy_stone::config::load(&source, profile, &proxy_stone::config::Overrides::default());
-            let rendered: Vec<String> = loaded.findings.iter().map(|finding| finding.render(false)).collect();
-            assert!(rendered.is_empty(), "{}:\n{}", path.display(), rendered.join("\n"));
-            assert!(loaded.compiled.is_some());
-            linted += 1;
-        }
-    }
-    assert!(linted >= 3, "only {linted} examples were linted");
 }

@@ -117,7 +117,6 @@ impl Controller {
                     generation: self.instance.generation(),
                     findings: reports(&warnings),
                     rendered: render(&warnings),
-                    ..ReloadReport::default()
                 })
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! `proxy-stone serve`
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,8 +8,12 @@ use clap::ValueEnum;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::{Global, values};
+use crate::admin::paths;
+use crate::admin::server::BindError;
 use crate::app::{self, ServeOptions};
-use crate::{admin, cache, server, telemetry};
+use crate::cache;
+use crate::config::{Finding, finding};
+use crate::server::BindErrorKind;
 
 /// Run the proxy in the foreground: in front of one URL, or as a config file says.
 ///
@@ -112,44 +117,79 @@ impl Args {
 
 /// Runs the proxy until it is stopped.
 pub fn run(args: &Args, global: &Global) -> Outcome {
-    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    telemetry::log::init(global.verbose, colour);
-    app::serve(&args.options(global)).map(|()| Exit::Ok).map_err(explain)
-}
-
-/// What failed, why, and what to type next.
-fn explain(error: app::Error) -> Failure {
-    use app::Error;
-    let what = error.to_string();
-    match error {
-        Error::Config(findings) => {
-            let rendered: Vec<String> = findings.iter().map(|finding| finding.render(true)).collect();
-            Failure::new(Exit::Config, what)
-                .details(rendered.join("\n"))
-                .next("mend what is marked above, then check it with `proxy-stone config lint`")
-        }
-        Error::NoConfig => Failure::new(Exit::Usage, what)
-            .next("proxy-stone serve URL, or `proxy-stone serve --demo`, or `proxy-stone config init`"),
-        Error::Listen(error) => listen(what, &error),
-        Error::Admin(admin::server::BindError::InUse(_)) => Failure::new(Exit::Machine, what).next(
-            "`proxy-stone status` shows it; stop it, or start this one under another name with --instance",
-        ),
-        Error::Site(_) => Failure::new(Exit::Config, what),
-        other => match std::error::Error::source(&other) {
-            Some(source) => Failure::new(Exit::Machine, what).why(source),
-            None => Failure::new(Exit::Machine, what),
-        },
+    let options = args.options(global);
+    match app::serve(&options) {
+        Ok(()) => Ok(Exit::Ok),
+        Err(error) => Err(failure(error, &options)),
     }
 }
 
-fn listen(what: String, error: &server::BindError) -> Failure {
-    let failure = Failure::new(Exit::Machine, what);
-    let port = error.address.port();
-    match error.kind {
-        server::BindErrorKind::InUse => failure
-            .next(format!("see who has it: `ss -ltnp 'sport = :{port}'`, or take another port with -l")),
-        server::BindErrorKind::PermissionDenied => failure.next("take a port from 1024 up with -l"),
-        server::BindErrorKind::NotAvailable => failure.next("`ip address` shows which addresses there are"),
-        server::BindErrorKind::Other => failure.why(&error.source),
+/// What an instance that cannot start means for the exit code, and what to do about it.
+fn failure(error: app::Error, options: &ServeOptions) -> Failure {
+    let what = error.to_string();
+    let machine = Failure::new(Exit::Machine, &what);
+    match error {
+        app::Error::Config(findings) => config_errors(&findings, options),
+        app::Error::NoConfig => Failure::new(Exit::Usage, "there is nothing to serve")
+            .why("no URL, no --config, and no config file in the usual places")
+            .next("proxy-stone serve https://api.example.com, or proxy-stone serve --demo"),
+        app::Error::Listen(error) => machine.why(&error.source).next(match error.kind {
+            BindErrorKind::InUse => {
+                format!(
+                    "another --listen address, or see who has it: ss -ltnp 'sport = :{}'",
+                    error.address.port()
+                )
+            }
+            BindErrorKind::PermissionDenied => "--listen :8080, or any port above 1023".to_owned(),
+            BindErrorKind::NotAvailable => "--listen :8080, which means every address".to_owned(),
+            BindErrorKind::Other => "another --listen address".to_owned(),
+        }),
+        app::Error::Admin(BindError::InUse(socket)) => Failure::new(
+            Exit::Machine,
+            format!("an instance named \"{}\" is already running", options.instance),
+        )
+        .why(format!("it answers on {}", socket.display()))
+        .next("proxy-stone status, or --instance NAME to run a second one"),
+        app::Error::Admin(BindError::Directory(error)) | app::Error::Paths(error) => place(&error),
+        app::Error::Admin(BindError::Occupied(_)) => machine.next("another --socket"),
+        app::Error::Admin(BindError::Io { .. }) => {
+            machine.next("another --socket, in a directory that you can write to")
+        }
+        app::Error::Store(_) => machine.next("another --state-dir, in a directory that you can write to"),
+        app::Error::Telemetry { .. } => machine.next("another address in [telemetry] listen"),
+        app::Error::Log(_) | app::Error::System { .. } => machine,
+        app::Error::Site(_) => Failure::new(Exit::Config, what).next("proxy-stone config lint"),
+    }
+}
+
+/// All findings, then how many there are.
+fn config_errors(findings: &[Finding], options: &ServeOptions) -> Failure {
+    let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    let rendered: Vec<String> = findings.iter().map(|finding| finding.render(colour)).collect();
+    let (errors, _) = finding::count(findings);
+    let what = match errors {
+        1 => "the config has an error".to_owned(),
+        errors => format!("the config has {errors} errors"),
+    };
+    let next = match &options.config {
+        Some(path) => format!("mend it, then: proxy-stone config lint -c {}", path.display()),
+        None => "mend it, then: proxy-stone config lint".to_owned(),
+    };
+    let failure = Failure::new(Exit::Config, what).details(format!("{}\n", rendered.join("\n")));
+    if options.url.is_some() || options.demo { failure } else { failure.next(next) }
+}
+
+/// A place for socket or state that can't be used.
+fn place(error: &paths::Error) -> Failure {
+    let what = error.to_string();
+    match error {
+        paths::Error::Instance(_) => Failure::new(Exit::Usage, what),
+        paths::Error::TooLong { .. } => Failure::new(Exit::Usage, what).next("--socket with a shorter path"),
+        paths::Error::NotADirectory(_) | paths::Error::Owner { .. } | paths::Error::Io { .. } => {
+            Failure::new(Exit::Machine, what).next("--socket and --state-dir in a directory of your own")
+        }
+        paths::Error::Mode { path, .. } => {
+            Failure::new(Exit::Machine, what).next(format!("chmod 700 {}", path.display()))
+        }
     }
 }

@@ -111,10 +111,6 @@ pub struct StoreStatus {
 pub struct ReloadReport {
     /// Which config this is, counted from the start.
     pub generation: u64,
-    /// Whether anything differs from the config before.
-    pub changed: bool,
-    /// What changed, one sentence each.
-    pub changes: Vec<String>,
     /// Warnings, as `config lint -o json` prints them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<serde_json::Value>,
