@@ -138,12 +138,10 @@ impl Body for StreamBody {
         let progress = &self.progress;
         match &polled {
             Poll::Pending => progress.phase.store(WAITING, Ordering::Release),
-            Poll::Ready(Some(Ok(_))) if self.is_end_stream() => {
-                progress.phase.store(ENDED, Ordering::Release)
-            }
+            Poll::Ready(Some(Ok(_))) if self.is_end_stream() => progress.end(),
             Poll::Ready(Some(Ok(_))) => progress.phase.store(MOVING, Ordering::Release),
             Poll::Ready(Some(Err(error))) => progress.failed(*error),
-            Poll::Ready(None) => progress.phase.store(ENDED, Ordering::Release),
+            Poll::Ready(None) => progress.end(),
         }
         polled
     }
@@ -236,6 +234,12 @@ impl BodyProgress {
     fn moved(&self) {
         let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved_at.store(at, Ordering::Relaxed);
+    }
+
+    /// The end counts as a move: a client may take its time to say it.
+    fn end(&self) {
+        self.moved();
+        self.phase.store(ENDED, Ordering::Release);
     }
 
     fn failed(&self, error: RequestBodyError) {
