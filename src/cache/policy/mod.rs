@@ -65,6 +65,9 @@ impl Default for Rules {
 }
 
 #[cfg(test)]
+mod laws;
+
+#[cfg(test)]
 mod tests {
     //! What the tests of this room share.
 
