@@ -7,6 +7,8 @@
 //! flight across it cannot bring back what it took. In doubt a purge takes more, never less.
 
 mod criterion;
+pub(crate) mod journal;
+pub(crate) mod rules;
 
 pub use criterion::{Criterion, Subject};
 

@@ -9,14 +9,39 @@
 //!  insert ─▶ purge rules ─▶ RAM
 //!                       └─▶ bounded queue ─▶ writer thread ─▶ body file, index rows, record
 //! ```
+//!
+//! What goes first when the disk limit is reached: the entry whose `keep_until` comes soonest; among equals the
+//! one with the smallest digest. Live bytes are counted: records times 3.5, since that is what sled's files take
+//! for them, plus body files.
 
+mod body;
+mod disk;
+mod engine;
+mod listing;
+mod memory;
+mod queue;
+mod record;
 mod report;
+mod shared;
 mod tiered;
+mod writer;
 
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod journeys;
+
+pub use body::{BodyError, BodyReader};
+pub(crate) use disk::files;
+pub use engine::{Store, StoreError, Usage, Walk};
+pub use memory::Resource;
+pub(crate) use record::MAX_INLINE;
 pub use report::{
     Closed, Cursor, Finding, ListQuery, Order, Page, Quarantine, State, Stats, Summary, Victims,
 };
-pub use tiered::{BodyError, BodyReader, Cache, Freshened, Inserted, NewEntry, OpenError, Resource};
+pub use tiered::{Cache, Freshened, Inserted, NewEntry, OpenError};
 
 use super::entry::VaryKey;
 use super::key::Digest;
@@ -33,6 +58,9 @@ pub struct EntryId {
 impl EntryId {
     /// The variant of `digest` that `vary` names.
     pub fn new(digest: Digest, vary: &VaryKey) -> Self {
+        if vary.fields.is_empty() {
+            return Self { digest, variant: [0; 16] };
+        }
         let mut hasher = blake3::Hasher::new();
         for (name, value) in &vary.fields {
             hasher.update(&(name.len() as u32).to_le_bytes());
@@ -43,5 +71,58 @@ impl EntryId {
         let mut variant = [0; 16];
         variant.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self { digest, variant }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use super::*;
+    use crate::cache::entry::{BodyRef, Entry, EntryHead, Freshness, Source};
+    use crate::cache::key::StoredKey;
+    use crate::clock::Timestamp;
+
+    /// A plain entry for a URL of `example.com`.
+    pub(crate) fn entry(target: &str, body: &[u8]) -> Entry {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("text/plain"));
+        Entry {
+            key: StoredKey {
+                upstream: "api".into(),
+                scheme: "http".into(),
+                authority: "example.com".into(),
+                target: target.into(),
+                fields: Vec::new(),
+            },
+            vary: VaryKey::default(),
+            head: EntryHead {
+                status: StatusCode::OK,
+                headers,
+                request_time: Timestamp::from_secs(1_000),
+                response_time: Timestamp::from_secs(1_000),
+                freshness: Freshness {
+                    initial_age: 0,
+                    lifetime: 60,
+                    source: Source::MaxAge,
+                    stale_while_revalidate: 0,
+                    stale_if_error: None,
+                    must_revalidate: false,
+                    no_cache: false,
+                },
+            },
+            body: BodyRef::Bytes(Bytes::copy_from_slice(body)),
+            trailers: None,
+            tags: vec!["red".into()],
+            route: "users".into(),
+            sequence: 0,
+            keep_until: Timestamp::from_secs(100_000),
+            soft_purged: false,
+        }
+    }
+
+    pub(crate) fn id(entry: &Entry) -> EntryId {
+        EntryId::new(entry.key.digest(), &entry.vary)
     }
 }

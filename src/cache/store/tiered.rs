@@ -1,27 +1,27 @@
 //! The cache's door: RAM over disk, under the purge rules.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::mpsc::Sender;
 
-use bytes::Bytes;
+use tokio::sync::oneshot;
 
-use super::report::*;
+use super::EntryId;
+use super::disk::directory::{self, ClaimError, Directory};
+use super::memory::Resource;
+use super::queue::{Op, Write};
+use super::record::MAX_INLINE;
+use super::report::{Closed, Finding, Quarantine, State, Stats};
+use super::shared::{Loaded, Shared};
+use super::writer::Writer;
 use crate::cache::Settings;
-use crate::cache::entry::{Entry, EntryHead, VaryKey};
+use crate::cache::entry::{BodyRef, Entry, EntryHead, VaryKey};
 use crate::cache::key::{Digest, KeyParts, Secret, StoredKey};
-use crate::cache::purge::{Criterion, PurgeError, PurgeReport};
+use crate::cache::purge::rules::Verdict;
+use crate::cache::purge::{Criterion, PurgeError, PurgeReport, Subject};
 use crate::cache::spool::{Spool, SpooledBody};
 use crate::clock::{Clock, Timestamp};
-
-/// All that is stored for one key.
-#[derive(Debug)]
-pub struct Resource {
-    /// The key's digest.
-    pub digest: Digest,
-    /// Its variants, newest response first; never empty.
-    pub variants: Vec<Arc<Entry>>,
-}
 
 /// A response to be stored; its body is in a [`SpooledBody`].
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub enum Inserted {
     MemoryOnly,
     /// A purge came between the fetch and now.
     Purged,
-    /// Larger than RAM holds, with no disk to take it; or the body is not whole.
+    /// Larger than RAM holds, with no disk to take it.
     TooLarge,
 }
 
@@ -72,164 +72,373 @@ pub enum OpenError {
     /// The directory cannot be made or read.
     #[error("store directory {path}: {source}")]
     Directory {
-        /// The file or directory.
+        /// The directory.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-}
-
-/// Why a stored body cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The file is gone: its entry was removed meanwhile.
-    #[error("the stored body is gone")]
-    Gone,
-    /// A checksum did not hold; the entry has been removed.
-    #[error("the stored body is damaged")]
-    Corrupt,
-    /// The system could not read it.
-    #[error("the stored body cannot be read: {0}")]
-    Io(#[source] std::io::Error),
+    /// The system gives no random numbers, or no thread.
+    #[error("cannot start the store: {0}")]
+    System(#[source] std::io::Error),
 }
 
 /// The cache of an instance: entries in RAM and on disk, under purge rules.
 #[derive(Debug)]
-pub struct Cache {}
-
-/// A stored body as it streams: slices of at most 64 KiB, each verified before it leaves.
-#[derive(Debug)]
-pub struct BodyReader {}
-
-impl BodyReader {
-    /// The next slice; `None` at the end of the range. An error ends it.
-    pub fn poll_next(
-        &mut self,
-        _cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Bytes, BodyError>>> {
-        todo!()
-    }
-
-    /// Bytes still to come.
-    pub fn remaining(&self) -> u64 {
-        todo!()
-    }
+pub struct Cache {
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: Sender<Op>,
 }
 
 impl Cache {
     /// Starts with what RAM holds (nothing), and opens `dir` behind; without `dir`, or with a disk limit of zero,
     /// RAM is all there is. Returns at once. Purges that were answered before hold from the start.
-    pub fn open(_settings: Settings, _dir: Option<PathBuf>, _clock: Clock) -> Result<Arc<Self>, OpenError> {
-        todo!()
+    pub fn open(settings: Settings, dir: Option<PathBuf>, clock: Clock) -> Result<Arc<Self>, OpenError> {
+        let Some(dir) = dir.filter(|_| settings.disk > 0) else { return Self::in_memory(settings, clock) };
+        let failed = |source| OpenError::Directory { path: dir.clone(), source };
+        let claimed = match Directory::claim(&dir) {
+            Err(ClaimError::Io(source)) => return Err(failed(source)),
+            other => other,
+        };
+        let secret = match &claimed {
+            Ok(_) => directory::secret(&dir).map_err(failed)?,
+            // Someone else's for now: nothing is written there.
+            Err(_) => match directory::read_secret(&dir.join("secret")) {
+                Ok(Some(secret)) => secret,
+                _ => directory::fresh_secret().map_err(OpenError::System)?,
+            },
+        };
+        let base = Writer::sequence_base(&clock);
+        let shared = Arc::new(Shared::new(settings, Some(dir.clone()), secret, clock, base));
+        let (queue, ops) = std::sync::mpsc::channel();
+        let mut writer = Writer::new(shared.clone(), ops);
+        match claimed {
+            Ok(directory) => writer.adopt(directory).map_err(failed)?,
+            Err(refused) => {
+                writer.refused(refused);
+            }
+        }
+        writer.start().map_err(OpenError::System)?;
+        Ok(Arc::new(Self { shared, queue }))
     }
 
     /// A cache in RAM alone.
-    pub fn in_memory(_settings: Settings, _clock: Clock) -> Arc<Self> {
-        todo!()
+    pub fn in_memory(settings: Settings, clock: Clock) -> Result<Arc<Self>, OpenError> {
+        let secret = directory::fresh_secret().map_err(OpenError::System)?;
+        let base = Writer::sequence_base(&clock);
+        let shared = Arc::new(Shared::new(settings, None, secret, clock, base));
+        let (queue, ops) = std::sync::mpsc::channel();
+        Writer::new(shared.clone(), ops).start().map_err(OpenError::System)?;
+        Ok(Arc::new(Self { shared, queue }))
     }
 
     /// The secret with which field values are hashed in keys and variants.
     pub fn secret(&self) -> &Secret {
-        todo!()
+        &self.shared.secret
     }
 
-    /// New limits, after a reload. They hold from now on; what is over them goes in the background.
-    pub fn reconfigure(&self, _settings: Settings) {
-        todo!()
+    /// New limits, after a reload. They hold from now on; what is over them goes in the background. Whether there
+    /// is a disk tier at all is settled when the cache opens.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.shared.memory.resize(settings.memory);
+        self.shared.settings.store(Arc::new(settings));
+        self.wake(Op::Wake);
+    }
+
+    /// The limits that hold now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.shared.settings.load_full()
     }
 
     /// How the disk tier stands.
     pub fn state(&self) -> State {
-        todo!()
+        self.shared.state.borrow().clone()
     }
 
     /// Waits until opening has come to an end, and says how.
     pub async fn wait_open(&self) -> State {
-        todo!()
+        let mut states = self.shared.state.subscribe();
+        // The sender lives in `shared`, so that waiting cannot fail.
+        match states.wait_for(State::is_settled).await {
+            Ok(state) => state.clone(),
+            Err(_) => self.state(),
+        }
     }
 
     /// What the directory's owner should know, oldest first; bounded.
     pub fn findings(&self) -> Vec<Finding> {
-        todo!()
+        self.shared.findings.lock().iter().cloned().collect()
     }
 
     /// What was set aside and not yet salvaged.
     pub fn quarantines(&self) -> Vec<Quarantine> {
-        todo!()
+        self.shared.quarantines.lock().clone()
     }
 
     /// What is stored for a key, purge rules applied. Never another key's entry: the whole key is compared.
-    pub fn lookup(&self, _key: &KeyParts<'_>, _digest: Digest) -> Option<Arc<Resource>> {
-        todo!()
+    pub fn lookup(&self, key: &KeyParts<'_>, digest: Digest) -> Option<Arc<Resource>> {
+        let found = match self.shared.memory.get(&digest) {
+            Some(resource) if self.shared.is_current(&resource) => {
+                self.shared.counters.memory_hits.fetch_add(1, Relaxed);
+                Some(resource)
+            }
+            known => self.lookup_further(digest, known),
+        };
+        let resource = found?;
+        if resource.uniform {
+            return key.matches(&resource.variants[0].key, &self.shared.secret).then_some(resource);
+        }
+        // Two keys under one digest: hand out what is asked for, and only that.
+        let variants = resource.variants.iter().filter(|entry| key.matches(&entry.key, &self.shared.secret));
+        Resource::new(digest, variants.cloned().collect(), resource.epoch, 0).map(Arc::new)
     }
 
-    /// The purge sequence; to be taken before a fetch begins and handed to [`Cache::insert`].
+    fn lookup_further(&self, digest: Digest, known: Option<Arc<Resource>>) -> Option<Arc<Resource>> {
+        let shared = &*self.shared;
+        // Most that RAM does not know is nowhere: no need to keep others from the key.
+        let nowhere =
+            known.is_none() && shared.waiting.get(digest).is_none() && shared.read_disk(digest).is_empty();
+        self.report_failures();
+        if nowhere {
+            shared.counters.misses.fetch_add(1, Relaxed);
+            return None;
+        }
+        let _stripe = shared.stripe(digest);
+        let loaded = shared.load(digest, shared.memory.peek(&digest));
+        let hits = match (loaded.variants.is_empty(), loaded.from_disk) {
+            (true, _) => &shared.counters.misses,
+            (false, true) => &shared.counters.disk_hits,
+            (false, false) => &shared.counters.memory_hits,
+        };
+        hits.fetch_add(1, Relaxed);
+        shared.keep(digest, loaded)
+    }
+
+    /// A read that failed may mean that the disk tier must be closed: the writer decides.
+    fn report_failures(&self) {
+        let failures = &self.shared.read_failures;
+        if failures.io.load(Relaxed) + failures.corrupt.load(Relaxed) > 0 {
+            self.wake(Op::Failed);
+        }
+    }
+
+    /// The purge sequence; to be taken before a fetch begins (and before the lookup that leads to it) and handed to
+    /// [`Cache::insert`].
     pub fn sequence(&self) -> u64 {
-        todo!()
+        self.shared.rules.latest()
     }
 
     /// Begins to collect a body that streams through; `expected` is its length where the head tells.
-    pub fn spool(self: &Arc<Self>, _expected: Option<u64>) -> Spool {
-        todo!()
+    pub fn spool(&self, expected: Option<u64>) -> Spool {
+        let tier = self.shared.disk.load();
+        let open = self.shared.storing.load(Acquire);
+        // What will stand in the record needs no file.
+        let small = expected.is_some_and(|len| len <= MAX_INLINE as u64);
+        let files = tier.as_ref().filter(|_| open && !small).map(|tier| tier.files.clone());
+        Spool::new(files, self.shared.memory.max_body().max(MAX_INLINE as u64))
     }
 
     /// Stores a response: in RAM at once, on disk behind.
-    pub fn insert(&self, _entry: NewEntry, _body: SpooledBody) -> Inserted {
-        todo!()
+    pub fn insert(&self, new: NewEntry, body: SpooledBody) -> Inserted {
+        let shared = &*self.shared;
+        let digest = new.key.digest();
+        let id = EntryId::new(digest, &new.vary);
+        let storing = shared.storing.load(Acquire);
+        let len = body.len();
+        let in_memory =
+            body.bytes.filter(|bytes| bytes.len() as u64 <= shared.memory.max_body().max(MAX_INLINE as u64));
+        let lasts = storing && (body.pin.is_some() || len <= MAX_INLINE as u64);
+        let body_ref = match (in_memory, &body.pin) {
+            (Some(bytes), _) => BodyRef::Bytes(bytes),
+            (None, Some(pin)) if storing => BodyRef::File(pin.body.clone()),
+            (None, _) => return Inserted::TooLarge,
+        };
+        // A body in a file is only as good as the record that keeps the file.
+        let needs_disk = matches!(body_ref, BodyRef::File(_));
+        let mut entry = entry(new, body_ref, body.trailers);
+
+        let _stripe = shared.stripe(digest);
+        if needs_disk && !shared.waiting.has_room() {
+            shared.counters.dropped.fetch_add(1, Relaxed);
+            return Inserted::TooLarge;
+        }
+        let mut loaded = shared.load(digest, shared.memory.peek(&digest));
+        let book = shared.rules.read();
+        match book.test_new(&Subject::of(digest, &entry), entry.sequence) {
+            Verdict::Gone => {
+                shared.counters.purged_in_flight.fetch_add(1, Relaxed);
+                return Inserted::Purged;
+            }
+            Verdict::Soft => entry.soft_purged = true,
+            Verdict::Stands => {}
+        }
+        let entry = Arc::new(entry);
+        let over = replace(&mut loaded, id, entry.clone(), shared.settings.load().max_variants);
+        let resource = shared.keep(digest, loaded);
+        drop(book);
+        shared.counters.inserts.fetch_add(1, Relaxed);
+        if !lasts {
+            return Inserted::MemoryOnly;
+        }
+        for id in over {
+            shared.submit(&self.queue, Write::Remove { id, body: None }, resource.clone());
+        }
+        match shared.submit(&self.queue, Write::Put { id, entry, file: body.pin }, resource) {
+            true => Inserted::Stored,
+            false => Inserted::MemoryOnly,
+        }
     }
 
     /// Replaces the head of a stored variant in both tiers. `None` when it is gone or was purged meanwhile.
-    pub fn freshen(&self, _digest: Digest, _vary: &VaryKey, _with: Freshened) -> Option<Arc<Entry>> {
-        todo!()
+    pub fn freshen(&self, digest: Digest, vary: &VaryKey, with: Freshened) -> Option<Arc<Entry>> {
+        let shared = &*self.shared;
+        let id = EntryId::new(digest, vary);
+        let _stripe = shared.stripe(digest);
+        let mut loaded = shared.load(digest, shared.memory.peek(&digest));
+        let old = loaded.variants.iter().find(|entry| EntryId::new(digest, &entry.vary) == id)?.clone();
+        let mut entry = Entry {
+            head: with.head,
+            keep_until: with.keep_until,
+            sequence: with.sequence.max(old.sequence),
+            soft_purged: false,
+            ..(*old).clone()
+        };
+        let book = shared.rules.read();
+        match book.test(&Subject::of(digest, &old), old.sequence) {
+            Verdict::Gone => return None,
+            Verdict::Soft | Verdict::Stands => {}
+        }
+        entry.soft_purged = book.test(&Subject::of(digest, &entry), entry.sequence) == Verdict::Soft;
+        let entry = Arc::new(entry);
+        replace(&mut loaded, id, entry.clone(), usize::MAX);
+        let resource = shared.keep(digest, loaded);
+        drop(book);
+        if shared.storing.load(Acquire) {
+            let write = Write::Freshen { id, entry: entry.clone(), old: Box::new(old.head.clone()) };
+            shared.submit(&self.queue, write, resource);
+        }
+        Some(entry)
     }
 
     /// Removes one variant.
-    pub fn remove(&self, _digest: Digest, _vary: &VaryKey) {
-        todo!()
-    }
-
-    /// Opens an entry's body from byte `range.start` to `range.end`; the first slice has been read and verified
-    /// when this returns, so that a head need not be sent for a body that is gone.
-    pub async fn read_body(
-        self: &Arc<Self>,
-        _entry: &Arc<Entry>,
-        _range: Range<u64>,
-    ) -> Result<BodyReader, BodyError> {
-        todo!()
+    pub fn remove(&self, digest: Digest, vary: &VaryKey) {
+        let shared = &*self.shared;
+        let id = EntryId::new(digest, vary);
+        let _stripe = shared.stripe(digest);
+        let mut loaded = shared.load(digest, shared.memory.peek(&digest));
+        loaded.variants.retain(|entry| EntryId::new(digest, &entry.vary) != id);
+        let resource = shared.keep(digest, loaded);
+        if shared.disk.load().is_some() {
+            shared.submit(&self.queue, Write::Remove { id, body: None }, resource);
+        }
     }
 
     /// Purges: holds on every worker from now on and, once answered, across `kill -9`. `soft` marks stale instead.
-    pub async fn purge(&self, _criterion: Criterion, _soft: bool) -> Result<PurgeReport, PurgeError> {
-        todo!()
+    pub async fn purge(&self, criterion: Criterion, soft: bool) -> Result<PurgeReport, PurgeError> {
+        let (sequence, journal) = self.add_rule(criterion, soft);
+        let Some(journal) = journal else { return Ok(PurgeReport { sequence, durable: false }) };
+        journal.commit(sequence).await.map_err(PurgeError::NotDurable)?;
+        Ok(PurgeReport { sequence, durable: true })
     }
 
     /// Purges without waiting for the journal: what an unsafe method invalidates (RFC 9111 4.4).
-    pub fn invalidate(&self, _criterion: Criterion) {
-        todo!()
+    pub fn invalidate(&self, criterion: Criterion) {
+        self.add_rule(criterion, false);
     }
 
-    /// What a purge would take, with a sample of at most `limit` (10 000 at most).
-    pub async fn victims(self: &Arc<Self>, _criterion: Criterion, _limit: usize) -> Victims {
-        todo!()
-    }
-
-    /// One page of the entries.
-    pub async fn list(self: &Arc<Self>, _query: ListQuery) -> Page {
-        todo!()
-    }
-
-    /// All variants stored under a digest, newest first, whatever their key.
-    pub async fn show(self: &Arc<Self>, _digest: Digest) -> Vec<Summary> {
-        todo!()
+    fn add_rule(
+        &self,
+        criterion: Criterion,
+        soft: bool,
+    ) -> (u64, Option<Arc<crate::cache::purge::journal::Journal>>) {
+        let mut journal = None;
+        let sequence = self.shared.rules.add(criterion, soft, |rule| {
+            // Under the rules' lock: whoever takes the journal over sees the rule in one place or the other.
+            journal = self.shared.journal.load_full();
+            if let Some(journal) = &journal {
+                journal.append(rule);
+            }
+        });
+        self.wake(Op::Wake);
+        (sequence, journal)
     }
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        todo!()
+        let shared = &*self.shared;
+        let settings = shared.settings.load();
+        let counters = &shared.counters;
+        let usage = shared.disk.load().as_ref().map(|tier| tier.store.usage()).unwrap_or_default();
+        Stats {
+            memory_resources: shared.memory.len(),
+            memory_bytes: shared.memory.bytes(),
+            memory_limit: shared.memory.capacity(),
+            disk_entries: usage.entries,
+            max_entries: settings.max_entries,
+            disk_bytes: usage.bytes,
+            disk_limit: settings.disk,
+            memory_hits: counters.memory_hits.load(Relaxed),
+            disk_hits: counters.disk_hits.load(Relaxed),
+            misses: counters.misses.load(Relaxed),
+            inserts: counters.inserts.load(Relaxed),
+            queue_depth: shared.waiting.len(),
+            queue_dropped: counters.dropped.load(Relaxed),
+            purged_in_flight: counters.purged_in_flight.load(Relaxed),
+            evicted: counters.evicted.load(Relaxed),
+            expired: counters.expired.load(Relaxed),
+            purged: counters.purged.load(Relaxed),
+            rules_active: shared.rules.active_len() as u64,
+            corrupt: usage.corrupt
+                + counters.corrupt_before.load(Relaxed)
+                + counters.corrupt_bodies.load(Relaxed),
+            orphans: usage.orphans + counters.orphans_before.load(Relaxed),
+        }
     }
 
     /// Writes what waits, flushes and lets go of the directory. RAM goes on answering.
     pub async fn close(&self) {
-        todo!()
+        let (done, closed) = oneshot::channel();
+        self.wake(Op::Close(done));
+        // An error means that the writer is gone already.
+        let _ = closed.await;
     }
+
+    fn wake(&self, op: Op) {
+        // The writer ends only after the cache, or by a panic that it reports itself.
+        let _ = self.queue.send(op);
+    }
+}
+
+impl State {
+    /// The state that a refusal of the directory means.
+    pub(super) fn refused(refused: &ClaimError) -> Self {
+        Self::Closed(match refused {
+            ClaimError::Locked(pid) => Closed::Locked(*pid),
+            ClaimError::Newer(version) => Closed::Newer(*version),
+            ClaimError::Io(error) => Closed::Io(error.to_string()),
+        })
+    }
+}
+
+fn entry(new: NewEntry, body: BodyRef, trailers: Option<Box<http::HeaderMap>>) -> Entry {
+    Entry {
+        key: new.key,
+        vary: new.vary,
+        head: new.head,
+        body,
+        trailers,
+        tags: new.tags,
+        route: new.route,
+        sequence: new.sequence,
+        keep_until: new.keep_until,
+        soft_purged: false,
+    }
+}
+
+/// Puts `entry` in the place of the variant `id`, and says which variants are over `limit`, the oldest first.
+fn replace(loaded: &mut Loaded, id: EntryId, entry: Arc<Entry>, limit: usize) -> Vec<EntryId> {
+    loaded.variants.retain(|standing| EntryId::new(id.digest, &standing.vary) != id);
+    loaded.variants.insert(0, entry);
+    loaded.variants[1..].sort_by_key(|entry| std::cmp::Reverse(entry.head.response_time));
+    let over = loaded.variants.split_off(limit.max(1).min(loaded.variants.len()));
+    over.iter().map(|entry| EntryId::new(id.digest, &entry.vary)).collect()
 }

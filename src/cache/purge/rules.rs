@@ -1,0 +1,398 @@
+//! The rules that lookups and inserts are tested against.
+//!
+//! What matters of a rule is its criterion and the newest sequence at which it was given, so that equal rules
+//! merge, and those for a key, a URL or a tag are found by a hash however many there are. A rule stays testable
+//! after its removal is done: entries in RAM, and fetches still in flight, are older than it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use super::criterion::{Criterion, Subject};
+use crate::cache::key::Digest;
+
+/// Rules whose removal is not finished: with more, one that takes everything stands for all of them.
+const MAX_ACTIVE: usize = 65_536;
+/// Finished rules that are still tested.
+const MAX_RETIRED: usize = 16_384;
+/// Of those, the ones that no hash finds.
+const MAX_RETIRED_LISTED: usize = 128;
+
+/// A purge as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// Entries whose fetch began before it are taken.
+    pub sequence: u64,
+    /// Marks stale instead of removing.
+    pub soft: bool,
+    /// What it takes.
+    pub criterion: Criterion,
+}
+
+/// What the rules say of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// No rule takes it.
+    Stands,
+    /// Stale from now on.
+    Soft,
+    /// Gone.
+    Gone,
+}
+
+/// All rules of an instance.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// The newest sequence that was given out; also what a fetch begins with.
+    latest: AtomicU64,
+    book: RwLock<Book>,
+}
+
+/// The rules as one reader sees them; while it is held none is added or forgotten.
+pub(crate) type Reading<'a> = RwLockReadGuard<'a, Book>;
+
+/// The rules themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    set: RuleSet,
+    active: BTreeMap<u64, Rule>,
+    retired: VecDeque<Rule>,
+    retired_listed: usize,
+    /// Rules up to here are no longer testable: what was fetched before must not be stored any more.
+    forgotten: u64,
+}
+
+impl Rules {
+    /// No rules; sequences go on from `base`.
+    pub(crate) fn new(base: u64) -> Self {
+        Self { latest: AtomicU64::new(base), book: RwLock::default() }
+    }
+
+    /// The newest sequence.
+    pub(crate) fn latest(&self) -> u64 {
+        self.latest.load(Ordering::Acquire)
+    }
+
+    /// For tests of several entries against one state of the rules.
+    pub(crate) fn read(&self) -> Reading<'_> {
+        self.book.read()
+    }
+
+    /// Adds a rule, in force when this returns; `told` gets it under the lock, so that a journal has them in order.
+    pub(crate) fn add(&self, criterion: Criterion, soft: bool, told: impl FnOnce(&Rule)) -> u64 {
+        let mut book = self.book.write();
+        let sequence = self.latest.load(Ordering::Acquire) + 1;
+        let full = book.active.len() >= MAX_ACTIVE;
+        let rule = match full {
+            false => Rule { sequence, soft, criterion },
+            true => Rule { sequence, soft: false, criterion: Criterion::All },
+        };
+        if full {
+            tracing::warn!("too many purges wait for their removal: everything stored so far is purged");
+            for (_, rule) in std::mem::take(&mut book.active) {
+                book.retire(rule);
+            }
+        }
+        told(&rule);
+        book.set.add(&rule);
+        book.active.insert(sequence, rule);
+        self.latest.store(sequence, Ordering::Release);
+        sequence
+    }
+
+    /// Takes over what a journal holds: sequences stay as they are.
+    pub(crate) fn restore(&self, active: Vec<Rule>, retired: Vec<Rule>, forgotten: u64, base: u64) {
+        let mut book = self.book.write();
+        for rule in active {
+            book.set.add(&rule);
+            book.active.insert(rule.sequence, rule);
+        }
+        for rule in retired {
+            book.set.add(&rule);
+            book.retire(rule);
+        }
+        book.forgotten = book.forgotten.max(forgotten);
+        self.latest.fetch_max(base, Ordering::AcqRel);
+    }
+
+    /// Gives the active rules new sequences above `base`: they must also take what another process stored.
+    pub(crate) fn renew(&self, base: u64) {
+        let mut book = self.book.write();
+        let mut sequence = self.latest.load(Ordering::Acquire).max(base);
+        for (_, mut rule) in std::mem::take(&mut book.active) {
+            sequence += 1;
+            rule.sequence = sequence;
+            book.set.add(&rule);
+            book.active.insert(sequence, rule);
+        }
+        self.latest.store(sequence, Ordering::Release);
+    }
+
+    /// The rules whose removal is not finished, oldest first.
+    pub(crate) fn active(&self) -> Vec<Rule> {
+        self.book.read().active.values().cloned().collect()
+    }
+
+    /// How many those are.
+    pub(crate) fn active_len(&self) -> usize {
+        self.book.read().active.len()
+    }
+
+    /// Active and retired rules, and the newest forgotten sequence.
+    pub(crate) fn all(&self) -> (Vec<Rule>, Vec<Rule>, u64) {
+        let book = self.book.read();
+        (book.active.values().cloned().collect(), book.retired.iter().cloned().collect(), book.forgotten)
+    }
+
+    /// The removal that these rules asked for is done and will survive a crash.
+    pub(crate) fn retire(&self, sequences: &[u64]) {
+        let mut book = self.book.write();
+        for sequence in sequences {
+            if let Some(rule) = book.active.remove(sequence) {
+                book.retire(rule);
+            }
+        }
+    }
+
+    /// Whether so many finished rules are kept that some should be forgotten.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let book = self.book.read();
+        book.retired.len() > MAX_RETIRED || book.retired_listed > MAX_RETIRED_LISTED
+    }
+
+    /// Forgets the older half of the finished rules. RAM must have been walked since they were given.
+    pub(crate) fn forget(&self, up_to: u64) {
+        let mut book = self.book.write();
+        let half = book.retired.len().div_ceil(2);
+        for _ in 0..half {
+            let Some(rule) = book.retired.pop_front() else { break };
+            if rule.sequence > up_to {
+                book.retired.push_front(rule);
+                break;
+            }
+            book.forgotten = book.forgotten.max(rule.sequence);
+            book.set.remove(&rule);
+            if !rule.criterion.is_hashed() {
+                book.retired_listed -= 1;
+            }
+        }
+    }
+}
+
+impl Book {
+    /// What the rules that are newer than `sequence` say.
+    pub(crate) fn test(&self, subject: &Subject<'_>, sequence: u64) -> Verdict {
+        self.set.test(subject, sequence)
+    }
+
+    /// As [`Book::test`], for what is about to be stored: in doubt it is gone.
+    pub(crate) fn test_new(&self, subject: &Subject<'_>, sequence: u64) -> Verdict {
+        if sequence < self.forgotten { Verdict::Gone } else { self.set.test(subject, sequence) }
+    }
+
+    fn retire(&mut self, rule: Rule) {
+        if !rule.criterion.is_hashed() {
+            self.retired_listed += 1;
+        }
+        self.retired.push_back(rule);
+    }
+}
+
+/// The newest hard and soft rule for one criterion; zero where there is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    hard: u64,
+    soft: u64,
+}
+
+impl Slot {
+    fn side(&mut self, soft: bool) -> &mut u64 {
+        if soft { &mut self.soft } else { &mut self.hard }
+    }
+
+    fn verdict(self, sequence: u64) -> Verdict {
+        if self.hard > sequence {
+            Verdict::Gone
+        } else if self.soft > sequence {
+            Verdict::Soft
+        } else {
+            Verdict::Stands
+        }
+    }
+
+    const fn is_empty(self) -> bool {
+        self.hard == 0 && self.soft == 0
+    }
+}
+
+#[derive(Debug, Default)]
+struct RuleSet {
+    keys: HashMap<Digest, Slot>,
+    /// By the hash of authority and target; the criteria are compared.
+    urls: HashMap<u64, Vec<(Criterion, Slot)>>,
+    tags: HashMap<Box<str>, Slot>,
+    listed: Vec<(Criterion, Slot)>,
+    hasher: RandomState,
+}
+
+impl Criterion {
+    /// Whether a hash finds it, so that its number does not matter.
+    const fn is_hashed(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::Url { .. } | Self::Tag(_))
+    }
+}
+
+impl RuleSet {
+    fn add(&mut self, rule: &Rule) {
+        let side = match &rule.criterion {
+            Criterion::Key(digest) => self.keys.entry(*digest).or_default(),
+            Criterion::Tag(tag) => self.tags.entry(tag.clone()).or_default(),
+            Criterion::Url { authority, target } => {
+                let bucket = self.urls.entry(self.hasher.hash_one((authority, target))).or_default();
+                slot(bucket, &rule.criterion)
+            }
+            other => slot(&mut self.listed, other),
+        }
+        .side(rule.soft);
+        *side = rule.sequence.max(*side);
+    }
+
+    fn remove(&mut self, rule: &Rule) {
+        let clear = |slot: &mut Slot| {
+            let side = slot.side(rule.soft);
+            if *side == rule.sequence {
+                *side = 0;
+            }
+            slot.is_empty()
+        };
+        match &rule.criterion {
+            Criterion::Key(digest) => {
+                if self.keys.get_mut(digest).is_some_and(clear) {
+                    self.keys.remove(digest);
+                }
+            }
+            Criterion::Tag(tag) => {
+                if self.tags.get_mut(tag).is_some_and(clear) {
+                    self.tags.remove(tag);
+                }
+            }
+            Criterion::Url { authority, target } => {
+                let hash = self.hasher.hash_one((authority, target));
+                let Some(bucket) = self.urls.get_mut(&hash) else { return };
+                bucket.retain_mut(|(criterion, slot)| *criterion != rule.criterion || !clear(slot));
+                if bucket.is_empty() {
+                    self.urls.remove(&hash);
+                }
+            }
+            other => self.listed.retain_mut(|(criterion, slot)| criterion != other || !clear(slot)),
+        }
+    }
+
+    fn test(&self, subject: &Subject<'_>, sequence: u64) -> Verdict {
+        let mut verdict = Verdict::Stands;
+        if let Some(slot) = self.keys.get(&subject.digest) {
+            verdict = verdict.max(slot.verdict(sequence));
+        }
+        if !self.urls.is_empty() {
+            let hash = self.hasher.hash_one((&subject.key.authority, &subject.key.target));
+            let bucket = self.urls.get(&hash).map_or(&[][..], Vec::as_slice);
+            verdict = verdict.max(worst(bucket, subject, sequence));
+        }
+        if !self.tags.is_empty() {
+            for tag in subject.tags {
+                verdict =
+                    verdict.max(self.tags.get(tag).map_or(Verdict::Stands, |slot| slot.verdict(sequence)));
+            }
+        }
+        verdict.max(worst(&self.listed, subject, sequence))
+    }
+}
+
+fn worst(rules: &[(Criterion, Slot)], subject: &Subject<'_>, sequence: u64) -> Verdict {
+    rules
+        .iter()
+        .map(|(criterion, slot)| (criterion, slot.verdict(sequence)))
+        // The criterion is the dear part: asked only where it would matter.
+        .filter(|(criterion, verdict)| *verdict != Verdict::Stands && criterion.takes(subject))
+        .map(|(_, verdict)| verdict)
+        .max()
+        .unwrap_or(Verdict::Stands)
+}
+
+fn slot<'a>(list: &'a mut Vec<(Criterion, Slot)>, criterion: &Criterion) -> &'a mut Slot {
+    let at = list.iter().position(|(standing, _)| standing == criterion).unwrap_or_else(|| {
+        list.push((criterion.clone(), Slot::default()));
+        list.len() - 1
+    });
+    &mut list[at].1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::store::tests::entry;
+
+    fn verdict(rules: &Rules, target: &str, sequence: u64) -> Verdict {
+        let entry = entry(target, b"");
+        rules.read().test(&Subject::of(entry.key.digest(), &entry), sequence)
+    }
+
+    fn url(target: &str) -> Criterion {
+        Criterion::Url { authority: "example.com".into(), target: target.into() }
+    }
+
+    #[test]
+    fn a_rule_takes_what_was_fetched_before_it() {
+        for criterion in [
+            url("/a"),
+            Criterion::Key(entry("/a", b"").key.digest()),
+            Criterion::Tag("red".into()),
+            Criterion::Prefix { authority: None, target: "/a".into() },
+        ] {
+            let rules = Rules::new(10);
+            assert_eq!(verdict(&rules, "/a", 0), Verdict::Stands);
+            let soft = rules.add(criterion.clone(), true, |_| ());
+            assert_eq!(verdict(&rules, "/a", soft - 1), Verdict::Soft, "{criterion:?}");
+            let hard = rules.add(criterion.clone(), false, |_| ());
+            assert_eq!(verdict(&rules, "/a", soft), Verdict::Gone, "{criterion:?}");
+            assert_eq!(verdict(&rules, "/a", hard), Verdict::Stands, "{criterion:?}");
+        }
+    }
+
+    #[test]
+    fn a_retired_rule_is_tested_until_it_is_forgotten() {
+        let rules = Rules::new(0);
+        let first = rules.add(url("/a"), false, |_| ());
+        rules.retire(&[first]);
+        assert_eq!(rules.active_len(), 0);
+        assert_eq!(verdict(&rules, "/a", 0), Verdict::Gone);
+        rules.forget(rules.latest());
+        assert_eq!(verdict(&rules, "/a", 0), Verdict::Stands);
+        let entry = entry("/b", b"");
+        let subject = Subject::of(entry.key.digest(), &entry);
+        assert_eq!(rules.read().test_new(&subject, 0), Verdict::Gone);
+        assert_eq!(rules.read().test_new(&subject, first), Verdict::Stands);
+    }
+
+    #[test]
+    fn forgetting_an_old_rule_leaves_a_newer_equal_one() {
+        let rules = Rules::new(0);
+        let old = rules.add(url("/a"), false, |_| ());
+        rules.add(url("/a"), false, |_| ());
+        rules.retire(&[old]);
+        rules.forget(rules.latest());
+        assert_eq!(verdict(&rules, "/a", old), Verdict::Gone);
+    }
+
+    #[test]
+    fn too_many_rules_become_one_that_takes_more() {
+        let rules = Rules::new(0);
+        for number in 0..=MAX_ACTIVE {
+            rules.add(url(&format!("/{number}")), true, |_| ());
+        }
+        assert_eq!(rules.active_len(), 1);
+        assert_eq!(verdict(&rules, "/elsewhere", 0), Verdict::Gone);
+    }
+}

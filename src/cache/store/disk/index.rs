@@ -1,0 +1,118 @@
+//! The rows beside an entry by which purges, listings and eviction find it. A row without its entry means nothing.
+
+use crate::cache::entry::{BodyRef, Entry};
+use crate::cache::key::Digest;
+use crate::cache::purge::Criterion;
+use crate::cache::store::EntryId;
+use crate::clock::Timestamp;
+
+/// The bytes of an entry's name.
+pub(super) const ID: usize = 32;
+/// Index rows hold no more than this of a target or a tag; the entry decides.
+const MAX_TEXT: usize = 512;
+
+/// The rows of one entry.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub path: Vec<u8>,
+    pub tags: Vec<Vec<u8>>,
+    pub expiry: Vec<u8>,
+    /// Row and the body's length.
+    pub body: Option<(Vec<u8>, u64)>,
+}
+
+impl Rows {
+    pub(super) fn of(id: EntryId, entry: &Entry) -> Self {
+        let name = key(id);
+        let mut tags: Vec<_> =
+            entry.tags.iter().map(|tag| [cut(tag.as_bytes()), b"\0", &name].concat()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Self {
+            path: [entry.key.authority.as_bytes(), b"\0", cut(entry.key.target.as_bytes()), b"\0", &name]
+                .concat(),
+            tags,
+            expiry: [&entry.keep_until.millis().to_be_bytes()[..], &name].concat(),
+            body: match &entry.body {
+                BodyRef::Bytes(_) => None,
+                BodyRef::File(file) => Some(([&file.hash[..], &name].concat(), file.len)),
+            },
+        }
+    }
+}
+
+/// Which tree to walk for a criterion, and under which prefix.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Entries(Vec<u8>),
+    Paths(Vec<u8>),
+    Tags(Vec<u8>),
+}
+
+impl Way {
+    pub(super) fn of(criterion: &Criterion) -> Self {
+        match criterion {
+            Criterion::Key(digest) => Self::Entries(digest.0.to_vec()),
+            Criterion::Url { authority, target }
+            | Criterion::Prefix { authority: Some(authority), target } => {
+                Self::Paths([authority.as_bytes(), b"\0", cut(target.as_bytes())].concat())
+            }
+            Criterion::Host(host) => Self::Paths(host.as_bytes().to_vec()),
+            Criterion::Tag(tag) => Self::Tags([cut(tag.as_bytes()), b"\0"].concat()),
+            Criterion::Glob(pattern) => match literal_host(pattern) {
+                Some((host, target)) => {
+                    Self::Paths([host.as_bytes(), b"\0", cut(target.as_bytes())].concat())
+                }
+                None => Self::Entries(Vec::new()),
+            },
+            Criterion::Prefix { authority: None, .. }
+            | Criterion::Route(_)
+            | Criterion::Before(_)
+            | Criterion::All => Self::Entries(Vec::new()),
+        }
+    }
+}
+
+/// The host that a pattern names outright, and how its targets begin.
+fn literal_host(pattern: &str) -> Option<(&str, &str)> {
+    let literal = &pattern[..pattern.find('*').unwrap_or(pattern.len())];
+    let slash = literal.find('/').filter(|at| *at > 0)?;
+    Some(literal.split_at(slash))
+}
+
+/// The key under which an entry stands.
+pub(super) fn key(id: EntryId) -> [u8; ID] {
+    let mut key = [0; ID];
+    key[..16].copy_from_slice(&id.digest.0);
+    key[16..].copy_from_slice(&id.variant);
+    key
+}
+
+/// The entry that a row names: its last bytes.
+pub(super) fn id(row: &[u8]) -> Option<EntryId> {
+    let name = row.get(row.len().checked_sub(ID)?..)?;
+    Some(EntryId { digest: Digest(name[..16].try_into().ok()?), variant: name[16..].try_into().ok()? })
+}
+
+/// The time that an expiry row begins with.
+pub(super) fn expiry(row: &[u8]) -> Option<Timestamp> {
+    Some(Timestamp::from_millis(u64::from_be_bytes(row.get(..8)?.try_into().ok()?)))
+}
+
+fn cut(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(MAX_TEXT)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_with_a_host_walks_that_host_alone() {
+        let way = |pattern: &str| Way::of(&Criterion::Glob(pattern.into()));
+        assert_eq!(way("a.example/x/*"), Way::Paths(b"a.example\0/x/".to_vec()));
+        assert_eq!(way("*.example/x"), Way::Entries(Vec::new()));
+        assert_eq!(way("a*"), Way::Entries(Vec::new()));
+        assert_eq!(way("/x*"), Way::Entries(Vec::new()));
+    }
+}

@@ -1,0 +1,275 @@
+//! What operators ask: pages of entries, what a purge would take, what stands under a key.
+//!
+//! Everything runs on the blocking pool, in parts, and holds no more than one page. The disk is walked first, then
+//! what stands in RAM alone.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use super::EntryId;
+use super::report::{Cursor, ListQuery, Order, Page, Summary, Victims};
+use super::shared::{Shared, judged};
+use super::tiered::Cache;
+use crate::cache::entry::Entry;
+use crate::cache::key::Digest;
+use crate::cache::purge::{Criterion, Subject};
+
+/// The most entries of a page or a sample.
+const MAX_PAGE: usize = 10_000;
+/// Entries that are read from the disk at a time.
+const PART: usize = 256;
+
+impl Cache {
+    /// What a purge would take, with a sample of at most `limit` (10 000 at most).
+    pub async fn victims(&self, criterion: Criterion, limit: usize) -> Victims {
+        let shared = self.shared.clone();
+        let limit = limit.min(MAX_PAGE);
+        blocking(move || {
+            let mut victims = Victims::default();
+            walk(&shared, &criterion, &mut Place::default(), |summary| {
+                victims.entries += 1;
+                victims.bytes += summary.entry.body.len();
+                if victims.sample.len() < limit {
+                    victims.sample.push(summary);
+                }
+                true
+            });
+            victims
+        })
+        .await
+    }
+
+    /// One page of the entries.
+    pub async fn list(&self, query: ListQuery) -> Page {
+        let shared = self.shared.clone();
+        blocking(move || match query.order {
+            Order::Key => page_by_key(&shared, &query),
+            _ => page_by_order(&shared, &query),
+        })
+        .await
+    }
+
+    /// All variants stored under a digest, newest first, whatever their key.
+    pub async fn show(&self, digest: Digest) -> Vec<Summary> {
+        let shared = self.shared.clone();
+        blocking(move || {
+            let _stripe = shared.stripe(digest);
+            let mut variants = shared.load(digest, shared.memory.peek(&digest)).variants;
+            variants.sort_by_key(|entry| Reverse(entry.head.response_time));
+            variants
+                .into_iter()
+                .map(|entry| Summary { id: EntryId::new(digest, &entry.vary), entry })
+                .collect()
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    // An error is the runtime's end, or a panic that has been reported.
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}
+
+/// Where a walk over both tiers is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Place {
+    in_memory: bool,
+    after: Option<Vec<u8>>,
+}
+
+impl Place {
+    fn cursor(&self) -> Cursor {
+        let mut text = if self.in_memory { "m" } else { "d" }.to_owned();
+        for byte in self.after.iter().flatten() {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        Cursor(text)
+    }
+
+    fn of(cursor: &Cursor) -> Self {
+        let in_memory = cursor.0.starts_with('m');
+        let hex = cursor.0.get(1..).unwrap_or_default().as_bytes();
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let after: Option<Vec<u8>> =
+            hex.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(*pair.get(1)?)?) as u8)).collect();
+        Self { in_memory, after: after.filter(|after| !after.is_empty()) }
+    }
+}
+
+/// Shows what the criterion takes, purge rules applied, until `show` has seen enough. Says whether it ended.
+fn walk(
+    shared: &Shared,
+    criterion: &Criterion,
+    place: &mut Place,
+    mut show: impl FnMut(Summary) -> bool,
+) -> bool {
+    while !place.in_memory {
+        let tier = shared.disk.load_full();
+        let part = tier.map(|tier| tier.store.candidates(criterion, place.after.as_deref(), PART));
+        let Some(Ok(part)) = part else {
+            *place = Place { in_memory: true, after: None };
+            break;
+        };
+        let book = shared.rules.read();
+        let mut shown = Vec::new();
+        for (id, entry) in part.entries {
+            if criterion.takes(&Subject::of(id.digest, &entry)) {
+                shown.extend(judged(&book, id.digest, Arc::new(entry)).map(|entry| Summary { id, entry }));
+            }
+        }
+        drop(book);
+        let mut more = true;
+        for summary in shown {
+            let row = id_bytes(summary.id);
+            more = show(summary);
+            if !more {
+                // By key a page can end anywhere; a row of another index is not known here.
+                place.after = Some(row);
+                break;
+            }
+        }
+        if !more {
+            return false;
+        }
+        *place = Place { in_memory: part.next.is_none(), after: part.next };
+    }
+    walk_memory(shared, criterion, place, show)
+}
+
+/// What is in RAM and not on disk, in the order of keys.
+fn walk_memory(
+    shared: &Shared,
+    criterion: &Criterion,
+    place: &mut Place,
+    mut show: impl FnMut(Summary) -> bool,
+) -> bool {
+    let after = place.after.clone();
+    let tier = shared.disk.load_full();
+    let mut found = Vec::new();
+    for resource in shared.memory.iter() {
+        for entry in &resource.variants {
+            let id = EntryId::new(resource.digest, &entry.vary);
+            let later = after.as_ref().is_none_or(|after| id_bytes(id) > *after);
+            if later && criterion.takes(&Subject::of(resource.digest, entry)) {
+                found.push((id, entry.clone()));
+            }
+        }
+    }
+    found.sort_by_key(|(id, _)| *id);
+    for (id, entry) in found {
+        if tier.as_ref().is_some_and(|tier| tier.store.contains(id).unwrap_or(false)) {
+            continue;
+        }
+        let judged = judged(&shared.rules.read(), id.digest, entry);
+        if let Some(entry) = judged
+            && !show(Summary { id, entry })
+        {
+            place.after = Some(id_bytes(id));
+            return false;
+        }
+    }
+    true
+}
+
+fn page_by_key(shared: &Shared, query: &ListQuery) -> Page {
+    let limit = query.limit.clamp(1, MAX_PAGE);
+    let mut place = query.cursor.as_ref().map(Place::of).unwrap_or_default();
+    let mut entries = Vec::new();
+    // In the order of keys whatever the criterion: an index's own places would not survive in a cursor.
+    let ended = walk(shared, &Criterion::All, &mut place, |summary| {
+        if wanted(query, &summary) {
+            entries.push(summary);
+        }
+        entries.len() < limit
+    });
+    Page { next: (!ended).then(|| place.cursor()), entries }
+}
+
+/// Reads everything and keeps the first page that lies behind the cursor.
+fn page_by_order(shared: &Shared, query: &ListQuery) -> Page {
+    let limit = query.limit.clamp(1, MAX_PAGE);
+    let behind = query.cursor.as_ref().and_then(|cursor| Place::of(cursor).after);
+    let mut first: BinaryHeap<Ranked> = BinaryHeap::new();
+    let mut more = false;
+    let criterion = query.criterion.as_ref().unwrap_or(&Criterion::All);
+    walk(shared, criterion, &mut Place::default(), |summary| {
+        if !wanted(query, &summary) {
+            return true;
+        }
+        let rank = rank(query, &summary);
+        if behind.as_ref().is_some_and(|behind| rank <= *behind) {
+            return true;
+        }
+        first.push(Ranked { rank, summary });
+        if first.len() > limit {
+            first.pop();
+            more = true;
+        }
+        true
+    });
+    let ranked = first.into_sorted_vec();
+    let next = ranked
+        .last()
+        .filter(|_| more)
+        .map(|last| Place { in_memory: false, after: Some(last.rank.clone()) }.cursor());
+    Page { entries: ranked.into_iter().map(|ranked| ranked.summary).collect(), next }
+}
+
+fn wanted(query: &ListQuery, summary: &Summary) -> bool {
+    let subject = Subject::of(summary.id.digest, &summary.entry);
+    query.criterion.as_ref().is_none_or(|criterion| criterion.takes(&subject))
+        && query.filter.as_ref().is_none_or(|filter| filter(summary))
+}
+
+/// Bytes that sort as the order says, unique by the entry's name.
+fn rank(query: &ListQuery, summary: &Summary) -> Vec<u8> {
+    let entry: &Entry = &summary.entry;
+    let mut rank = match query.order {
+        Order::Key => Vec::new(),
+        Order::Url => {
+            // Ended by a byte below all others, so that a shorter one comes first either way round.
+            let mut url = [entry.key.authority.as_bytes(), entry.key.target.as_bytes()].concat();
+            url.truncate(4096);
+            url.push(0);
+            url
+        }
+        Order::Stored => entry.head.response_time.millis().to_be_bytes().to_vec(),
+        Order::Expires => entry.head.fresh_until().millis().to_be_bytes().to_vec(),
+        Order::Size => entry.body.len().to_be_bytes().to_vec(),
+    };
+    if query.descending {
+        rank.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    rank.extend_from_slice(&id_bytes(summary.id));
+    rank
+}
+
+struct Ranked {
+    rank: Vec<u8>,
+    summary: Summary,
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank == other.rank
+    }
+}
+
+impl Eq for Ranked {}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank.cmp(&other.rank)
+    }
+}
+
+fn id_bytes(id: EntryId) -> Vec<u8> {
+    [id.digest.0, id.variant].concat()
+}

@@ -1,0 +1,148 @@
+//! The removal behind a purge: rules come first, this makes them true on disk and retires them.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::{SLICE, Writer};
+use crate::cache::entry::Entry;
+use crate::cache::purge::rules::{Rule, Verdict};
+use crate::cache::purge::{Criterion, Subject};
+use crate::cache::store::engine::StoreError;
+use crate::cache::store::shared::Tier;
+
+/// A walk of RAM may take this part of the thread's time.
+const MEMORY_SHARE: u32 = 64;
+
+/// The rules whose removal is under way, and how far it is.
+#[derive(Debug)]
+pub(super) struct Batch {
+    rules: Vec<Rule>,
+    /// What is walked, one after the other.
+    walks: Vec<Criterion>,
+    cursor: Option<Vec<u8>>,
+    swept_memory: bool,
+}
+
+impl Writer {
+    /// Takes up the rules that wait, unless a batch is under way.
+    pub(super) fn begin_batch(&mut self) {
+        if self.batch.is_some() {
+            return;
+        }
+        let rules = self.shared.rules.active();
+        if rules.is_empty() {
+            return;
+        }
+        if let Some(journal) = self.shared.journal.load_full()
+            && let Err(error) = journal.commit_blocking()
+        {
+            // The rules hold in RAM; without them on disk the removal is all that would last.
+            tracing::warn!(%error, "store: purge rules could not be written to the journal");
+        }
+        let swept_memory = self.sweep_memory(false);
+        // One walk over everything serves all rules.
+        let walks = if rules.iter().any(|rule| rule.criterion.has_no_index()) {
+            vec![Criterion::All]
+        } else {
+            rules.iter().rev().map(|rule| rule.criterion.clone()).collect()
+        };
+        self.batch = Some(Batch { rules, walks, cursor: None, swept_memory });
+    }
+
+    /// Takes the next entries of the batch, and ends it when there are none.
+    pub(super) fn purge_slice(&mut self, tier: &Tier) -> Result<(), StoreError> {
+        let Some(mut batch) = self.batch.take() else { return Ok(()) };
+        let Some(criterion) = batch.walks.last() else { return self.end_batch(tier, batch) };
+        let walk = match tier.store.candidates(criterion, batch.cursor.as_deref(), SLICE) {
+            Ok(walk) => walk,
+            Err(error @ StoreError::Corrupt(_)) => {
+                // An index that cannot be read may hide some: walk the entries themselves.
+                let walked_all = batch.walks.as_slice() == [Criterion::All];
+                batch.walks = vec![Criterion::All];
+                batch.cursor = None;
+                // Walking passes unreadable leaves by; where even that fails, the rules stay.
+                self.batch = (!walked_all).then_some(batch);
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        for (id, entry) in walk.entries {
+            let verdict = self.shared.rules.read().test(&Subject::of(id.digest, &entry), entry.sequence);
+            match verdict {
+                Verdict::Gone => {
+                    tier.store.remove(id)?;
+                    self.shared.forget(id);
+                    self.shared.counters.purged.fetch_add(1, Relaxed);
+                }
+                Verdict::Soft if !entry.soft_purged => {
+                    tier.store.put(id, &Entry { soft_purged: true, ..entry })?;
+                }
+                Verdict::Soft | Verdict::Stands => {}
+            }
+        }
+        batch.cursor = walk.next;
+        if batch.cursor.is_none() {
+            batch.walks.pop();
+        }
+        self.batch = Some(batch);
+        Ok(())
+    }
+
+    /// A removal that was not flushed comes back after a crash: the rules go only after a flush.
+    fn end_batch(&mut self, tier: &Tier, batch: Batch) -> Result<(), StoreError> {
+        tier.store.flush()?;
+        let sequences: Vec<u64> = batch.rules.iter().map(|rule| rule.sequence).collect();
+        self.retire(&sequences, batch.swept_memory);
+        self.begin_batch();
+        Ok(())
+    }
+
+    fn retire(&mut self, sequences: &[u64], swept_memory: bool) {
+        self.shared.rules.retire(sequences);
+        if self.shared.rules.is_crowded() {
+            let up_to = sequences.last().copied().unwrap_or_default();
+            if !swept_memory {
+                self.sweep_memory(true);
+            }
+            self.shared.rules.forget(up_to);
+        }
+        let Some(journal) = self.shared.journal.load_full() else { return };
+        journal.retired(sequences);
+        if journal.is_long()
+            && let Err(error) = journal.compact(|| self.journal_contents())
+        {
+            tracing::warn!(%error, "store: the journal of purges could not be written anew");
+        }
+    }
+
+    /// Without a disk tier: rules that nothing on disk waits for are done once RAM is clean.
+    pub(super) fn purge_memory(&mut self) {
+        let sequences: Vec<u64> = self.shared.rules.active().iter().map(|rule| rule.sequence).collect();
+        if sequences.is_empty() {
+            return;
+        }
+        let swept = self.sweep_memory(false);
+        if self.shared.dir.is_none() {
+            self.retire(&sequences, swept);
+        }
+    }
+
+    /// Drops from RAM what the rules took. Lookups test them anyway, so that it can be left out when it would take
+    /// too much of the time.
+    fn sweep_memory(&mut self, must: bool) -> bool {
+        if !must && self.swept_memory.is_some_and(|(when, took)| when.elapsed() < took * MEMORY_SHARE) {
+            return false;
+        }
+        let began = Instant::now();
+        self.shared.sweep_memory();
+        self.swept_memory = Some((Instant::now(), began.elapsed()));
+        true
+    }
+}
+
+impl Criterion {
+    /// Whether only a walk over everything finds what it takes.
+    const fn has_no_index(&self) -> bool {
+        matches!(self, Self::Route(_) | Self::Before(_) | Self::All | Self::Prefix { authority: None, .. })
+    }
+}

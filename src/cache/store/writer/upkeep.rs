@@ -1,0 +1,230 @@
+//! What can wait: making room, removing what is of no more use, tidying after a crash, salvaging.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+
+use super::{SLICE, Writer};
+use crate::cache::entry::{BodyRef, Entry};
+use crate::cache::purge::Subject;
+use crate::cache::purge::rules::Verdict;
+use crate::cache::store::EntryId;
+use crate::cache::store::disk::salvage::salvage;
+use crate::cache::store::engine::StoreError;
+use crate::cache::store::shared::Tier;
+
+/// Writes after which expired entries are looked for.
+const EXPIRE_EVERY: u32 = 256;
+
+/// What waits to be done.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    /// Limits or expiry should be looked at.
+    pub due: bool,
+    since_expiry: u32,
+    tidying: Tidying,
+    salvage: Option<Salvage>,
+}
+
+#[derive(Debug, Default)]
+enum Tidying {
+    #[default]
+    Done,
+    At(Option<Vec<u8>>),
+}
+
+/// Entries that come from databases set aside.
+#[derive(Debug)]
+pub(super) struct Salvage {
+    entries: Receiver<Salvaged>,
+}
+
+#[derive(Debug)]
+enum Salvaged {
+    Entry(PathBuf, EntryId, Box<Entry>),
+    /// One database was walked to its end, or could not be.
+    End(PathBuf, bool),
+}
+
+impl Salvage {
+    /// Walks the databases on a thread of its own; `None` where there are none.
+    pub(super) fn start(found: Vec<PathBuf>) -> Option<Self> {
+        if found.is_empty() {
+            return None;
+        }
+        let (out, entries) = sync_channel(SLICE);
+        let walk = move || {
+            for path in found {
+                let whole = salvage(&path, |id, entry| {
+                    out.send(Salvaged::Entry(path.clone(), id, Box::new(entry))).is_ok()
+                });
+                if out.send(Salvaged::End(path, whole)).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("store-salvage".to_owned()).spawn(walk).ok()?;
+        Some(Self { entries })
+    }
+}
+
+impl Upkeep {
+    pub(super) fn opened(&mut self, salvage: Option<Salvage>) {
+        *self = Self { due: true, since_expiry: EXPIRE_EVERY, tidying: Tidying::At(None), salvage };
+    }
+
+    /// Ends the salvaging thread, too.
+    pub(super) fn closing(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn wrote(&mut self) {
+        self.since_expiry += 1;
+        self.due = true;
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.due || self.salvage.is_some() || !matches!(self.tidying, Tidying::Done)
+    }
+}
+
+impl Writer {
+    /// One slice: room first, then the rest in turn.
+    pub(super) fn upkeep_slice(&mut self, tier: &Tier) -> Result<(), StoreError> {
+        if self.upkeep.due {
+            self.upkeep.due = self.make_room(tier)? || self.expire(tier)?;
+            return Ok(());
+        }
+        if let Some(salvage) = self.upkeep.salvage.take() {
+            return self.take_salvaged(tier, salvage);
+        }
+        // Only now: until all is salvaged, a body without an entry may yet get one.
+        if let Tidying::At(at) = std::mem::take(&mut self.upkeep.tidying)
+            && let Some(next) = tier.store.tidy(at)?
+        {
+            self.upkeep.tidying = Tidying::At(Some(next));
+        }
+        Ok(())
+    }
+
+    /// Evicts while the limits are exceeded; says whether there is more to do.
+    fn make_room(&mut self, tier: &Tier) -> Result<bool, StoreError> {
+        let settings = self.shared.settings.load_full();
+        let is_over = || {
+            let usage = tier.store.usage();
+            usage.bytes > settings.disk || usage.entries > settings.max_entries
+        };
+        if !is_over() {
+            return Ok(false);
+        }
+        let soonest = tier.store.soonest_expiring(SLICE)?;
+        for (_, id) in &soonest {
+            if !is_over() {
+                return Ok(false);
+            }
+            tier.store.remove(*id)?;
+            self.shared.forget(*id);
+            self.shared.counters.evicted.fetch_add(1, Relaxed);
+        }
+        // Without an entry left nothing more can go.
+        Ok(!soonest.is_empty() && is_over())
+    }
+
+    /// Removes what is past its `keep_until`; says whether there is more.
+    fn expire(&mut self, tier: &Tier) -> Result<bool, StoreError> {
+        if self.upkeep.since_expiry < EXPIRE_EVERY {
+            return Ok(false);
+        }
+        let now = self.shared.clock.now();
+        let mut removed = 0;
+        for (keep_until, id) in tier.store.soonest_expiring(SLICE)? {
+            if keep_until >= now {
+                break;
+            }
+            tier.store.remove(id)?;
+            self.shared.forget(id);
+            self.shared.counters.expired.fetch_add(1, Relaxed);
+            removed += 1;
+        }
+        if removed < SLICE {
+            self.upkeep.since_expiry = 0;
+        }
+        Ok(removed == SLICE)
+    }
+
+    fn take_salvaged(&mut self, tier: &Tier, salvage: Salvage) -> Result<(), StoreError> {
+        for taken in 0..SLICE {
+            // The first is waited for, a little: an idle writer must not spin while the other thread reads.
+            let next = if taken == 0 {
+                salvage.entries.recv_timeout(std::time::Duration::from_millis(5)).map_err(|error| match error
+                {
+                    std::sync::mpsc::RecvTimeoutError::Timeout => TryRecvError::Empty,
+                    std::sync::mpsc::RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+                })
+            } else {
+                salvage.entries.try_recv()
+            };
+            match next {
+                Ok(Salvaged::Entry(path, id, entry)) => self.readmit(tier, &path, id, *entry)?,
+                Ok(Salvaged::End(path, whole)) => self.end_salvage(&path, whole),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+            }
+        }
+        self.upkeep.salvage = Some(salvage);
+        Ok(())
+    }
+
+    /// Copies an entry back unless something newer stands there, a purge took it or its body is gone.
+    fn readmit(&self, tier: &Tier, from: &PathBuf, id: EntryId, mut entry: Entry) -> Result<(), StoreError> {
+        if entry.keep_until < self.shared.clock.now() || tier.store.contains(id)? {
+            return Ok(());
+        }
+        if let BodyRef::File(file) = &entry.body
+            && !tier.files.exists(file)
+        {
+            return Ok(());
+        }
+        match self.shared.rules.read().test_new(&Subject::of(id.digest, &entry), entry.sequence) {
+            Verdict::Gone => return Ok(()),
+            Verdict::Soft => entry.soft_purged = true,
+            Verdict::Stands => {}
+        }
+        tier.store.put(id, &entry)?;
+        // RAM may say that there is no such variant.
+        let _stripe = self.shared.stripe(id.digest);
+        if self.shared.waiting.get(id.digest).is_none() {
+            self.shared.memory.remove(&id.digest);
+        }
+        if let Some(quarantine) =
+            self.shared.quarantines.lock().iter_mut().find(|quarantine| quarantine.path == *from)
+        {
+            quarantine.salvaged += 1;
+        }
+        Ok(())
+    }
+
+    fn end_salvage(&self, path: &PathBuf, whole: bool) {
+        let mut quarantines = self.shared.quarantines.lock();
+        let salvaged = quarantines
+            .iter()
+            .find(|quarantine| quarantine.path == *path)
+            .map_or(0, |quarantine| quarantine.salvaged);
+        if !whole {
+            drop(quarantines);
+            let message = format!(
+                "{salvaged} entries were copied back from {}; the rest cannot be read, and it can be deleted",
+                path.display()
+            );
+            self.shared.tell("salvage-incomplete", message);
+            return;
+        }
+        quarantines.retain(|quarantine| quarantine.path != *path);
+        drop(quarantines);
+        if let Err(error) = fs::remove_dir_all(path) {
+            tracing::warn!(%error, "store: a salvaged index could not be deleted");
+        }
+        self.shared.tell("salvaged", format!("{salvaged} entries were copied back from the index set aside"));
+    }
+}
