@@ -267,7 +267,8 @@ mod tests {
         assert_eq!(db.get(5_u32.to_be_bytes()).unwrap().unwrap(), [7_u8; 100][..]);
         drop(db);
 
-        fs::write(index.join("conf"), b"nonsense").unwrap();
+        fs::remove_dir_all(&index).unwrap();
+        fs::write(&index, b"nonsense").unwrap();
         let mut told = Vec::new();
         let db = open(root, Timestamp::default(), &mut told).unwrap();
         assert_eq!(codes(&told), ["quarantined"]);
