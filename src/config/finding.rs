@@ -24,6 +24,11 @@ impl SourceText {
     pub fn new(name: &str, text: &str) -> Arc<Self> {
         Arc::new(Self { name: name.into(), text: text.into() })
     }
+
+    /// Whether it is a file, rather than a word of the command line.
+    pub fn is_file(&self) -> bool {
+        !self.name.starts_with("--") && &*self.name != "URL"
+    }
 }
 
 /// A stretch of a text.

@@ -68,7 +68,7 @@ pub fn load(source: &Source, profile: Option<&str>, overrides: &Overrides) -> Lo
 }
 
 /// The largest config file.
-const LARGEST: u64 = 4 << 20;
+pub const LARGEST: u64 = 4 << 20;
 
 /// Loads a config, with the environment given.
 pub fn load_with(
