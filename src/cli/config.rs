@@ -141,11 +141,8 @@ Examples:
 Exit codes:
   0 ok";
 
-const VALUES: &[Column] = &[
-    Column::new("path", Kind::Text),
-    Column::new("value", Kind::Text),
-    Column::new("origin", Kind::Text),
-];
+const VALUES: &[Column] =
+    &[Column::new("path", Kind::Text), Column::new("value", Kind::Text), Column::new("origin", Kind::Text)];
 
 /// Runs a command about the config file.
 pub fn run(args: &Args, global: &Global) -> Outcome {
@@ -208,7 +205,8 @@ fn source(file: Option<&Path>) -> Result<Source, Failure> {
         }
         Some(path) => Ok(Source::File(path.to_owned())),
         None => config::find_file().map(Source::File).ok_or_else(|| {
-            let places: Vec<_> = config::place::places().iter().map(|path| path.display().to_string()).collect();
+            let places: Vec<_> =
+                config::place::places().iter().map(|path| path.display().to_string()).collect();
             Failure::new(Exit::NotFound, "there is no config file")
                 .why(format!("looked at {}", places.join(", ")))
                 .next("proxy-stone config init")
@@ -309,7 +307,11 @@ fn held_ports(global: &Global) -> Vec<u16> {
         instance::block_on(async { Ok(client.get(path::STATUS, &()).await?) })
     };
     let listeners = status().map(|status| status.listeners).unwrap_or_default();
-    listeners.iter().filter_map(|listener| listener.address.parse::<SocketAddr>().ok()).map(|at| at.port()).collect()
+    listeners
+        .iter()
+        .filter_map(|listener| listener.address.parse::<SocketAddr>().ok())
+        .map(|at| at.port())
+        .collect()
 }
 
 fn show(args: &ShowArgs, global: &Global) -> Outcome {
@@ -319,15 +321,20 @@ fn show(args: &ShowArgs, global: &Global) -> Outcome {
         let color = io::stderr().is_terminal();
         let rendered: Vec<_> = loaded.findings.iter().map(|finding| finding.render(color)).collect();
         let (errors, warnings) = count(&loaded.findings);
-        return Err(Failure::new(Exit::Config, format!("{} has {}", name_of(&source), summary(errors, warnings)))
-            .details(rendered.join("\n\n")));
+        return Err(Failure::new(
+            Exit::Config,
+            format!("{} has {}", name_of(&source), summary(errors, warnings)),
+        )
+        .details(rendered.join("\n\n")));
     }
     let plain = args.output.columns.is_empty() && args.output.sort_by.is_none();
     if args.output.output == Format::Table && plain {
         return print(&config::show::show(&loaded.tree, args.origin));
     }
     let values = config::show::values(&loaded.tree);
-    let rows = values.into_iter().map(|(path, value, origin)| json!({"path": path, "value": value, "origin": origin}));
+    let rows = values
+        .into_iter()
+        .map(|(path, value, origin)| json!({"path": path, "value": value, "origin": origin}));
     output::all(VALUES, &args.output, global, &rows.collect::<Vec<_>>())?;
     Ok(Exit::Ok)
 }

@@ -10,7 +10,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::exit::{Exit, Outcome};
 use super::{Cli, output};
 
-/// Print the manual page, or write one page per command.
+/// Print the manual page, or write one page per command and one of the config file.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -49,6 +49,7 @@ fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     root.build();
     let mut pages = Vec::new();
     walk(&root, "proxy-stone", "proxy-stone", &mut pages)?;
+    pages.push(("proxy-stone.toml.5".to_owned(), crate::config::reference::page().into_bytes()));
     Ok(pages)
 }
 
@@ -136,7 +137,7 @@ mod tests {
     fn every_command_has_a_page_and_pages_do_not_change_by_themselves() {
         let pages = pages().unwrap();
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-        for name in ["proxy-stone.1", "proxy-stone-serve.1", "proxy-stone-cache-purge.1"] {
+        for name in ["proxy-stone.1", "proxy-stone-serve.1", "proxy-stone-cache-purge.1", "proxy-stone.toml.5"] {
             assert!(names.contains(&name), "{names:?}");
         }
         assert_eq!(pages, super::pages().unwrap());

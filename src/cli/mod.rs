@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod completions;
+pub mod config;
 pub mod exit;
 pub mod instance;
 pub mod logs;
@@ -126,6 +127,7 @@ pub enum Command {
     Upstream(upstream::Args),
     Logs(logs::Args),
     Metrics(metrics::Args),
+    Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -165,6 +167,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Upstream(args) => upstream::run(args, &cli.global),
         Command::Logs(args) => logs::run(args, &cli.global),
         Command::Metrics(args) => metrics::run(args, &cli.global),
+        Command::Config(args) => config::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -65,7 +65,7 @@ impl Writer {
     /// A table's own values first: what follows a header belongs to that header.
     fn table(&mut self, path: &mut Vec<String>, node: &Node) {
         let top = path.is_empty();
-        let own = |(_, value): &&(String, Node)| !is_table(value) && !(top && is_list_of_sections(value));
+        let own = |(_, value): &&(String, Node)| !(is_table(value) || top && is_list_of_sections(value));
         for (key, value) in node.entries().iter().filter(own) {
             self.entry(key, value);
         }
