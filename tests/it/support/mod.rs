@@ -1,0 +1,44 @@
+//! What journey tests are made of: origins that say exactly what a test wants, a proxy in this very process, and
+//! clients that see every byte. Everything listens on port 0 of the loopback; whoever waits has a deadline.
+
+mod client;
+mod gate;
+mod h2;
+mod message;
+mod origin;
+mod proxy;
+mod wire;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use client::{Client, Reply};
+pub use gate::Gate;
+pub use h2::H2;
+pub use message::{Fields, Head};
+pub use origin::{Answer, Call, Origin};
+pub use proxy::{Proxy, Starting};
+pub use wire::Body;
+
+/// How long a test waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits, but not for ever.
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it did not come in time")
+}
+
+/// Looks again and again until it holds: for what tells nobody when it changes.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "it never came to hold: {what}");
+}
+
+/// An address of this machine where nobody listens.
+pub fn closed_address() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address")
+}
