@@ -11,6 +11,8 @@ pub mod control;
 pub mod handlers;
 pub mod paths;
 pub mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::Client;
 pub use control::{Control, Refused};
