@@ -1,18 +1,27 @@
-//! One client connection.
+//! One client connection from accept to close: which protocol it speaks, and what is told of it.
 
-use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing::error;
 
-use super::handler::{ClientRequest, ConnectionTotals, Handler};
-use super::shared::{Limits, Place, Shared};
-use crate::http::ClientConn;
+use super::activity::Activity;
+use super::handler::{ConnectionTotals, Handler, Refusal, RefusalReason};
+use super::shared::{Limits, Phase, Place, Shared};
+use super::watch::Watch;
+use super::wire::Wire;
+use super::{http1, http2};
+use crate::http::{ClientConn, InterimQueue};
 use crate::telemetry::event::Protocol;
+
+/// How a client that speaks HTTP/2 without negotiation begins (RFC 9113 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is known of a connection when it is accepted.
 #[derive(Clone, Copy, Debug)]
@@ -22,28 +31,200 @@ pub(super) struct Facts {
     pub(super) tls: bool,
 }
 
-/// Serves one connection to its end.
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub(super) struct Connection<H> {
+    pub(super) handler: Arc<H>,
+    pub(super) client: Arc<ClientConn>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) interim: Arc<InterimQueue>,
+}
+
+impl<H: Handler> Connection<H> {
+    pub(super) fn refused(&self, status: u16, reason: RefusalReason) {
+        self.handler.refused(&self.client, Refusal { status, reason });
+    }
+}
+
+/// Serves one connection to its end. A place for TLS: `io` may be any stream, `facts` say what it is.
 pub(super) async fn serve<IO, H>(
     io: IO,
     facts: Facts,
     place: Place,
     limits: Arc<Limits>,
-    _shared: Arc<Shared>,
+    shared: Arc<Shared>,
     handler: Arc<H>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let started = Instant::now();
+    let activity = Arc::new(Activity::default());
+    let _account = Account::open(&handler, facts.peer, activity.clone(), place);
+    let _registration = poll_fn(|cx| Poll::Ready(shared.register(cx.waker()))).await;
+    let mut wire = Wire::new(io, activity.clone());
+    let mut watch = Watch::new();
+    let opened =
+        opening(&mut wire, &shared, &mut watch, limits.settings.header_timeout, Sniffed::decided).await;
+    let protocol = match &opened {
+        Opening::Bytes(bytes) if bytes.starts_with(PREFACE) => Protocol::Http2,
+        _ => Protocol::Http11,
+    };
     let Facts { peer, local, tls } = facts;
-    handler.connection_opened(peer);
-    let client = Arc::new(ClientConn { peer, local, tls, protocol: Protocol::Http11 });
-    let service = service_fn(|request| {
-        let request = ClientRequest { request, client: client.clone(), interim: None };
-        let reply = handler.clone().handle(request);
-        async { Ok::<_, Infallible>(reply.await) }
-    });
-    let _ = limits.http1.serve_connection(TokioIo::new(io), service).await;
-    handler.connection_closed(peer, ConnectionTotals { duration: started.elapsed(), ..Default::default() });
-    drop(place);
+    let client = Arc::new(ClientConn { peer, local, tls, protocol });
+    let interim = InterimQueue::new();
+    let connection = Arc::new(Connection { handler, client, shared, limits, activity, interim });
+    match opened {
+        Opening::Closed | Opening::TimedOut { begun: false } => {}
+        Opening::TimedOut { begun: true } => http1::time_out(wire, &connection).await,
+        Opening::Bytes(bytes) => {
+            wire.replay(bytes);
+            match protocol {
+                Protocol::Http2 => Box::pin(http2::serve(wire, &connection, &mut watch)).await,
+                _ => serve_http1(wire, &connection, &mut watch).await,
+            }
+        }
+    }
+}
+
+/// HTTP/1, with quiet times in between in which nothing but the socket is kept.
+async fn serve_http1<IO, H>(mut wire: Wire<IO>, connection: &Arc<Connection<H>>, watch: &mut Watch)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let keepalive = connection.limits.settings.keepalive;
+    wire.set_interim(connection.interim.clone());
+    loop {
+        wire = match http1::serve(wire, connection, watch).await {
+            http1::End::Over => return,
+            http1::End::MidHead(wire) => wire,
+            http1::End::Quiet(mut wire) => {
+                match opening(&mut wire, &connection.shared, watch, keepalive, Sniffed::any).await {
+                    Opening::Bytes(bytes) => wire.replay(bytes),
+                    Opening::Closed | Opening::TimedOut { .. } => return,
+                }
+                wire
+            }
+        }
+    }
+}
+
+/// How a connection, or a quiet time on it, went on.
+enum Opening {
+    /// With these bytes.
+    Bytes(Bytes),
+    /// Not at all: the client closed, or we are closing.
+    Closed,
+    /// Time was up; `begun` says whether something had come.
+    TimedOut { begun: bool },
+}
+
+/// When enough has been read.
+struct Sniffed;
+
+impl Sniffed {
+    /// With the first byte that is not the preface's, or its last: nobody has to wait for more than they sent.
+    fn decided(bytes: &[u8]) -> bool {
+        bytes.len() >= PREFACE.len() || !PREFACE.starts_with(bytes)
+    }
+
+    fn any(_: &[u8]) -> bool {
+        true
+    }
+}
+
+/// Reads until there is enough.
+async fn opening<IO: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<IO>,
+    shared: &Shared,
+    watch: &mut Watch,
+    limit: Duration,
+    enough: fn(&[u8]) -> bool,
+) -> Opening {
+    let mut bytes = BytesMut::new();
+    poll_fn(|cx| {
+        loop {
+            let mut scratch = [0_u8; 1024];
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *wire).poll_read(cx, &mut buffer) {
+                // What there is goes to hyper, which will find the end by itself.
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(given(&mut bytes)),
+                Poll::Ready(Ok(())) => bytes.extend_from_slice(buffer.filled()),
+                Poll::Ready(Err(_)) => return Poll::Ready(Opening::Closed),
+                Poll::Pending => break,
+            }
+            if enough(&bytes) {
+                return Poll::Ready(given(&mut bytes));
+            }
+        }
+        match shared.phase() {
+            Phase::Serving => {}
+            Phase::Draining if !bytes.is_empty() => {}
+            Phase::Draining | Phase::Aborted => return Poll::Ready(Opening::Closed),
+        }
+        watch.poll_over(cx, Some(limit)).map(|()| Opening::TimedOut { begun: !bytes.is_empty() })
+    })
+    .await
+}
+
+fn given(bytes: &mut BytesMut) -> Opening {
+    match bytes.is_empty() {
+        true => Opening::Closed,
+        false => Opening::Bytes(bytes.split().freeze()),
+    }
+}
+
+/// Tells of a connection's end when dropped, however it came, and gives its place back.
+struct Account<H: Handler> {
+    handler: Arc<H>,
+    peer: SocketAddr,
+    opened: Instant,
+    activity: Arc<Activity>,
+    _place: Place,
+}
+
+impl<H: Handler> Account<H> {
+    fn open(handler: &Arc<H>, peer: SocketAddr, activity: Arc<Activity>, place: Place) -> Self {
+        handler.connection_opened(peer);
+        Self { handler: handler.clone(), peer, opened: Instant::now(), activity, _place: place }
+    }
+}
+
+impl<H: Handler> Drop for Account<H> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!(peer = %self.peer, "answering a request panicked; its connection is closed");
+        }
+        let totals = ConnectionTotals {
+            requests: self.activity.requests(),
+            received: self.activity.received(),
+            sent: self.activity.sent(),
+            duration: self.opened.elapsed(),
+        };
+        self.handler.connection_closed(self.peer, totals);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_is_decided_by_the_first_byte_that_differs() {
+        let cases: &[(&[u8], bool)] = &[
+            (b"G", true),
+            (b"P", false),
+            (b"PO", true),
+            (b"PR", false),
+            (b"PROPFIND", true),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", false),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true),
+            (b"PRI * HTTP/1.1\r\n", true),
+        ];
+        for (bytes, decided) in cases {
+            assert_eq!(Sniffed::decided(bytes), *decided, "{bytes:?}");
+        }
+    }
 }

@@ -10,13 +10,22 @@
 //!                                                          └─▶ wire (what hyper reads and writes through)
 //! ```
 
+mod activity;
+mod coalesce;
 mod connection;
 mod handler;
+mod http1;
+mod http2;
 pub mod listener;
 mod running;
 pub mod settings;
 mod shared;
+mod watch;
+mod wire;
 mod worker;
+
+#[cfg(test)]
+mod tests;
 
 pub use handler::{ClientRequest, ConnectionTotals, Handler, Refusal, RefusalReason};
 pub use listener::{BindError, BindErrorKind, Bound, bind};

@@ -1,0 +1,172 @@
+//! What goes on on one connection, told by wire and service to the task that drives it.
+//!
+//! All on one thread, one writer per fact at a time: the atomics are plain cells that a `Send` future may hold.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+/// Facts about one connection.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Exchanges between request head and the last frame of the reply.
+    in_flight: AtomicU32,
+    /// Requests handed to the handler so far.
+    requests: AtomicU64,
+    /// Whether the last request had a body, which may not have been read to its end.
+    had_body: AtomicBool,
+    /// Whether bytes have arrived since the last exchange ended: a head has begun.
+    head_begun: AtomicBool,
+    /// Whether the client does not take what is written.
+    write_blocked: AtomicBool,
+    /// Whether the connection is being shut down.
+    closing: AtomicBool,
+    /// Whether the shutdown has taken long enough.
+    abandoned: AtomicBool,
+    /// The status of the last HTTP/1 head written.
+    last_status: AtomicU16,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+/// Adds for a single writer: no locked instruction.
+fn add(cell: &AtomicU64, n: u64) {
+    cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
+}
+
+impl Activity {
+    /// A request begins; its number on this connection, from 1.
+    pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> (u64, InFlight) {
+        add(&self.requests, 1);
+        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+        self.had_body.store(has_body, Relaxed);
+        self.head_begun.store(false, Relaxed);
+        (self.requests.load(Relaxed), InFlight(self.clone()))
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    pub(super) fn had_body(&self) -> bool {
+        self.had_body.load(Relaxed)
+    }
+
+    pub(super) fn head_begun(&self) -> bool {
+        self.head_begun.load(Relaxed)
+    }
+
+    /// A head has begun: a part of it was read together with the request before.
+    pub(super) fn set_head_begun(&self) {
+        self.head_begun.store(true, Relaxed);
+    }
+
+    pub(super) fn write_blocked(&self) -> bool {
+        self.write_blocked.load(Relaxed)
+    }
+
+    pub(super) fn set_write_blocked(&self, blocked: bool) {
+        self.write_blocked.store(blocked, Relaxed);
+    }
+
+    pub(super) fn closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    pub(super) fn set_closing(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    pub(super) fn abandoned(&self) -> bool {
+        self.abandoned.load(Relaxed)
+    }
+
+    /// Nothing more is waited for: hyper's connection comes to its end, and says how it went.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Relaxed);
+    }
+
+    pub(super) fn last_status(&self) -> u16 {
+        self.last_status.load(Relaxed)
+    }
+
+    pub(super) fn set_last_status(&self, status: u16) {
+        self.last_status.store(status, Relaxed);
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// Bytes came from the client. Between exchanges they begin a head.
+    pub(super) fn count_received(&self, bytes: usize) {
+        add(&self.received, bytes as u64);
+        if self.in_flight() == 0 && bytes > 0 {
+            self.head_begun.store(true, Relaxed);
+        }
+    }
+
+    /// The client's socket took bytes.
+    pub(super) fn count_sent(&self, bytes: usize) {
+        add(&self.sent, bytes as u64);
+        self.set_write_blocked(false);
+    }
+}
+
+/// An exchange in flight, until dropped.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Activity>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let cell = &self.0.in_flight;
+        cell.store(cell.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+}
+
+pin_project! {
+    /// A reply's body that keeps its exchange in flight until it is dropped.
+    pub(super) struct Reply<B> {
+        #[pin]
+        body: B,
+        in_flight: InFlight,
+    }
+}
+
+impl<B> Reply<B> {
+    pub(super) fn new(body: B, in_flight: InFlight) -> Self {
+        Self { body, in_flight }
+    }
+}
+
+impl<B: Body> Body for Reply<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,214 @@
+//! Drives hyper's HTTP/1 connection and minds what it does not: time-outs, draining, quiet connections, and
+//! the requests that it turned away by itself.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Connection as Hyper;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::activity::Reply;
+use super::connection::Connection;
+use super::handler::{ClientRequest, Handler, RefusalReason};
+use super::shared::Phase;
+use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
+use super::wire::Wire;
+
+/// A connection without a request for this long keeps its socket only; hyper's buffers are made anew.
+const QUIET_AFTER: Duration = Duration::from_secs(5);
+
+/// How a stretch of a connection ended.
+pub(super) enum End<IO> {
+    /// With the connection.
+    Over,
+    /// It fell quiet between two requests.
+    Quiet(Wire<IO>),
+    /// As quiet, but a part of the next head is there (and replayed).
+    MidHead(Wire<IO>),
+}
+
+/// What ended a stretch.
+enum Event {
+    Ended(hyper::Result<()>),
+    TimedOut(Stage),
+    Cut,
+}
+
+/// Serves requests until the connection ends or falls quiet.
+pub(super) async fn serve<IO, H>(
+    wire: Wire<IO>,
+    connection: &Arc<Connection<H>>,
+    watch: &mut Watch,
+) -> End<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    poll_fn(|cx| {
+        connection.interim.set_task(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
+    let service = service_fn(|request| respond(connection, request));
+    let mut hyper = connection.limits.http1.serve_connection(TokioIo::new(wire), service);
+    let mut told = false;
+    let event = poll_fn(|cx| turn(&mut hyper, connection, watch, &mut told, cx)).await;
+    match event {
+        Event::Ended(Ok(())) | Event::Cut => End::Over,
+        Event::Ended(Err(error)) => {
+            report(connection, &error);
+            End::Over
+        }
+        Event::TimedOut(stage) => {
+            let parts = hyper.into_parts();
+            timed_out(stage, parts.io.into_inner(), parts.read_buf, connection).await
+        }
+    }
+}
+
+/// One turn of the connection's task. `told` remembers that hyper was asked to come to an end.
+fn turn<IO, H, S, B>(
+    hyper: &mut Hyper<TokioIo<Wire<IO>>, S>,
+    connection: &Connection<H>,
+    watch: &mut Watch,
+    told: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Event>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+    S: HttpService<Incoming, ResBody = B, Error = Infallible>,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    loop {
+        if let Poll::Ready(result) = Pin::new(&mut *hyper).poll(cx) {
+            return Poll::Ready(Event::Ended(result));
+        }
+        let stage = watch.note(&connection.activity);
+        match connection.shared.phase() {
+            Phase::Aborted => return Poll::Ready(Event::Cut),
+            // hyper would drop a head that has begun; its request will be the last.
+            Phase::Draining if !*told && stage != Stage::Head => {
+                *told = true;
+                Pin::new(&mut *hyper).graceful_shutdown();
+                continue;
+            }
+            _ => {}
+        }
+        let settings = &connection.limits.settings;
+        let limit = Watch::limit(stage, settings, idle_limit(connection));
+        if watch.poll_over(cx, limit).is_pending() {
+            return Poll::Pending;
+        }
+        if stage != Stage::Closing || connection.activity.abandoned() {
+            return Poll::Ready(Event::TimedOut(stage));
+        }
+        connection.activity.abandon();
+    }
+}
+
+/// Behind a request with a body hyper may still be reading that body, which must not be lost.
+fn idle_limit<H>(connection: &Connection<H>) -> Duration {
+    let keepalive = connection.limits.settings.keepalive;
+    if connection.activity.had_body() { keepalive } else { QUIET_AFTER.min(keepalive / 2) }
+}
+
+async fn timed_out<IO, H>(
+    stage: Stage,
+    mut wire: Wire<IO>,
+    unparsed: Bytes,
+    connection: &Connection<H>,
+) -> End<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    match stage {
+        Stage::Head => {
+            time_out(wire, connection).await;
+            End::Over
+        }
+        Stage::Idle if idle_limit(connection) < connection.limits.settings.keepalive => {
+            if unparsed.is_empty() {
+                return End::Quiet(wire);
+            }
+            connection.activity.set_head_begun();
+            wire.replay(unparsed);
+            End::MidHead(wire)
+        }
+        Stage::Idle | Stage::Exchange | Stage::Blocked | Stage::Closing => End::Over,
+    }
+}
+
+/// Answers a head that did not come to its end in time (RFC 9110 15.5.9), and closes.
+pub(super) async fn time_out<IO, H>(mut wire: Wire<IO>, connection: &Connection<H>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let reply = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\ndate: {date}\r\n\r\n"
+    );
+    connection.refused(408, RefusalReason::HeaderTimeout);
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, async {
+        wire.write_all(reply.as_bytes()).await?;
+        wire.shutdown().await
+    })
+    .await;
+}
+
+/// One exchange. Interim replies may be queued until the final one is there.
+fn respond<H: Handler>(
+    connection: &Arc<Connection<H>>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Reply<H::Body>>, Infallible>> + Send + 'static + use<H> {
+    let connection = connection.clone();
+    let (number, in_flight) = connection.activity.begin(!request.body().is_end_stream());
+    let interim = (request.version() == Version::HTTP_11).then(|| connection.interim.open(number));
+    let client = connection.client.clone();
+    let reply = connection.handler.clone().handle(ClientRequest { request, client, interim });
+    async move {
+        let mut response = reply.await.map(|body| Reply::new(body, in_flight));
+        connection.interim.close();
+        if connection.shared.phase() != Phase::Serving {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+}
+
+/// Tells of a request that hyper turned away, or that broke off in its head.
+fn report<H: Handler>(connection: &Connection<H>, error: &hyper::Error) {
+    let activity = &connection.activity;
+    if error.is_parse() && activity.in_flight() == 0 {
+        let status = activity.last_status();
+        connection.refused(status, reason(status, error));
+    } else if error.is_incomplete_message()
+        && activity.in_flight() == 0
+        && activity.head_begun()
+        && !activity.had_body()
+    {
+        connection.refused(0, RefusalReason::HeadCutShort);
+    }
+}
+
+fn reason(status: u16, error: &hyper::Error) -> RefusalReason {
+    match status {
+        414 => RefusalReason::TargetTooLong,
+        431 => RefusalReason::HeadTooLarge,
+        _ if error.is_parse_too_large() => RefusalReason::HeadTooLarge,
+        _ => RefusalReason::MalformedHead,
+    }
+}

@@ -1,0 +1,92 @@
+//! Drives hyper's HTTP/2 connection: gathers its writes, ends it when it is idle, drains it.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::activity::Reply;
+use super::coalesce::Coalesce;
+use super::connection::Connection;
+use super::handler::{ClientRequest, Handler, RefusalReason};
+use super::shared::Phase;
+use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
+use super::wire::Wire;
+
+/// Serves the connection to its end.
+pub(super) async fn serve<IO, H>(wire: Wire<IO>, connection: &Arc<Connection<H>>, watch: &mut Watch)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let io = Coalesce::new(wire);
+    let service = service_fn(|request| respond(connection, request));
+    let mut hyper = pin!(connection.limits.http2.serve_connection(TokioIo::new(io.clone()), service));
+    let settings = &connection.limits.settings;
+    watch.expect_frames();
+    let mut told = false;
+    poll_fn(|cx| {
+        loop {
+            let ended = hyper.as_mut().poll(cx);
+            // Every stream that was ready has had its say: now it leaves, in one write.
+            if let Poll::Ready(Err(_)) = io.poll_send(cx) {
+                return Poll::Ready(());
+            }
+            if let Poll::Ready(result) = ended {
+                report(connection, result);
+                return Poll::Ready(());
+            }
+            let stage = watch.note(&connection.activity);
+            let phase = connection.shared.phase();
+            if phase == Phase::Aborted {
+                return Poll::Ready(());
+            }
+            let idle = if told { CLOSE_TIMEOUT } else { settings.keepalive };
+            let over = watch.poll_over(cx, Watch::limit(stage, settings, idle)).is_ready();
+            match over {
+                _ if !told && (phase == Phase::Draining || (over && stage == Stage::Idle)) => {
+                    told = true;
+                    watch.restart();
+                    hyper.as_mut().graceful_shutdown();
+                }
+                true if stage == Stage::Closing && !connection.activity.abandoned() => {
+                    connection.activity.abandon();
+                }
+                true => return Poll::Ready(()),
+                false => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}
+
+fn respond<H: Handler>(
+    connection: &Arc<Connection<H>>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Reply<H::Body>>, Infallible>> + Send + 'static + use<H> {
+    let (_, in_flight) = connection.activity.begin(!request.body().is_end_stream());
+    let client = connection.client.clone();
+    let reply = connection.handler.clone().handle(ClientRequest { request, client, interim: None });
+    async move { Ok(reply.await.map(|body| Reply::new(body, in_flight))) }
+}
+
+/// Tells of a connection that we ended since the client broke the protocol. hyper hands h2's error on without
+/// a type of ours; h2 words an error that it found itself as detected, unlike one that it received.
+fn report<H: Handler>(connection: &Connection<H>, result: hyper::Result<()>) {
+    let Err(error) = result else { return };
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = cause {
+        if error.to_string().contains("connection error detected") {
+            return connection.refused(0, RefusalReason::Http2Violation);
+        }
+        cause = error.source();
+    }
+}

@@ -1,0 +1,131 @@
+//! The clock of one connection: what it is doing, since when, and how long it may.
+//!
+//! One timer per connection, moved only when it would ring too late: a request that is answered at once
+//! touches no timer at all.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Settings;
+use super::activity::Activity;
+
+/// How long a client may leave a full socket untouched before it is cut off (nginx: `send_timeout`).
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the end of a connection may take, lingering included.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing.
+    Idle,
+    /// Receiving a request head.
+    Head,
+    /// Exchanging; the pipeline has its own time-outs.
+    Exchange,
+    /// Waiting for the client to read.
+    Blocked,
+    /// Ending.
+    Closing,
+}
+
+impl Stage {
+    /// What `activity` amounts to.
+    fn of(activity: &Activity) -> Self {
+        if activity.closing() {
+            Self::Closing
+        } else if activity.write_blocked() {
+            Self::Blocked
+        } else if activity.in_flight() > 0 {
+            Self::Exchange
+        } else if activity.head_begun() && !activity.had_body() {
+            // Behind a request with a body, what arrives may be the rest of that body, which the exchange did
+            // not wait for: then it only counts as not idle for longer than `keepalive`.
+            Self::Head
+        } else {
+            Self::Idle
+        }
+    }
+}
+
+/// Watches one connection.
+#[derive(Debug)]
+pub(super) struct Watch {
+    seen: (Stage, u64, u64),
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+    polled: bool,
+    heads: bool,
+}
+
+impl Watch {
+    /// A watch that starts now.
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            seen: (Stage::Head, 0, 0),
+            since: now,
+            timer: Box::pin(sleep_until(now)),
+            polled: false,
+            heads: true,
+        }
+    }
+
+    /// From now on bytes between exchanges are frames of HTTP/2, not the beginning of a head.
+    pub(super) fn expect_frames(&mut self) {
+        self.heads = false;
+    }
+
+    /// Lets the present stage begin anew.
+    pub(super) fn restart(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Takes note of what is going on. A stage that is as it was, but with another request or (where the
+    /// client reads slowly) with more bytes sent in between, has begun anew.
+    pub(super) fn note(&mut self, activity: &Activity) -> Stage {
+        let stage = match Stage::of(activity) {
+            Stage::Head if !self.heads => Stage::Idle,
+            stage => stage,
+        };
+        let progress = if stage == Stage::Blocked { activity.sent() } else { 0 };
+        let now_seen = (stage, activity.requests(), progress);
+        if now_seen != self.seen {
+            self.seen = now_seen;
+            self.since = Instant::now();
+        }
+        stage
+    }
+
+    /// How long `stage` may last; `idle` is the caller's own limit for idling.
+    pub(super) fn limit(stage: Stage, settings: &Settings, idle: Duration) -> Option<Duration> {
+        match stage {
+            Stage::Idle => Some(idle),
+            Stage::Head => Some(settings.header_timeout),
+            Stage::Exchange => None,
+            Stage::Blocked => Some(SEND_TIMEOUT),
+            Stage::Closing => Some(CLOSE_TIMEOUT),
+        }
+    }
+
+    /// Ready once the present stage has lasted for `limit`.
+    pub(super) fn poll_over(&mut self, cx: &mut Context<'_>, limit: Option<Duration>) -> Poll<()> {
+        let Some(deadline) = limit.and_then(|limit| self.since.checked_add(limit)) else {
+            return Poll::Pending;
+        };
+        // A timer that rings early costs one look; only one that would ring late has to be moved.
+        if self.polled && !self.timer.is_elapsed() && self.timer.deadline() <= deadline {
+            return Poll::Pending;
+        }
+        if Instant::now() >= deadline {
+            return Poll::Ready(());
+        }
+        self.timer.as_mut().reset(deadline);
+        self.polled = true;
+        self.timer.as_mut().poll(cx)
+    }
+}
