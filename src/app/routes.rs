@@ -51,8 +51,11 @@ pub(super) fn test(site: &Site, test: &RouteTest) -> Result<RouteTestReply, Stri
         .map_err(|_| format!("`{}` is neither an absolute URL nor a path", test.url))?;
     *request.headers_mut() = headers;
     let (mut head, ()) = request.into_parts();
-    if head.uri.authority().is_none() && !head.headers.contains_key(http::header::HOST) {
-        head.headers.insert(http::header::HOST, HeaderValue::from_static("localhost"));
+    if !head.headers.contains_key(http::header::HOST) {
+        // What a client would send for this URL; a path alone is asked of this machine.
+        let host = head.uri.authority().map_or("localhost", |authority| authority.as_str());
+        head.headers
+            .insert(http::header::HOST, HeaderValue::from_str(host).map_err(|error| error.to_string())?);
     }
     let tls = head.uri.scheme_str() == Some("https");
     let target = Target::of(&head, tls).map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
@@ -110,7 +110,7 @@ impl Proxy {
         exchange.forward = Some(why);
         let key = parts.to_stored(self.cache.secret());
         let now = exchange.at;
-        let unshared = self.unshared.get(&digest).is_some_and(|until| until > now);
+        let unshared = self.unshared.get(&(digest, Who::of(&policy))).is_some_and(|until| until > now);
         let asking = Asking { site, route, target, inbound, policy, digest, key, resource, stale, unshared };
         self.ask(exchange, asking).await
     }
@@ -269,7 +269,8 @@ impl Proxy {
                         return Ok(reply);
                     }
                 } else {
-                    self.unshared.insert(asking.digest, exchange.at.plus(HIT_FOR_MISS));
+                    let who = Who::of(&asking.policy);
+                    self.unshared.insert((asking.digest, who), exchange.at.plus(HIT_FOR_MISS));
                 }
                 let status = CacheStatus { detail: Some(reason.as_str()), ..CacheStatus::default() };
                 Ok(self.direct_reply(asking.route, exchange, *brought, status))
@@ -312,7 +313,11 @@ impl Proxy {
         asking: &Asking<'_>,
         failure: policy::Failure,
     ) -> Option<Reply> {
-        let entry = asking.stale.as_ref()?;
+        // What was purged and must be validated is not served without that, whatever its age says.
+        let entry = asking
+            .stale
+            .as_ref()
+            .filter(|entry| !(entry.soft_purged && entry.head.freshness.must_revalidate))?;
         let now = self.clock.now();
         if !policy::on_error(&asking.policy, &entry.head, &asking.route.cache.rules, failure, now) {
             return None;
@@ -431,6 +436,25 @@ impl Proxy {
             Some(FieldHash(EntryId::new(asking.digest, &vary).variant))
         });
         FlightKey { digest: asking.digest, variant }
+    }
+}
+
+/// Whether a request's precondition is about the state at the origin (RFC 9110 13.1.1, 13.1.4): nothing that is
+/// fetched for several can answer it.
+fn only_origin_can_say(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE)
+}
+
+/// For whom a reply turned out not to be shared: that credentials forbid it says nothing of requests without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Who {
+    authorization: bool,
+    cookie: bool,
+}
+
+impl Who {
+    fn of(request: &RequestPolicy) -> Self {
+        Self { authorization: request.authorization, cookie: request.cookie }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
 
@@ -52,6 +53,10 @@ pub(super) async fn bring(
     let (first_byte, attempts) = (fetched.first_byte, fetched.attempts);
     count(telemetry, route, Some(&fetched.endpoint), attempts, AttemptOutcome::Ok, Some(first_byte));
     let (mut head, body) = fetched.response.into_parts();
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        // The coding overrides the length, which must not be sent on (RFC 9112 6.3).
+        head.headers.remove(CONTENT_LENGTH);
+    }
     remove_hop_by_hop(&mut head.headers);
     forward::map_locations(&mut head.headers, &fetched.origin, names);
     Ok(Brought {

@@ -59,8 +59,8 @@ pub struct Proxy {
     site: ArcSwap<Site>,
     cache: Arc<Cache>,
     flights: Arc<Flights<Landing>>,
-    /// Keys whose last reply was for one client alone, and until when that is remembered.
-    unshared: quick_cache::sync::Cache<Digest, Timestamp>,
+    /// Keys whose last reply was for one client alone, for whom, and until when that is remembered.
+    unshared: quick_cache::sync::Cache<(Digest, cached::Who), Timestamp>,
     telemetry: Arc<Telemetry>,
     clock: Clock,
     in_flight: AtomicU64,
