@@ -442,7 +442,8 @@ impl State {
         let Some(fastest) = self.positions().max() else { return true };
         let slowest = self.positions().min().unwrap_or(fastest);
         let bounded = !self.discarded && self.takes_more();
-        self.len.saturating_sub(fastest) <= READ_AHEAD && (bounded || self.len.saturating_sub(slowest) <= window)
+        self.len.saturating_sub(fastest) <= READ_AHEAD
+            && (bounded || self.len.saturating_sub(slowest) <= window)
     }
 
     fn take_wakers(&mut self) -> Vec<Waker> {

@@ -1,1 +1,568 @@
+//! The cache as its callers see it: stored, found again, purged, reopened, damaged.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::tests::entry;
+use super::*;
+use crate::cache::Settings;
+use crate::cache::entry::{BodyRef, Entry};
+use crate::cache::key::{FieldHash, KeyParts};
+use crate::cache::purge::Criterion;
+use crate::clock::{Clock, Timestamp};
+
+pub(super) fn settings() -> Settings {
+    Settings { memory: 32 << 20, disk: 1 << 30, min_free: 0, ..Settings::default() }
+}
+
+pub(super) async fn open(dir: &Path) -> Arc<Cache> {
+    let cache = Cache::open(settings(), Some(dir.to_owned()), Clock::System).unwrap();
+    assert_eq!(cache.wait_open().await, State::Open);
+    cache
+}
+
+pub(super) fn lookup(cache: &Cache, target: &str) -> Option<Arc<Resource>> {
+    let headers = HeaderMap::new();
+    let key = KeyParts {
+        upstream: "api",
+        scheme: "http",
+        authority: "example.com",
+        target,
+        fields: &[],
+        headers: &headers,
+    };
+    cache.lookup(&key, key.digest(cache.secret()))
+}
+
+pub(super) fn new(target: &str, sequence: u64) -> NewEntry {
+    let entry = entry(target, b"");
+    NewEntry {
+        key: entry.key,
+        vary: entry.vary,
+        head: entry.head,
+        tags: entry.tags,
+        route: entry.route,
+        sequence,
+        keep_until: Timestamp::from_secs(1 << 40),
+    }
+}
+
+pub(super) async fn store(cache: &Cache, new: NewEntry, body: &[u8]) -> Inserted {
+    let mut spool = cache.spool(None);
+    for part in body.chunks(10_000) {
+        spool.append(Bytes::copy_from_slice(part)).await;
+    }
+    let spooled = spool.finish(None).await;
+    cache.insert(new, spooled)
+}
+
+async fn put(cache: &Cache, target: &str, body: &[u8]) {
+    assert_eq!(store(cache, new(target, cache.sequence()), body).await, Inserted::Stored);
+}
+
+pub(super) async fn body(cache: &Cache, entry: &Arc<Entry>) -> Result<Vec<u8>, BodyError> {
+    let mut reader = cache.read_body(entry, 0..u64::MAX).await?;
+    let mut all = Vec::new();
+    while let Some(bytes) = std::future::poll_fn(|cx| reader.poll_next(cx)).await {
+        all.extend_from_slice(&bytes?);
+    }
+    Ok(all)
+}
+
+async fn get(cache: &Cache, target: &str) -> Option<Vec<u8>> {
+    let found = lookup(cache, target)?;
+    body(cache, &found.variants[0]).await.ok()
+}
+
+/// Waits for the writer to have done all that was asked so far.
+pub(super) async fn settled(cache: &Cache) {
+    while cache.stats().queue_depth > 0 || cache.stats().rules_active > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn random(len: usize) -> Vec<u8> {
+    (0..len).map(|_| fastrand::u8(..)).collect()
+}
+
+const SIZES: [usize; 6] = [0, 100, MAX_INLINE, MAX_INLINE + 1, 300_000, 3 << 20];
+
+#[tokio::test]
+async fn what_is_stored_is_found_at_once_and_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    let bodies: Vec<_> = SIZES.into_iter().map(random).collect();
+    for (number, body) in bodies.iter().enumerate() {
+        put(&cache, &format!("/{number}"), body).await;
+        assert_eq!(get(&cache, &format!("/{number}")).await.as_ref(), Some(body));
+    }
+    cache.close().await;
+    assert_eq!(cache.state(), State::Closed(Closed::Stopped));
+    drop(cache);
+    let cache = open(dir.path()).await;
+    assert_eq!(cache.stats().disk_entries, SIZES.len() as u64);
+    for round in 0..2 {
+        for (number, body) in bodies.iter().enumerate() {
+            assert_eq!(get(&cache, &format!("/{number}")).await.as_ref(), Some(body), "{round} {number}");
+        }
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.disk_hits, stats.memory_hits), (6, 6));
+    let found = lookup(&cache, "/5").unwrap();
+    let mut reader = cache.read_body(&found.variants[0], 100_000..2_000_000).await.unwrap();
+    let mut part = Vec::new();
+    while let Some(bytes) = std::future::poll_fn(|cx| reader.poll_next(cx)).await {
+        part.extend_from_slice(&bytes.unwrap());
+    }
+    assert!(part == bodies[5][100_000..2_000_000]);
+    assert!(lookup(&cache, "/none").is_none());
+}
+
+#[tokio::test]
+async fn a_lookup_never_crosses_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    for cache in [open(dir.path()).await, Cache::in_memory(settings(), Clock::System).unwrap()] {
+        store(&cache, new("/a", cache.sequence()), b"a").await;
+        let headers = HeaderMap::new();
+        let mut key = KeyParts {
+            upstream: "api",
+            scheme: "http",
+            authority: "example.com",
+            target: "/a",
+            fields: &[],
+            headers: &headers,
+        };
+        // As if the digests of both collided.
+        let digest = key.digest(cache.secret());
+        assert!(cache.lookup(&key, digest).is_some());
+        key.target = "/b";
+        assert!(cache.lookup(&key, digest).is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_purge_holds_at_once_before_opening_and_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    for target in ["/a", "/b", "/c"] {
+        put(&cache, target, &random(10_000)).await;
+    }
+    settled(&cache).await;
+    let url = Criterion::Url { authority: "example.com".into(), target: "/a".into() };
+    assert!(cache.purge(url, false).await.unwrap().durable);
+    assert!(lookup(&cache, "/a").is_none());
+    assert!(lookup(&cache, "/b").is_some());
+    settled(&cache).await;
+    assert_eq!(cache.stats().disk_entries, 2);
+    assert!(lookup(&cache, "/a").is_none());
+    cache.purge(Criterion::Tag("red".into()), true).await.unwrap();
+    assert!(lookup(&cache, "/b").unwrap().variants[0].soft_purged);
+    settled(&cache).await;
+    cache.close().await;
+    drop(cache);
+
+    // A rule that a killed process left behind.
+    let contents = crate::cache::purge::journal::Journal::read(&dir.path().join("purges")).unwrap();
+    assert!(contents.active.is_empty());
+    let rules = crate::cache::purge::rules::Rules::new(contents.latest);
+    let path = dir.path().join("purges");
+    let journal = crate::cache::purge::journal::Journal::create(&path, &contents).unwrap();
+    rules.add(Criterion::Prefix { authority: None, target: "/b".into() }, false, |rule| journal.append(rule));
+    journal.commit_blocking().unwrap();
+
+    let cache = Cache::open(settings(), Some(dir.path().to_owned()), Clock::System).unwrap();
+    assert!(lookup(&cache, "/b").is_none());
+    cache.wait_open().await;
+    assert!(lookup(&cache, "/b").is_none());
+    assert!(lookup(&cache, "/c").unwrap().variants[0].soft_purged);
+    settled(&cache).await;
+    assert_eq!(cache.stats().disk_entries, 1);
+}
+
+#[tokio::test]
+async fn a_fetch_in_flight_across_a_purge_is_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    let before = cache.sequence();
+    cache.purge(Criterion::All, false).await.unwrap();
+    settled(&cache).await;
+    assert_eq!(store(&cache, new("/a", before), b"old").await, Inserted::Purged);
+    assert!(lookup(&cache, "/a").is_none());
+    put(&cache, "/a", b"new").await;
+    assert_eq!(get(&cache, "/a").await.unwrap(), b"new");
+    assert_eq!(cache.stats().purged_in_flight, 1);
+}
+
+#[tokio::test]
+async fn a_validated_entry_is_fresh_again_in_both_tiers() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    let bytes = random(20_000);
+    put(&cache, "/a", &bytes).await;
+    cache.purge(Criterion::All, true).await.unwrap();
+    let old = lookup(&cache, "/a").unwrap().variants[0].clone();
+    assert!(old.soft_purged);
+    let mut head = old.head.clone();
+    head.headers.insert("etag", "\"2\"".parse().unwrap());
+    head.response_time = Timestamp::from_secs(2_000);
+    let with = Freshened { head: head.clone(), keep_until: old.keep_until, sequence: cache.sequence() };
+    let digest = old.key.digest();
+    assert!(!cache.freshen(digest, &old.vary, with.clone()).unwrap().soft_purged);
+    settled(&cache).await;
+    cache.close().await;
+    let cache = open(dir.path()).await;
+    let found = lookup(&cache, "/a").unwrap().variants[0].clone();
+    assert_eq!((&found.head, found.soft_purged), (&head, false));
+    assert_eq!(body(&cache, &found).await.unwrap(), bytes);
+    // A hard purge while it was validated: it does not come back.
+    cache.purge(Criterion::All, false).await.unwrap();
+    let late = Freshened { sequence: cache.sequence(), ..with };
+    assert!(cache.freshen(digest, &old.vary, late).is_none());
+    assert!(lookup(&cache, "/a").is_none());
+}
+
+#[tokio::test]
+async fn variants_are_bounded_and_newest_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { max_variants: 3, ..settings() };
+    let cache = Cache::open(settings, Some(dir.path().to_owned()), Clock::System).unwrap();
+    cache.wait_open().await;
+    for number in 0..5 {
+        let mut new = new("/a", cache.sequence());
+        new.vary.fields = vec![("accept".into(), Some(FieldHash([number; 16])))];
+        new.head.response_time = Timestamp::from_secs(u64::from(number) + 1_000);
+        store(&cache, new, &[number; 10]).await;
+    }
+    let times = |cache: &Cache| -> Vec<u64> {
+        lookup(cache, "/a").unwrap().variants.iter().map(|entry| entry.head.response_time.secs()).collect()
+    };
+    assert_eq!(times(&cache), [1004, 1003, 1002]);
+    settled(&cache).await;
+    assert_eq!(cache.stats().disk_entries, 3);
+    cache.close().await;
+    let cache = open(dir.path()).await;
+    assert_eq!(times(&cache), [1004, 1003, 1002]);
+}
+
+#[tokio::test]
+async fn what_is_kept_the_shortest_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { max_entries: 10, ..settings() };
+    let cache = Cache::open(settings, Some(dir.path().to_owned()), Clock::System).unwrap();
+    cache.wait_open().await;
+    for number in 0..30_u64 {
+        let mut new = new(&format!("/{number}"), cache.sequence());
+        // The later it comes the sooner it goes.
+        new.keep_until = Timestamp::from_secs((1 << 40) - number);
+        store(&cache, new, b"x").await;
+        settled(&cache).await;
+    }
+    while cache.stats().evicted < 20 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(cache.stats().disk_entries, 10);
+    cache.close().await;
+    let cache = open(dir.path()).await;
+    for number in 0..30 {
+        assert_eq!(lookup(&cache, &format!("/{number}")).is_some(), number < 10, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn expired_entries_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    let mut old = new("/old", cache.sequence());
+    old.keep_until = Timestamp::from_secs(1_000);
+    store(&cache, old, &random(10_000)).await;
+    put(&cache, "/new", b"x").await;
+    cache.close().await;
+    let cache = open(dir.path()).await;
+    while cache.stats().expired == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(lookup(&cache, "/old").is_none());
+    assert!(lookup(&cache, "/new").is_some());
+}
+
+#[tokio::test]
+async fn listing_pages_through_everything_in_any_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    for number in 0..300 {
+        let mut new = new(&format!("/{number:03}"), cache.sequence());
+        new.head.response_time = Timestamp::from_secs(10_000 - number);
+        store(&cache, new, &vec![1; number as usize]).await;
+    }
+    settled(&cache).await;
+    for order in [Order::Key, Order::Url, Order::Stored, Order::Expires, Order::Size] {
+        let mut seen = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = cache.list(ListQuery { cursor, limit: 70, order, ..ListQuery::default() }).await;
+            assert!(page.entries.len() <= 70);
+            seen.extend(page.entries.iter().map(|summary| summary.entry.key.target.clone()));
+            match page.next {
+                Some(next) => cursor = Some(Cursor::from_text(next.as_str())),
+                None => break,
+            }
+        }
+        let mut sorted = seen.clone();
+        sorted.sort();
+        sorted.dedup();
+        assert_eq!((seen.len(), sorted.len()), (300, 300), "{order:?}");
+        if matches!(order, Order::Url | Order::Size) {
+            assert_eq!(seen, sorted);
+        }
+    }
+    let query = ListQuery {
+        limit: 2,
+        order: Order::Size,
+        descending: true,
+        criterion: Some(Criterion::Glob("example.com/1*".into())),
+        filter: Some(Box::new(|summary| summary.entry.body.len() != 199)),
+        ..ListQuery::default()
+    };
+    let page = cache.list(query).await;
+    let targets: Vec<_> = page.entries.iter().map(|summary| &*summary.entry.key.target).collect();
+    assert_eq!(targets, ["/198", "/197"]);
+    let victims = cache.victims(Criterion::Prefix { authority: None, target: "/2".into() }, 5).await;
+    assert_eq!((victims.entries, victims.sample.len()), (100, 5));
+    assert_eq!(cache.show(entry("/007", b"").key.digest()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn ram_alone_stores_purges_and_lists() {
+    let cache = Cache::in_memory(settings(), Clock::System).unwrap();
+    assert_eq!(cache.wait_open().await, State::Off);
+    assert_eq!(store(&cache, new("/a", cache.sequence()), b"a").await, Inserted::MemoryOnly);
+    assert_eq!(get(&cache, "/a").await.unwrap(), b"a");
+    assert_eq!(cache.list(ListQuery { limit: 10, ..ListQuery::default() }).await.entries.len(), 1);
+    assert!(!cache.purge(Criterion::All, false).await.unwrap().durable);
+    assert!(lookup(&cache, "/a").is_none());
+    settled(&cache).await;
+    assert_eq!(cache.stats().memory_resources, 0);
+    let large = store(&cache, new("/b", cache.sequence()), &random(40 << 20)).await;
+    assert_eq!(large, Inserted::TooLarge);
+    cache.close().await;
+}
+
+#[tokio::test]
+async fn a_held_directory_is_served_without_and_taken_over_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).await;
+    put(&first, "/a", b"a").await;
+    put(&first, "/b", b"b").await;
+    settled(&first).await;
+    let second = Cache::open(settings(), Some(dir.path().to_owned()), Clock::System).unwrap();
+    assert_eq!(second.wait_open().await, State::Closed(Closed::Locked(Some(std::process::id()))));
+    assert_eq!(second.findings()[0].code, "locked");
+    assert_eq!(store(&second, new("/c", second.sequence()), b"c").await, Inserted::MemoryOnly);
+    // A purge given meanwhile also takes what the other one stored.
+    let url = Criterion::Url { authority: "example.com".into(), target: "/a".into() };
+    second.purge(url, false).await.unwrap();
+    first.close().await;
+    let mut states = second.shared.state.subscribe();
+    tokio::time::timeout(Duration::from_secs(20), states.wait_for(State::is_open)).await.unwrap().unwrap();
+    assert!(lookup(&second, "/a").is_none());
+    assert_eq!(get(&second, "/b").await.unwrap(), b"b");
+    assert_eq!(get(&second, "/c").await.unwrap(), b"c");
+}
+
+#[tokio::test]
+async fn a_newer_format_is_left_untouched_and_served_without() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("format"), "proxy-stone store 7\n").unwrap();
+    let cache = Cache::open(settings(), Some(dir.path().to_owned()), Clock::System).unwrap();
+    assert_eq!(cache.wait_open().await, State::Closed(Closed::Newer(7)));
+    assert_eq!(cache.findings()[0].code, "newer-format");
+    assert_eq!(store(&cache, new("/a", cache.sequence()), b"a").await, Inserted::MemoryOnly);
+    cache.purge(Criterion::All, false).await.unwrap();
+    cache.close().await;
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn too_little_free_space_stops_storing_and_only_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    put(&cache, "/a", b"a").await;
+    settled(&cache).await;
+    let mut states = cache.shared.state.subscribe();
+    cache.reconfigure(Settings { min_free: u64::MAX, ..settings() });
+    while *states.borrow_and_update() != State::Full {
+        cache.reconfigure(Settings { min_free: u64::MAX, ..settings() });
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store(&cache, new("/b", cache.sequence()), b"b").await, Inserted::MemoryOnly);
+    assert!(lookup(&cache, "/a").is_some());
+    cache.reconfigure(settings());
+    tokio::time::timeout(Duration::from_secs(20), states.wait_for(|state| *state == State::Open))
+        .await
+        .unwrap()
+        .unwrap();
+    put(&cache, "/c", b"c").await;
+}
+
+fn body_files(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir.join("bodies"))
+        .unwrap()
+        .flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_damaged_body_is_an_error_once_and_then_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    put(&cache, "/a", &random(2 << 20)).await;
+    settled(&cache).await;
+    let file = body_files(dir.path()).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[1_500_000] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let found = lookup(&cache, "/a").unwrap().variants[0].clone();
+    assert!(matches!(found.body, BodyRef::File(_)));
+    assert!(matches!(body(&cache, &found).await, Err(BodyError::Corrupt)));
+    assert!(lookup(&cache, "/a").is_none());
+    settled(&cache).await;
+    assert!(lookup(&cache, "/a").is_none());
+    assert_eq!((cache.stats().disk_entries, cache.stats().corrupt), (0, 1));
+    assert!(body_files(dir.path()).is_empty());
+}
+
+#[tokio::test]
+async fn an_unstored_body_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    let mut spool = cache.spool(None);
+    spool.append(random(2 << 20).into()).await;
+    drop(spool.finish(None).await);
+    put(&cache, "/a", b"a").await;
+    settled(&cache).await;
+    cache.close().await;
+    assert!(body_files(dir.path()).is_empty());
+    assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+}
+
+/// Whatever happens to the files: it opens, and what it hands out is right.
+#[tokio::test]
+async fn a_damaged_directory_opens_and_never_lies() {
+    let source = tempfile::tempdir().unwrap();
+    let cache = open(source.path()).await;
+    for number in 0..400_usize {
+        put(&cache, &format!("/{number}"), number.to_string().repeat(number * 10).as_bytes()).await;
+        if number % 20 == 19 {
+            settled(&cache).await;
+        }
+    }
+    cache.close().await;
+    drop(cache);
+    // A second open and close writes a snapshot.
+    open(source.path()).await.close().await;
+    for round in 0..8 {
+        let dir = tempfile::tempdir().unwrap();
+        copy(source.path(), dir.path());
+        damage(&dir.path().join("index"), round);
+        let cache = open(dir.path()).await;
+        let mut right = 0;
+        for number in 0..400_usize {
+            if let Some(found) = get(&cache, &format!("/{number}")).await {
+                assert!(found == number.to_string().repeat(number * 10).as_bytes());
+                right += 1;
+            }
+        }
+        let told: Vec<_> = cache.findings().into_iter().map(|finding| finding.code).collect();
+        assert!(
+            right == 400 || !told.is_empty() || cache.stats().corrupt > 0 || round % 2 == 0,
+            "{round}: {right}"
+        );
+        // It stores again, whatever it was.
+        put(&cache, "/again", b"again").await;
+        settled(&cache).await;
+        assert_eq!(get(&cache, "/again").await.unwrap(), b"again");
+        cache.close().await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let target = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy(&file.path(), &target);
+        } else {
+            fs::copy(file.path(), target).unwrap();
+        }
+    }
+}
+
+/// Even rounds flip or cut the database, odd ones the snapshot.
+fn damage(index: &Path, round: u32) {
+    let name = |file: &fs::DirEntry| file.file_name().to_string_lossy().into_owned();
+    let wanted = |file: &fs::DirEntry| {
+        if round.is_multiple_of(2) { name(file) == "db" } else { name(file).starts_with("snap.") }
+    };
+    let file = fs::read_dir(index).unwrap().map(Result::unwrap).find(wanted).unwrap().path();
+    let mut bytes = fs::read(&file).unwrap();
+    if round % 4 < 2 {
+        bytes.truncate(bytes.len() / 2);
+    } else {
+        for _ in 0..50 {
+            let at = fastrand::usize(..bytes.len());
+            bytes[at] ^= 0x55;
+        }
+    }
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_set_aside_is_salvaged_except_what_was_purged() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    for target in ["/a", "/b", "/c"] {
+        put(&cache, target, &random(10_000)).await;
+    }
+    let a = get(&cache, "/a").await.unwrap();
+    cache.close().await;
+    drop(cache);
+    // Too many tries to open: it is set aside untried, though it is whole.
+    fs::write(dir.path().join("opening"), "3\n").unwrap();
+    let cache = Cache::open(settings(), Some(dir.path().to_owned()), Clock::System).unwrap();
+    let url = Criterion::Url { authority: "example.com".into(), target: "/b".into() };
+    cache.purge(url, false).await.unwrap();
+    cache.wait_open().await;
+    while !cache.findings().iter().any(|finding| finding.code == "salvaged") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(cache.findings()[0].code, "quarantined");
+    assert_eq!(get(&cache, "/a").await, Some(a));
+    assert!(lookup(&cache, "/b").is_none());
+    assert!(lookup(&cache, "/c").is_some());
+    assert!(cache.quarantines().is_empty());
+    settled(&cache).await;
+    assert_eq!(cache.stats().disk_entries, 2);
+}
+
+#[tokio::test]
+async fn ten_thousand_rules_cost_a_hit_nothing_and_equal_ones_merge() {
+    let cache = Cache::in_memory(settings(), Clock::System).unwrap();
+    store(&cache, new("/a", cache.sequence()), b"a").await;
+    for number in 0..10_000 {
+        cache.invalidate(Criterion::Url {
+            authority: "example.com".into(),
+            target: format!("/x{number}").into(),
+        });
+    }
+    let latest = cache.sequence();
+    let found = lookup(&cache, "/a").unwrap();
+    // Tested once; from now on one comparison says so.
+    assert!(found.is_checked(latest) && cache.shared.is_current(&lookup(&cache, "/a").unwrap()));
+}

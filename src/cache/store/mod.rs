@@ -39,7 +39,7 @@ pub use engine::{Store, StoreError, Usage, Walk};
 pub use memory::Resource;
 pub(crate) use record::MAX_INLINE;
 pub use report::{
-    Closed, Cursor, Finding, ListQuery, Order, Page, Quarantine, State, Stats, Summary, Victims,
+    Closed, Cursor, Filter, Finding, ListQuery, Order, Page, Quarantine, State, Stats, Summary, Victims,
 };
 pub use tiered::{Cache, Freshened, Inserted, NewEntry, OpenError};
 

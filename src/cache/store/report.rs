@@ -140,12 +140,15 @@ pub struct ListQuery {
     /// Only what this takes.
     pub criterion: Option<Criterion>,
     /// Only what this accepts.
-    pub filter: Option<Box<dyn Fn(&Summary) -> bool + Send + Sync>>,
+    pub filter: Option<Filter>,
     /// In which order. Any but [`Order::Key`] reads every entry for each page.
     pub order: Order,
     /// Last first; not for [`Order::Key`].
     pub descending: bool,
 }
+
+/// What a listing accepts.
+pub type Filter = Box<dyn Fn(&Summary) -> bool + Send + Sync>;
 
 /// The order of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -51,7 +51,7 @@ pub enum Inserted {
     MemoryOnly,
     /// A purge came between the fetch and now.
     Purged,
-    /// Larger than RAM holds, with no disk to take it.
+    /// Larger than RAM holds, with no disk to take it, or none that keeps up.
     TooLarge,
 }
 
