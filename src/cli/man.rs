@@ -137,7 +137,9 @@ mod tests {
     fn every_command_has_a_page_and_pages_do_not_change_by_themselves() {
         let pages = pages().unwrap();
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-        for name in ["proxy-stone.1", "proxy-stone-serve.1", "proxy-stone-cache-purge.1", "proxy-stone.toml.5"] {
+        for name in
+            ["proxy-stone.1", "proxy-stone-serve.1", "proxy-stone-cache-purge.1", "proxy-stone.toml.5"]
+        {
             assert!(names.contains(&name), "{names:?}");
         }
         assert_eq!(pages, super::pages().unwrap());

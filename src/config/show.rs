@@ -5,19 +5,23 @@ use super::tree::{Node, Origin, Value};
 
 /// Writes an expanded tree as TOML that loads to the same settings.
 pub fn show(tree: &Node, origins: bool) -> String {
+    let mut writer = Writer { out: String::new(), origins };
+    writer.table(&mut Vec::new(), &without_short_forms(tree));
+    writer.out
+}
+
+/// Both stand in the routes by now; left at the top they would be put there once more.
+fn without_short_forms(tree: &Node) -> Node {
     let mut root = tree.clone();
-    // Both stand in the routes by now; left here they would be put there once more.
     root.remove("upstream");
     root.remove("cache");
-    let mut writer = Writer { out: String::new(), origins };
-    writer.table(&mut Vec::new(), &root);
-    writer.out
+    root
 }
 
 /// One line per value: its path, the value as JSON and its origin.
 pub fn values(tree: &Node) -> Vec<(String, serde_json::Value, String)> {
     let mut found = Vec::new();
-    collect(tree, &mut Vec::new(), &mut found);
+    collect(&without_short_forms(tree), &mut Vec::new(), &mut found);
     found
 }
 

@@ -268,7 +268,7 @@ pub fn parse(source: &Arc<SourceText>) -> (Node, Vec<Finding>) {
 
 fn syntax_finding(source: &Arc<SourceText>, error: &toml::de::Error) -> Finding {
     let place = error.span().map(|span| Place::new(source, span));
-    let message = error.message().trim();
+    let message = error.message().trim().trim_end_matches(", expected nothing");
     if message.starts_with("duplicate key") {
         let key = place.as_ref().map_or("", |place| &source.text[place.span.clone()]);
         let finding = Finding::new(Code::DuplicateKey, format!("`{key}` is given twice")).at(place.clone());

@@ -151,4 +151,27 @@ mod tests {
             assert_eq!(covers(wide.parse().unwrap(), address.parse().unwrap()), expected, "{wide} {address}");
         }
     }
+
+    #[test]
+    fn an_address_that_cannot_be_had_is_told_at_its_place() {
+        let text = "upstream = 'http://a'\nlisten = ['127.0.0.1:81', { addr = '127.0.0.1:82' }]\n\
+                    telemetry = { listen = '127.0.0.1:83' }\n";
+        let source = crate::config::Source::Text { name: "t.toml".into(), text: text.into() };
+        let loaded = crate::config::lint(&source, None);
+        let compiled = loaded.compiled.expect("is good");
+        let addresses: Vec<_> = compiled.listeners.iter().map(|listener| listener.address).collect();
+        let probe = |address: SocketAddr| match address.port() {
+            81 => Ok(()),
+            82 => Err(io::ErrorKind::AddrInUse.into()),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        };
+        let findings = unbindable(&loaded.tree, &addresses, compiled.telemetry.listen, &probe);
+        let starts: Vec<_> = findings
+            .iter()
+            .filter_map(|finding| finding.place.as_ref())
+            .map(|place| (place.start().line, place.start().column))
+            .collect();
+        assert_eq!(starts, [(2, 36), (3, 24)]);
+        assert!(findings.iter().all(|finding| finding.code == Code::CannotBind && finding.help.is_some()));
+    }
 }
