@@ -94,22 +94,13 @@ pub(crate) fn read_secret(path: &Path) -> io::Result<Option<Secret>> {
     }
 }
 
-/// Writes a small file so that it is there whole or not at all, fsynced.
+/// Writes a small file so that a killed process leaves it whole or not at all. Not fsynced: what it says is made
+/// anew, at worst, after the power failed.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_dir(path)
-}
-
-/// Makes a rename in the file's directory last.
-pub(crate) fn sync_dir(file: &Path) -> io::Result<()> {
-    match file.parent() {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
-    }
+    fs::rename(&temporary, path)
 }
 
 fn format(dir: &Path) -> io::Result<Option<u32>> {

@@ -26,7 +26,7 @@ impl Writer {
     /// Where sequences begin: later than any that an earlier process can have given out, even where its journal
     /// is lost, unless the clock went back.
     pub(in crate::cache::store) fn sequence_base(clock: &Clock) -> u64 {
-        clock.now().secs() << 20
+        clock.now().millis() << 10
     }
 
     /// Takes over a claimed directory with its journal.
@@ -34,16 +34,19 @@ impl Writer {
         let path = directory.path.join("purges");
         let contents = Journal::read(&path)?;
         let rules = &self.shared.rules;
-        let late = rules.active_len() > 0;
+        let late = !matches!(*self.shared.state.borrow(), State::Opening);
+        let given = rules.active_len() > 0;
         rules.restore(contents.active, contents.retired, contents.forgotten, contents.latest + 1);
-        if late {
+        if given {
             // Given while another process held the directory: they take what it stored, too.
             rules.renew(contents.latest);
         }
         let journal = Arc::new(Journal::create(&path, &self.journal_contents())?);
         self.shared.journal.store(Some(journal.clone()));
-        // Once more, with what was given between the two.
-        journal.compact(|| self.journal_contents())?;
+        if late {
+            // Once more, with what was given between the two.
+            journal.compact(|| self.journal_contents())?;
+        }
         self.directory = Some(Arc::new(directory));
         if contents.damaged {
             self.shared.tell(
