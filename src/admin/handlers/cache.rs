@@ -214,6 +214,9 @@ fn criterion(select: &Selector, now: Timestamp) -> Result<Criterion, Problem> {
 
 /// Host and target of a URL that may lack its scheme.
 fn absolute(text: &str) -> Result<(Box<str>, Box<str>), Problem> {
+    if text.starts_with('/') {
+        return Err(bad(format!("\"{text}\" is no URL")).detail("it has no host: write http://host/path"));
+    }
     let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
     let url = url.map_err(|error| bad(format!("\"{text}\" is no URL")).detail(error))?;
     let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")).ok_or_else(|| {
@@ -267,9 +270,12 @@ mod tests {
         for (selector, expected) in table {
             assert_eq!(criterion(&selector, now).unwrap(), expected, "{selector}");
         }
-        for wrong in
-            [Selector::Key("xyz".into()), Selector::Url("ftp://a/".into()), Selector::Url("http://".into())]
-        {
+        for wrong in [
+            Selector::Key("xyz".into()),
+            Selector::Url("ftp://a/".into()),
+            Selector::Url("http://".into()),
+            Selector::Url("/plain".into()),
+        ] {
             assert_eq!(criterion(&wrong, now).unwrap_err().code, ProblemCode::BadRequest, "{wrong}");
         }
     }

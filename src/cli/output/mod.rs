@@ -183,7 +183,7 @@ impl<W: Write> Printer<W> {
             text::header(&mut self.out, &self.form, &self.selection)?;
         }
         if matches!(self.form, Form::Json) {
-            writeln!(self.out, "]}}")?;
+            self.out.write_all(if self.written == 0 { b"]}\n" } else { b"\n]}\n" })?;
         }
         self.out.flush()?;
         Ok(self.written)
