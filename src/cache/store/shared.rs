@@ -150,6 +150,26 @@ impl Shared {
         resource.is_checked(self.rules.latest()) && resource.epoch == self.epoch.load(Acquire)
     }
 
+    /// Whether the rules that came since leave a resource as it is; then they need not be tested again.
+    pub(super) fn stands_unchanged(&self, resource: &Resource) -> bool {
+        if resource.epoch != self.epoch.load(Acquire) {
+            return false;
+        }
+        let book = self.rules.read();
+        let latest = self.rules.latest();
+        let stands = resource.variants.iter().all(|entry| {
+            match book.test(&Subject::of(resource.digest, entry), entry.sequence) {
+                Verdict::Stands => true,
+                Verdict::Soft => entry.soft_purged,
+                Verdict::Gone => false,
+            }
+        });
+        if stands {
+            resource.checked.fetch_max(latest, AcqRel);
+        }
+        stands
+    }
+
     /// What stands under a key; the caller holds its stripe.
     pub(super) fn load(&self, digest: Digest, in_memory: Option<Arc<Resource>>) -> Loaded {
         let epoch = self.epoch.load(Acquire);

@@ -194,6 +194,12 @@ impl Cache {
 
     fn lookup_further(&self, digest: Digest, known: Option<Arc<Resource>>) -> Option<Arc<Resource>> {
         let shared = &*self.shared;
+        if let Some(resource) = &known
+            && shared.stands_unchanged(resource)
+        {
+            shared.counters.memory_hits.fetch_add(1, Relaxed);
+            return known;
+        }
         // Most that RAM does not know is nowhere: no need to keep others from the key.
         let nowhere =
             known.is_none() && shared.waiting.get(digest).is_none() && shared.read_disk(digest).is_empty();
