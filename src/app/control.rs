@@ -111,10 +111,11 @@ impl Controller {
         let now = self.instance.clock.now();
         let mut history = self.history.lock();
         match done {
-            Ok(()) => {
+            Ok(changes) => {
                 *history = History { loaded: now, error: None };
                 Ok(ReloadReport {
                     generation: self.instance.generation(),
+                    changes,
                     findings: reports(&warnings),
                     rendered: render(&warnings),
                 })

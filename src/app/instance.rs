@@ -107,14 +107,15 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Takes over another config: all of it, or (on an error) nothing. No connection is dropped, and what is warm
+    /// Takes over another config, all of it or (on an error) nothing, and says what changed. No connection is dropped, and what is warm
     /// stays: stores, pools and counters are kept by name.
     ///
     /// # Errors
     /// When a new address cannot be listened on or a file cannot be opened; the old config goes on.
-    pub fn reload(self: &Arc<Self>, settings: Compiled) -> Result<(), Error> {
-        let Some(server) = self.server.lock().clone() else { return Ok(()) };
+    pub fn reload(self: &Arc<Self>, settings: Compiled) -> Result<Vec<String>, Error> {
+        let Some(server) = self.server.lock().clone() else { return Ok(Vec::new()) };
         let mut current = self.current.lock();
+        let changes = super::changes::changes(&current, &settings);
         let prepared = server.prepare(&settings.listeners)?;
         let machine = self.prepare_machine(settings.telemetry.listen)?;
         self.telemetry.reconfigure(&settings.telemetry)?;
@@ -140,7 +141,7 @@ impl Instance {
         }
         *current = settings;
         self.generation.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(changes)
     }
 
     /// Addresses that clients connect to.

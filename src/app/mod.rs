@@ -4,6 +4,7 @@
 //! it loads the config, starts an instance, opens the admin socket, listens to signals, and ends in good order.
 //! Nothing here answers a request or parses a file.
 
+mod changes;
 mod control;
 pub mod demo;
 mod error;

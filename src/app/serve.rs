@@ -144,10 +144,7 @@ async fn tell_unresolved(instance: Arc<Instance>) {
 /// Reloads whenever the file changes, as long as the returned guard lives.
 fn watch(controller: &Arc<Controller>) -> Option<tokio_util::task::AbortOnDropHandle<()>> {
     let path = controller.config_path()?;
-    let mut changes = match {
-        let _ = &path;
-        Err::<tokio::sync::mpsc::Receiver<()>, std::io::Error>(std::io::Error::other("x"))
-    } {
+    let mut changes = match config::watch::watch(&path) {
         Ok(changes) => changes,
         Err(error) => {
             tracing::error!(%error, path = %path.display(), "the config file cannot be watched");
@@ -156,7 +153,7 @@ fn watch(controller: &Arc<Controller>) -> Option<tokio_util::task::AbortOnDropHa
     };
     let controller = controller.clone();
     Some(tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
-        while changes.recv().await.is_some() {
+        while changes.changed().await.is_some() {
             controller.reload_and_tell("the config file changed").await;
         }
     })))
@@ -194,7 +191,7 @@ async fn source(options: &ServeOptions) -> Result<Source, Error> {
     }
     match &options.config {
         Some(path) => Ok(Source::File(path.clone())),
-        None => None::<PathBuf>.map(Source::File).ok_or(Error::NoConfig),
+        None => config::find_file().map(Source::File).ok_or(Error::NoConfig),
     }
 }
 

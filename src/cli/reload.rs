@@ -26,8 +26,11 @@ Examples:
 Exit codes:
   0 taken over    3 the config has errors    5 no running instance";
 
-const COLUMNS: &[Column] =
-    &[Column::new("generation", Kind::Number), Column::new("findings", Kind::List).wide()];
+const COLUMNS: &[Column] = &[
+    Column::new("generation", Kind::Number),
+    Column::new("changes", Kind::List),
+    Column::new("findings", Kind::List).wide(),
+];
 
 /// Asks for a reload and prints what changed.
 pub fn run(args: &Args, global: &Global) -> Outcome {
@@ -40,6 +43,11 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
         output::one(COLUMNS, &args.output, global, &report)?;
         return Ok(Exit::Ok);
     }
-    output::lines(&[format!("reloaded: config {} is in use", report.generation)])?;
+    let mut lines = vec![format!("reloaded: config {} is in use", report.generation)];
+    if report.changes.is_empty() {
+        lines.push("  nothing has changed".to_owned());
+    }
+    lines.extend(report.changes.iter().map(|change| format!("  {change}")));
+    output::lines(&lines)?;
     Ok(Exit::Ok)
 }

@@ -24,7 +24,6 @@ use crate::cache::policy::validate::Upkeep;
 use crate::cache::policy::{self, Plan, RequestPolicy, ResponseHead, Storable};
 use crate::cache::spool::{Spool, SpoolError, SpoolHandle, SpoolReader, SpooledBody};
 use crate::cache::store::{Freshened, NewEntry, Resource};
-use crate::clock::Timestamp;
 use crate::telemetry::Telemetry;
 use crate::upstream::{FetchError, FetchRequest, UpstreamBody};
 

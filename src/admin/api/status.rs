@@ -111,6 +111,9 @@ pub struct StoreStatus {
 pub struct ReloadReport {
     /// Which config this is, counted from the start.
     pub generation: u64,
+    /// What differs from the config before, one sentence each.
+    #[serde(default)]
+    pub changes: Vec<String>,
     /// Warnings, as `config lint -o json` prints them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<serde_json::Value>,
