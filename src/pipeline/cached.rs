@@ -102,8 +102,10 @@ impl Proxy {
             return Err(Failure::OnlyIfCached);
         }
         exchange.cache = CacheOutcome::Miss;
-        let alone =
-            policy.no_store || inbound.head.method == Method::HEAD || (policy.range && stale.is_none());
+        let alone = policy.no_store
+            || inbound.head.method == Method::HEAD
+            || (policy.range && stale.is_none())
+            || only_origin_can_say(&inbound.head.headers);
         if alone {
             return self.pass_as(site, route, exchange, inbound, target, why).await;
         }
