@@ -7,6 +7,7 @@ mod h2;
 mod message;
 mod origin;
 mod proxy;
+mod time;
 mod wire;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ pub use h2::H2;
 pub use message::{Fields, Head};
 pub use origin::{Answer, Call, Origin};
 pub use proxy::{Proxy, Starting};
+pub use time::{http_date, noon, pass};
 pub use wire::Body;
 
 /// How long a test waits for anything.
@@ -41,4 +43,9 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// An address of this machine where nobody listens.
 pub fn closed_address() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address")
+}
+
+/// So many bytes, each of which tells where it stands.
+pub fn numbered(length: usize) -> bytes::Bytes {
+    (0..length).map(|at| (at % 251) as u8 ^ (at >> 12) as u8).collect::<Vec<u8>>().into()
 }

@@ -82,6 +82,34 @@ impl Proxy {
         Self::of(format!("upstream = \"{}\"", origin.url())).start().await
     }
 
+    /// Passes everything on, and stores what RFC 9111 allows, in RAM, by this clock.
+    pub async fn caching_by(clock: &Clock, origin: &Origin) -> Self {
+        Self::of(format!("upstream = \"{}\"", origin.url())).clock(clock).start().await
+    }
+
+    /// The directory of its store.
+    pub fn store_dir(&self) -> PathBuf {
+        store_in(self.dir.as_ref().expect("a store on disk"))
+    }
+
+    /// Waits until so many replies have been stored.
+    pub async fn stored(&self, count: u64) {
+        until("replies are stored", || self.instance.cache.stats().inserts >= count).await;
+    }
+
+    /// Waits until what was stored is on disk as well.
+    pub async fn written(&self) {
+        until("the store has written", || self.instance.cache.stats().queue_depth == 0).await;
+    }
+
+    /// Whether a stored reply can answer this host's URL now; the origin is not asked.
+    pub async fn has(&self, host: &str, target: &str) -> bool {
+        let host = format!("Host: {host}");
+        let reply = self.ask("GET", target, &[&host, "Cache-Control: only-if-cached"], "").await;
+        assert!(matches!(reply.status, 200 | 504), "{}: {}", reply.status, reply.text());
+        reply.status == 200
+    }
+
     /// A new HTTP/1.1 connection.
     pub async fn connect(&self) -> Client {
         Client::connect(self.address).await
