@@ -143,7 +143,7 @@ impl Proxy {
     /// With the findings, or why it could not be taken over.
     pub fn reload(&self, config: &str) -> Result<(), String> {
         let compiled = compile(config)?;
-        self.instance.reload(compiled).map_err(|error| error.to_string())
+        self.instance.reload(compiled).map(drop).map_err(|error| error.to_string())
     }
 
     /// Ends it in good order and waits for that.
