@@ -56,7 +56,7 @@ impl Proxy {
         let policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
         if !policy.may_reuse() || !inbound.body.is_end_stream() {
             exchange.cache = CacheOutcome::Bypass;
-            return self.pass_as(site, route, exchange, inbound, target, Forward::Method).await;
+            return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await;
         }
         let key_target =
             key_target(target.path_and_query().as_str(), target.query(), &route.cache.ignore_query);
@@ -93,7 +93,8 @@ impl Proxy {
             }
             Look::Forward => {
                 exchange.cache = CacheOutcome::Bypass;
-                return self.pass_as(site, route, exchange, inbound, target, Forward::Request).await;
+                return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Request))
+                    .await;
             }
             Look::Ask(stale, why) => (stale, why),
         };
@@ -107,14 +108,15 @@ impl Proxy {
             || (policy.range && stale.is_none())
             || only_origin_can_say(&inbound.head.headers);
         if alone {
-            return self.pass_as(site, route, exchange, inbound, target, why).await;
+            return Box::pin(self.pass_as(site, route, exchange, inbound, target, why)).await;
         }
         exchange.forward = Some(why);
         let key = parts.to_stored(self.cache.secret());
         let now = exchange.at;
         let unshared = self.unshared.get(&(digest, Who::of(&policy))).is_some_and(|until| until > now);
         let asking = Asking { site, route, target, inbound, policy, digest, key, resource, stale, unshared };
-        self.ask(exchange, asking).await
+        // Boxed, as all that a hit does not need: its future is moved about for every request.
+        Box::pin(self.ask(exchange, asking)).await
     }
 
     /// Looks at what is stored.

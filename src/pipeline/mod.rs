@@ -140,7 +140,8 @@ impl Proxy {
             return Err(Failure::Loop);
         }
         match route.cache.mode {
-            Mode::Off => self.pass(site, &route, exchange, inbound, &target).await,
+            // Boxed, so that the future that a hit moves about stays small.
+            Mode::Off => Box::pin(self.pass(site, &route, exchange, inbound, &target)).await,
             Mode::Cache => self.cached(site, &route, exchange, inbound, &target).await,
         }
     }
@@ -173,5 +174,24 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_answer<F, A: Future>(_: F) -> usize
+    where
+        F: Fn(Arc<Proxy>, Request<Incoming>, Arc<ClientConn>, Option<Interim>) -> A,
+    {
+        size_of::<A>()
+    }
+
+    /// It is moved into the connection for every request: what only a miss needs is boxed.
+    #[test]
+    fn the_future_of_an_exchange_stays_small() {
+        let size = size_of_answer(Proxy::handle);
+        assert!(size <= 2560, "{size} bytes");
     }
 }

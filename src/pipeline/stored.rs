@@ -80,7 +80,7 @@ impl Proxy {
     async fn source(&self, entry: &Arc<Entry>, range: Range<u64>) -> Option<Source> {
         match &entry.body {
             BodyRef::Bytes(bytes) => Some(Source::Full(slice(bytes, range))),
-            BodyRef::File(_) => match self.cache.read_body(entry, range).await {
+            BodyRef::File(_) => match Box::pin(self.cache.read_body(entry, range)).await {
                 Ok(reader) => Some(Source::File(Box::new(reader))),
                 Err(error) => {
                     tracing::warn!(%error, url = %entry.key.url(), "stored body not usable, asking the origin");
