@@ -32,8 +32,10 @@ pub struct FlightKey {
 /// All flights of an instance, whichever worker their clients came in on.
 #[derive(Debug)]
 pub struct Flights<T> {
-    shards: Box<[Mutex<HashMap<FlightKey, Arc<Flight<T>>>>]>,
+    shards: Box<[Mutex<Table<T>>]>,
 }
+
+type Table<T> = HashMap<FlightKey, Arc<Flight<T>>>;
 
 /// One fetch under way; `T` is what it lands with.
 #[derive(Debug)]
@@ -112,7 +114,7 @@ impl<T: Clone> Flights<T> {
         self.len() == 0
     }
 
-    fn shard(&self, key: &FlightKey) -> &Mutex<HashMap<FlightKey, Arc<Flight<T>>>> {
+    fn shard(&self, key: &FlightKey) -> &Mutex<Table<T>> {
         // The digest is uniform already; its first byte spreads keys over the shards.
         &self.shards[key.digest.0[0] as usize % self.shards.len()]
     }
