@@ -3,41 +3,61 @@
 use std::sync::Arc;
 
 use super::instance::Instance;
+use crate::telemetry::{GaugeSink, names};
+use crate::upstream::EndpointState;
 
-/// Lets telemetry measure the store, the pools and the connections at every snapshot.
+/// Lets telemetry measure the store, the pools and the exchanges at every snapshot.
 pub(super) fn register(instance: &Arc<Instance>) {
     let weak = Arc::downgrade(instance);
     instance.telemetry.register_gauges(Box::new(move |sink| {
         let Some(instance) = weak.upgrade() else { return };
-        let store = instance.cache.stats();
-        for (name, value) in [
-            ("store_memory_bytes", store.memory_bytes),
-            ("store_memory_limit_bytes", store.memory_limit),
-            ("store_disk_bytes", store.disk_bytes),
-            ("store_disk_limit_bytes", store.disk_limit),
-            ("store_disk_entries", store.disk_entries),
-            ("store_write_queue", store.queue_depth),
-            ("store_writes_dropped", store.queue_dropped),
-            ("store_evicted", store.evicted),
-            ("store_expired", store.expired),
-            ("store_purged", store.purged),
-            ("store_purge_rules", store.rules_active),
-            ("store_corrupt", store.corrupt),
-        ] {
-            sink.set(name, &[], value as f64);
-        }
-        sink.set("store_open", &[], f64::from(u8::from(instance.cache.state().is_open())));
-        sink.set("client_connections", &[], instance.connections() as f64);
-        sink.set("exchanges_in_flight", &[], instance.proxy.in_flight() as f64);
-        sink.set("shared_fetches", &[], instance.proxy.flights() as f64);
-        sink.set("config_generation", &[], instance.generation() as f64);
-        for upstream in instance.upstreams.all() {
-            for endpoint in upstream.snapshot().endpoints {
-                let labels = [("upstream", &*upstream.settings().name), ("endpoint", &*endpoint.endpoint)];
-                sink.set("upstream_connections_in_use", &labels, endpoint.in_use() as f64);
-                sink.set("upstream_connections_idle", &labels, endpoint.idle as f64);
-                sink.set("upstream_requests_waiting", &labels, endpoint.pending as f64);
-            }
-        }
+        store(&instance, sink);
+        pools(&instance, sink);
+        sink.set(names::EXCHANGES_WAITING, &[], instance.proxy.in_flight() as f64);
+        sink.set(names::SHARED_FETCHES, &[], instance.proxy.flights() as f64);
+        sink.set(names::CONFIG_GENERATION, &[], instance.generation() as f64);
     }));
+}
+
+fn store(instance: &Instance, sink: &mut GaugeSink) {
+    let stats = instance.cache.stats();
+    for (tier, bytes, limit, entries) in [
+        ("memory", stats.memory_bytes, stats.memory_limit, stats.memory_resources),
+        ("disk", stats.disk_bytes, stats.disk_limit, stats.disk_entries),
+    ] {
+        let labels = [("tier", tier)];
+        sink.set(names::STORE_BYTES, &labels, bytes as f64);
+        sink.set(names::STORE_LIMIT_BYTES, &labels, limit as f64);
+        sink.set(names::STORE_ENTRIES, &labels, entries as f64);
+    }
+    for (event, count) in [
+        ("evicted", stats.evicted),
+        ("expired", stats.expired),
+        ("purged", stats.purged),
+        ("corrupt", stats.corrupt),
+        ("not_queued", stats.queue_dropped),
+        ("purged_in_flight", stats.purged_in_flight),
+    ] {
+        sink.set(names::STORE_EVENTS, &[("event", event)], count as f64);
+    }
+    sink.set(names::STORE_QUEUE, &[], stats.queue_depth as f64);
+    sink.set(names::STORE_PURGE_RULES, &[], stats.rules_active as f64);
+    sink.set(names::STORE_STATE, &[("state", instance.cache.state().word())], 1.0);
+}
+
+fn pools(instance: &Instance, sink: &mut GaugeSink) {
+    for upstream in instance.upstreams.all() {
+        let snapshot = upstream.snapshot();
+        let name = ("upstream", &*snapshot.name);
+        let waiting: usize = snapshot.endpoints.iter().map(|endpoint| endpoint.pending).sum();
+        sink.set(names::POOL_WAITING, &[name], waiting as f64);
+        for endpoint in &snapshot.endpoints {
+            let address = ("endpoint", &*endpoint.endpoint);
+            for (state, count) in [("active", endpoint.in_use()), ("idle", endpoint.idle)] {
+                sink.set(names::POOL_CONNECTIONS, &[name, address, ("state", state)], count as f64);
+            }
+            let skipped = endpoint.state == EndpointState::Skipped;
+            sink.set(names::ENDPOINT_SKIPPED, &[name, address], f64::from(u8::from(skipped)));
+        }
+    }
 }

@@ -68,6 +68,18 @@ pub const POOL_WAITING: &str = "pool_waiting";
 /// Gauge by `upstream` and `endpoint`: 1 where the endpoint is being skipped after failures.
 pub const ENDPOINT_SKIPPED: &str = "endpoint_skipped";
 
+/// Gauge by `event`: what befell stored entries since the start: `evicted`, `expired`, `purged`, `corrupt`,
+/// `not_queued` (too many writes waiting), `purged_in_flight`.
+pub const STORE_EVENTS: &str = "store_events";
+/// Gauge: purges whose removal has not been finished; they hold all the same.
+pub const STORE_PURGE_RULES: &str = "store_purge_rules";
+/// Gauge: exchanges whose reply has not begun.
+pub const EXCHANGES_WAITING: &str = "exchanges_waiting";
+/// Gauge: fetches that several requests may share.
+pub const SHARED_FETCHES: &str = "shared_fetches";
+/// Gauge: how many configs the instance has taken over.
+pub const CONFIG_GENERATION: &str = "config_generation";
+
 /// The help line of a gauge that another room supplies.
 pub fn gauge_help(name: &str) -> &'static str {
     match name {
@@ -79,6 +91,11 @@ pub fn gauge_help(name: &str) -> &'static str {
         POOL_CONNECTIONS => "Connections to endpoints, in use and idle.",
         POOL_WAITING => "Requests that wait for a connection to the upstream.",
         ENDPOINT_SKIPPED => "1 where an endpoint is skipped for a while after failures.",
+        STORE_EVENTS => "What befell stored entries since the start.",
+        STORE_PURGE_RULES => "Purges whose removal has not been finished.",
+        EXCHANGES_WAITING => "Exchanges whose reply has not begun.",
+        SHARED_FETCHES => "Fetches that several requests may share.",
+        CONFIG_GENERATION => "Configs taken over, the first one included.",
         _ => "Measured at the scrape.",
     }
 }

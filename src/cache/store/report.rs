@@ -54,6 +54,17 @@ impl std::fmt::Display for State {
 }
 
 impl State {
+    /// One stable word, for metrics and `-o json`.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Opening => "opening",
+            Self::Open => "open",
+            Self::Full => "full",
+            Self::Closed(_) => "closed",
+        }
+    }
+
     /// Whether it can answer from disk now.
     pub const fn is_open(&self) -> bool {
         matches!(self, Self::Open | Self::Full)
