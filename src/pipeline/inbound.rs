@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request};
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue, Request, Version};
 use hyper::body::Incoming;
 
 use super::Proxy;
 use super::exchange::Exchange;
 use super::site::Site;
 use crate::http::{ClientConn, Interim, forwarded, request_id};
-use crate::telemetry::event::RequestId;
+use crate::telemetry::event::{Protocol, RequestId};
 
 /// A request on its way through the stages.
 pub(super) struct Inbound {
@@ -30,7 +31,11 @@ impl Proxy {
         client: Arc<ClientConn>,
         interim: Option<Interim>,
     ) -> (Inbound, Box<Exchange>) {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if client.protocol == Protocol::Http2 {
+            join_cookies(&mut head.headers);
+        }
+        let client = spoken(client, head.version);
         let at = self.clock.now();
         let trusted = !site.trusted.is_empty() && site.trusts(client.peer.ip());
         let id = given_id(&head.headers, trusted).unwrap_or_else(|| RequestId::Own(request_id::new_id(at)));
@@ -42,6 +47,27 @@ impl Proxy {
                 forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted);
         }
         (Inbound { head, body, client, interim, trusted }, exchange)
+    }
+}
+
+/// The client as it speaks in this request: HTTP/1.0 is said by each request, not by the connection.
+fn spoken(client: Arc<ClientConn>, version: Version) -> Arc<ClientConn> {
+    match version {
+        Version::HTTP_10 if client.protocol != Protocol::Http10 => {
+            Arc::new(ClientConn { protocol: Protocol::Http10, ..*client })
+        }
+        _ => client,
+    }
+}
+
+/// HTTP/2 lets a client send its cookies in several fields, which elsewhere are one (RFC 9113 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
     }
 }
 
