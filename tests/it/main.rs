@@ -3,5 +3,14 @@
 
 mod support;
 
+mod aborts;
+mod bodies;
 mod cache;
+mod failures;
 mod fields;
+mod http2;
+mod interim;
+mod lifecycle;
+mod pool;
+mod refused;
+mod routing;

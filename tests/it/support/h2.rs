@@ -84,7 +84,10 @@ impl H2 {
                         reply.trailers = Fields::from(trailers);
                     }
                 }
-                Err(_) => reply.whole = false,
+                Err(_) => {
+                    reply.whole = false;
+                    break;
+                }
             }
         }
         reply.body = bytes.into();

@@ -28,13 +28,6 @@ impl Fields {
     pub fn has(&self, name: &str) -> bool {
         !self.all(name).is_empty()
     }
-
-    /// The names, sorted.
-    pub fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
-        names
-    }
 }
 
 impl From<&http::HeaderMap> for Fields {

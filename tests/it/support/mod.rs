@@ -16,11 +16,10 @@ use std::time::Duration;
 pub use client::{Client, Reply};
 pub use gate::Gate;
 pub use h2::H2;
-pub use message::{Fields, Head};
+pub use message::{Fields, Framing};
 pub use origin::{Answer, Call, Origin};
-pub use proxy::{Proxy, Starting};
+pub use proxy::Proxy;
 pub use time::{http_date, noon, pass};
-pub use wire::Body;
 
 /// How long a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -137,13 +137,13 @@ impl Proxy {
         all()
     }
 
-    /// Takes over another config.
+    /// Takes over another config; what that changed.
     ///
     /// # Errors
     /// With the findings, or why it could not be taken over.
-    pub fn reload(&self, config: &str) -> Result<(), String> {
+    pub fn reload(&self, config: &str) -> Result<Vec<String>, String> {
         let compiled = compile(config)?;
-        self.instance.reload(compiled).map(drop).map_err(|error| error.to_string())
+        self.instance.reload(compiled).map_err(|error| error.to_string())
     }
 
     /// Ends it in good order and waits for that.

@@ -48,12 +48,6 @@ impl Wire {
         self.stream.write(text).await
     }
 
-    /// No more will be written.
-    pub async fn finish(&mut self) {
-        // The other side may have closed already.
-        let _ = self.stream.shutdown().await;
-    }
-
     /// Closes with a reset instead of an orderly end.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream)
