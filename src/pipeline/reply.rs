@@ -135,7 +135,8 @@ impl Body for ReplyBody {
                 if let (Some(exchange), Some(data)) = (&mut this.exchange, frame.data_ref()) {
                     exchange.sent += data.len() as u64;
                 }
-                if this.source.is_end() {
+                // Nobody asks again after the trailer section.
+                if frame.is_trailers() || this.source.is_end() {
                     this.finish(End::Complete);
                 }
             }
@@ -172,8 +173,8 @@ impl Body for ReplyBody {
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
-        // hyper does not poll a body that says it is at its end.
-        if self.source.is_end() {
+        // hyper does not poll a body that says it is at its end, or whose declared length it has had.
+        if self.source.is_end() || self.size_hint().exact() == Some(0) {
             self.finish(End::Complete);
         }
     }

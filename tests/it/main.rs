@@ -6,6 +6,7 @@ mod support;
 mod aborts;
 mod bodies;
 mod cache;
+mod ends;
 mod failures;
 mod fields;
 mod http2;
