@@ -209,7 +209,9 @@ impl Control for Controller {
     }
 
     fn test_route(&self, test: &RouteTest) -> Result<RouteTestReply, String> {
-        super::routes::test(&self.instance.proxy.site(), test)
+        let first = self.instance.local_addrs().first().map(|address| super::startup::reachable(*address));
+        let host = first.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
+        super::routes::test(&self.instance.proxy.site(), &host, test)
     }
 }
 

@@ -39,8 +39,8 @@ pub(super) fn list(site: &Site) -> Vec<Route> {
         .collect()
 }
 
-/// Which route takes a request that nobody sends.
-pub(super) fn test(site: &Site, test: &RouteTest) -> Result<RouteTestReply, String> {
+/// Which route takes a request that nobody sends; a path alone is asked of `host`.
+pub(super) fn test(site: &Site, host: &str, test: &RouteTest) -> Result<RouteTestReply, String> {
     let method = Method::from_bytes(test.method.as_bytes())
         .map_err(|_| format!("`{}` is not a method", test.method))?;
     let headers = fields(&test.headers)?;
@@ -52,8 +52,7 @@ pub(super) fn test(site: &Site, test: &RouteTest) -> Result<RouteTestReply, Stri
     *request.headers_mut() = headers;
     let (mut head, ()) = request.into_parts();
     if !head.headers.contains_key(http::header::HOST) {
-        // What a client would send for this URL; a path alone is asked of this machine.
-        let host = head.uri.authority().map_or("localhost", |authority| authority.as_str());
+        let host = head.uri.authority().map_or(host, |authority| authority.as_str());
         head.headers
             .insert(http::header::HOST, HeaderValue::from_str(host).map_err(|error| error.to_string())?);
     }

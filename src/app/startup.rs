@@ -30,10 +30,7 @@ pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> St
     let site = instance.proxy.site();
     let caching = site.routes.iter().filter(|route| route.cache.mode == Mode::Cache).count();
     line("routes", &format!("{}, {caching} of them cached", site.routes.len()));
-    line(
-        "config",
-        &places.config.as_ref().map_or("none (command line)".into(), |path| path.display().to_string()),
-    );
+    line("config", &config(places));
     line("store", &format!("{} ({})", places.store.display(), instance.cache.state()));
     line("admin", &places.socket.display().to_string());
     if let Some(first) = instance.local_addrs().first() {
@@ -41,6 +38,14 @@ pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> St
     }
     let _ = writeln!(text, "ready in {} ms", took.as_millis());
     text
+}
+
+fn config(places: &Places) -> String {
+    match &places.config {
+        Some(path) => path.display().to_string(),
+        None if places.demo => "none (built-in demo)".to_owned(),
+        None => "none (command line)".to_owned(),
+    }
 }
 
 fn endpoint(endpoint: &crate::upstream::EndpointSettings, base_path: &str) -> String {
@@ -53,7 +58,7 @@ fn endpoint(endpoint: &crate::upstream::EndpointSettings, base_path: &str) -> St
 }
 
 /// An address that a command on this machine can be given: every address becomes the loopback one.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => ([127, 0, 0, 1], v6.port()).into(),
