@@ -117,8 +117,9 @@ async fn wait_for_stop(
 async fn stop(instance: &Arc<Instance>, signals: &mut Signals, grace: Duration) {
     instance.drain();
     let left = instance.connections();
-    if left > 0 {
-        tracing::info!(connections = left, grace = ?grace, "stopping: waiting for what is in flight");
+    match left {
+        0 => tracing::info!("stopping"),
+        left => tracing::info!(connections = left, grace = ?grace, "stopping: waiting for what is in flight"),
     }
     tokio::select! {
         left = instance.drained(grace) => if left > 0 {

@@ -144,7 +144,7 @@ pub fn main() -> ExitCode {
     };
     cli.global.color.apply();
     let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    crate::telemetry::log::init(cli.global.verbose, colour);
+    crate::telemetry::log::init(cli.global.verbose, cli.global.quiet, colour);
     match run(&cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {

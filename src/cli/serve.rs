@@ -172,7 +172,7 @@ fn config_errors(findings: &[Finding], options: &ServeOptions) -> Failure {
         errors => format!("the config has {errors} errors"),
     };
     let next = match &options.config {
-        Some(path) => format!("mend it, then: proxy-stone config lint -c {}", path.display()),
+        Some(path) => format!("mend it, then: proxy-stone config lint {}", path.display()),
         None => "mend it, then: proxy-stone config lint".to_owned(),
     };
     let failure = Failure::new(Exit::Config, what).details(format!("{}\n", rendered.join("\n")));
