@@ -1,5 +1,10 @@
 //! The cache as its clients and its operator see it.
 
+mod collapse;
+mod outcomes;
+mod persistence;
+mod purge;
 mod ranges;
 mod reuse;
+mod stale;
 mod storing;

@@ -1,6 +1,6 @@
 //! What is not stored, and why; what is stored for whom.
 
-use crate::support::{Answer, Origin, Proxy, Reply, noon, pass};
+use crate::support::{Answer, Gate, Origin, Proxy, Reply, noon, pass, until};
 
 /// Asks twice and says what the cache said of the first reply, and how often the origin was asked.
 async fn twice(config: &str, request: &[&str], reply: &[(&str, &str)]) -> (String, usize) {
@@ -186,7 +186,7 @@ async fn a_body_larger_than_the_policy_stores_passes_whole_and_unstored() {
     for hits in [2, 3] {
         let unknown = proxy.get("/unknown").await;
         assert_eq!((unknown.body.len(), unknown.whole, origin.hits()), (200, true, hits));
-        crate::support::until("the fetch ends", || proxy.instance.proxy.flights() == 0).await;
+        until("the fetch ends", || proxy.instance.proxy.flights() == 0).await;
     }
     assert_eq!(proxy.instance.cache.stats().inserts, 0);
 }
@@ -197,15 +197,23 @@ async fn a_reply_that_breaks_off_is_seen_to_and_never_stored() {
     let chunks =
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     for text in [length, chunks] {
+        let gate = Gate::new();
+        let at_origin = gate.clone();
         let origin = Origin::start(async move |call: &mut crate::support::Call| {
             call.say(text).await;
+            at_origin.pass().await;
             call.cut();
         })
         .await;
         let proxy = Proxy::caching(&origin).await;
         for hits in [1, 2] {
-            let reply = proxy.get("/").await;
+            let mut client = proxy.connect().await;
+            client.say("GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await;
+            let head = client.head().await;
+            gate.open();
+            let reply = client.rest_of(head).await;
             assert!(!reply.whole, "it looked whole: {reply:?}");
+            until("the fetch ends", || proxy.instance.proxy.flights() == 0).await;
             assert_eq!(origin.hits(), hits);
         }
         assert_eq!(proxy.instance.cache.stats().inserts, 0);
