@@ -92,6 +92,11 @@ impl Shared {
         Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
     }
 
+    /// Whether nothing more will come: a body whose length was told has no trailers after it (RFC 9112 7.1.2).
+    pub(super) fn is_end(&self) -> bool {
+        self.length.is_some_and(|length| self.reader.position() >= length)
+    }
+
     pub(super) fn size_hint(&self) -> SizeHint {
         let left = self.length.map(|length| length.saturating_sub(self.reader.position()));
         left.map_or_else(SizeHint::default, SizeHint::with_exact)

@@ -115,7 +115,8 @@ impl Source {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Upstream(body) => body.is_end_stream(),
-            Self::File(_) | Self::Shared(_) => false,
+            Self::File(reader) => reader.remaining() == 0,
+            Self::Shared(shared) => shared.is_end(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Answer, Call, Client, Gate, Origin, Proxy, noon, pass, until};
+use crate::support::{Answer, Call, Client, Gate, Origin, Proxy, noon, numbered, pass, until};
 
 #[tokio::test]
 async fn every_outcome_is_counted_and_logged_under_its_word() {
@@ -27,15 +27,21 @@ async fn every_outcome_is_counted_and_logged_under_its_word() {
     let clock = noon();
     let config = format!("upstream = \"{}\"\n[[routes]]\nname = \"api\"", origin.url());
     let proxy = Proxy::of(config).clock(&clock).start().await;
+    // Of exchanges on several workers the log knows the order only once they are in it.
     proxy.get("/a").await;
+    proxy.finished(1).await;
     proxy.get("/a").await;
+    proxy.finished(2).await;
     pass(&clock, 100);
     proxy.get("/a").await;
+    proxy.finished(3).await;
     pass(&clock, 70);
     proxy.get("/a").await;
+    proxy.finished(4).await;
     origin.hit(3).await;
     until("the refresh ends", || proxy.instance.proxy.flights() == 0).await;
     proxy.ask("POST", "/b", &[], "four").await;
+    proxy.finished(5).await;
     proxy.get("/private").await;
     proxy.finished(6).await;
     let address = proxy.address;
@@ -163,4 +169,41 @@ async fn ten_thousand_urls_add_no_series() {
     assert!(!many.contains("/499"));
     // Histograms show only buckets that have something in them.
     assert!(series(many) <= few + 60);
+}
+
+#[tokio::test]
+async fn a_reply_that_left_whole_is_complete_wherever_it_came_from() {
+    let origin = Origin::start(async |call: &mut Call| {
+        let (framing, length) = call.target()[1..].split_once('/').unwrap();
+        let body = numbered(length.parse().unwrap());
+        if framing == "length" {
+            return call.answer(&Answer::ok(body).field("Cache-Control", "max-age=60")).await;
+        }
+        call.say("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        for part in body.chunks(10_000) {
+            call.chunk(part).await;
+        }
+        call.say("0\r\n\r\n").await;
+    })
+    .await;
+    let proxy = Proxy::of(format!("upstream = \"{}\"", origin.url())).on_disk().start().await;
+    let mut count = 0;
+    for framing in ["length", "chunked"] {
+        for length in [0, 5, 100_000, 2_000_000] {
+            let target = format!("/{framing}/{length}");
+            proxy.get(&target).await;
+            proxy.stored(origin.hits() as u64).await;
+            proxy.finished(count + 1).await;
+            proxy.get(&target).await;
+            proxy.connect_h2().await.get(&target).await;
+            count += 3;
+            let told = proxy.finished(count).await;
+            let lines: Vec<_> = told[count - 3..]
+                .iter()
+                .map(|event| (event.cache.as_str(), event.sent, event.end.as_str()))
+                .collect();
+            let expected = ["miss", "hit", "hit"].map(|cache| (cache, length, "complete"));
+            assert_eq!(lines, expected, "{target}");
+        }
+    }
 }
