@@ -1,7 +1,7 @@
 //! A stored response.
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::key::{FieldHash, StoredKey};
 use crate::clock::Timestamp;
@@ -74,6 +74,26 @@ impl EntryHead {
         self.freshness.initial_age.saturating_add(now.since(self.response_time).as_secs())
     }
 
+    /// The same head in memory of its own. Field values come as slices of the connection's read buffer: kept as they
+    /// are, each entry would hold on to kilobytes that belong to nothing any more.
+    pub fn into_own(mut self) -> Self {
+        let length = self.headers.values().map(|value| value.len()).sum();
+        let mut all = BytesMut::with_capacity(length);
+        for value in self.headers.values() {
+            all.extend_from_slice(value.as_bytes());
+        }
+        let mut all = all.freeze();
+        for value in self.headers.values_mut() {
+            let own = all.split_to(value.len());
+            // What was a value stays one.
+            if let Ok(mut own) = HeaderValue::from_maybe_shared(own) {
+                own.set_sensitive(value.is_sensitive());
+                *value = own;
+            }
+        }
+        self
+    }
+
     /// Until when it is fresh.
     pub fn fresh_until(&self) -> Timestamp {
         let left = self.freshness.lifetime.saturating_sub(self.freshness.initial_age);
@@ -144,5 +164,40 @@ impl BodyRef {
     /// Whether the body is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_of_its_own_says_the_same_and_holds_no_foreign_buffer() {
+        let buffer = Bytes::from(b"max-age=60 and much more that was read beside it".to_vec());
+        let mut headers = HeaderMap::new();
+        let value = |range| HeaderValue::from_maybe_shared(buffer.slice(range)).expect("a value");
+        headers.append("cache-control", value(0..10));
+        headers.append("x-a", value(0..3));
+        headers.append("x-a", value(11..14));
+        let head = EntryHead {
+            status: StatusCode::OK,
+            headers: headers.clone(),
+            request_time: Timestamp::default(),
+            response_time: Timestamp::default(),
+            freshness: Freshness {
+                initial_age: 0,
+                lifetime: 60,
+                source: Source::MaxAge,
+                stale_while_revalidate: 0,
+                stale_if_error: None,
+                must_revalidate: false,
+                no_cache: false,
+            },
+        };
+        drop(value);
+        let own = head.into_own();
+        assert_eq!(own.headers, headers);
+        drop(headers);
+        assert!(buffer.is_unique(), "the buffer is held by nobody else");
     }
 }

@@ -453,7 +453,7 @@ impl State {
     fn whole(&self) -> Bytes {
         match self.chunks.len() {
             0 => Bytes::new(),
-            1 => self.chunks[0].1.clone(),
+            // Copied even where it is one piece: that is a slice of a larger read buffer.
             _ => {
                 let mut all = BytesMut::with_capacity(self.len as usize);
                 for (_, bytes) in &self.chunks {

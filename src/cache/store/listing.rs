@@ -19,6 +19,9 @@ use crate::cache::purge::{Criterion, Subject};
 const MAX_PAGE: usize = 10_000;
 /// Entries that are read from the disk at a time.
 const PART: usize = 256;
+/// Entries that one page by key looks at: a filter that takes few of many answers with a short page and a cursor,
+/// instead of leaving its asker without a sign of life.
+const LOOKED_AT: usize = 20_000;
 
 impl Cache {
     /// What a purge would take, with a sample of at most `limit` (10 000 at most).
@@ -176,12 +179,14 @@ fn page_by_key(shared: &Shared, query: &ListQuery) -> Page {
     let limit = query.limit.clamp(1, MAX_PAGE);
     let mut place = query.cursor.as_ref().map(Place::of).unwrap_or_default();
     let mut entries = Vec::new();
+    let mut seen = 0;
     // In the order of keys whatever the criterion: an index's own places would not survive in a cursor.
     let ended = walk(shared, &Criterion::All, &mut place, |summary| {
+        seen += 1;
         if wanted(query, &summary) {
             entries.push(summary);
         }
-        entries.len() < limit
+        entries.len() < limit && seen < LOOKED_AT
     });
     Page { next: (!ended).then(|| place.cursor()), entries }
 }

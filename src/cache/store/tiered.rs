@@ -302,7 +302,7 @@ impl Cache {
         let mut loaded = shared.load(digest, shared.memory.peek(&digest));
         let old = loaded.variants.iter().find(|entry| EntryId::new(digest, &entry.vary) == id)?.clone();
         let mut entry = Entry {
-            head: with.head,
+            head: with.head.into_own(),
             keep_until: with.keep_until,
             sequence: with.sequence.max(old.sequence),
             soft_purged: false,
@@ -429,7 +429,7 @@ fn entry(new: NewEntry, body: BodyRef, trailers: Option<Box<http::HeaderMap>>) -
     Entry {
         key: new.key,
         vary: new.vary,
-        head: new.head,
+        head: new.head.into_own(),
         body,
         trailers,
         tags: new.tags,

@@ -68,7 +68,10 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
     let (sort, descending) = order(args.output.sort_by.as_deref())?;
     // The instance sorts: here only a page is ever known.
     let mut printer = Printer::new(COLUMNS, &OutputArgs { sort_by: None, ..args.output.clone() }, global)?;
-    let client = instance::client(global)?;
+    let client = match sort {
+        Some(_) => instance::client(&global.patient())?,
+        None => instance::client(global)?,
+    };
     instance::block_on(async {
         let mut left = args.limit.unwrap_or(u64::MAX);
         let mut query = EntryQuery {

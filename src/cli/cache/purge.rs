@@ -48,7 +48,7 @@ Exit codes:
   8 purged, but a crash of the machine may undo it";
 
 /// The entries that `--dry-run` shows.
-const SHOWN: u64 = 1000;
+const SHOWN: u64 = 20;
 
 /// Purges, after having asked where somebody can answer.
 pub fn run(args: &Args, global: &Global) -> Outcome {
@@ -57,7 +57,7 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
             .why("one of --key, --url, --prefix, --glob, --host, --route, --tag, --older-than, --all is needed")
             .next("proxy-stone cache purge --help"));
     };
-    let client = instance::client(global)?;
+    let client = instance::client(&global.patient())?;
     instance::block_on(async {
         if args.dry_run {
             return dry_run(args, global, &client, select).await;
