@@ -117,11 +117,6 @@ impl Global {
     pub fn patient(&self) -> Self {
         Self { timeout: Some(self.timeout.unwrap_or(Duration::from_secs(300))), ..self.clone() }
     }
-
-    /// The same, for commands that make the instance read everything that is stored before it can answer.
-    pub fn patient(&self) -> Self {
-        Self { timeout: Some(self.timeout.unwrap_or(Duration::from_secs(300))), ..self.clone() }
-    }
 }
 
 /// The commands; their arguments say what they do.
