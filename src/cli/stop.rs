@@ -118,11 +118,21 @@ fn progress(in_flight: u64, quiet: bool) -> ProgressBar {
     bar
 }
 
-/// Whether a process is there: signal 0 asks without doing anything.
+/// Whether a process is there and has not ended: signal 0 asks without doing anything, and reaches also one that has
+/// ended but that nobody has reaped, such as the child of a container's first process.
 fn is_alive(pid: u32) -> bool {
+    if is_zombie(pid) {
+        return false;
+    }
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     match pid.map(rustix::process::test_kill_process) {
         Some(Ok(()) | Err(rustix::io::Errno::PERM)) => true,
         Some(Err(_)) | None => false,
     }
+}
+
+/// Whether Linux says so; the state follows the last parenthesis, since a name may have some too.
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
