@@ -1,5 +1,6 @@
 //! What is wrong (or odd) in a config: where, why, and what to do about it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -210,7 +211,21 @@ fn printable(text: &str) -> String {
 }
 
 fn snippet(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
-    Snippet::source(&*place.source.text).path(&*place.source.name)
+    Snippet::source(without_credentials(&place.source.text)).path(&*place.source.name)
+}
+
+/// The text with stars for what stands before the `@` of a URL, byte for byte: findings end in logs, secrets may not.
+fn without_credentials(text: &str) -> Cow<'_, str> {
+    let mut hidden = Cow::Borrowed(text);
+    for (at, slashes) in text.match_indices("://") {
+        let start = at + slashes.len();
+        let rest = &text[start..];
+        let authority = rest.find(['/', '"', '\'', ' ', '\n', '\r', '\t']).map_or(rest, |end| &rest[..end]);
+        if let Some(length) = authority.rfind('@') {
+            hidden.to_mut().replace_range(start..start + length, &"*".repeat(length));
+        }
+    }
+    hidden
 }
 
 /// A finding as JSON: what `-o json` prints and the admin socket sends.
