@@ -8,7 +8,7 @@ use url::Url;
 use super::Admin;
 use super::entry::{self, Seen};
 use super::reply::{self, Reply};
-use super::request::Asked;
+use super::request::{Asked, filter};
 use crate::admin::api::{
     CacheStats, EntryOrder, EntryPage, EntryQuery, EntryRow, Problem, ProblemCode, Purge, PurgeReply,
     Quarantine, Selector, ShowQuery, StoreFinding,
@@ -36,10 +36,7 @@ const COUNT_TIME: Duration = Duration::from_millis(200);
 pub async fn list(admin: &Admin, asked: &Asked) -> Reply {
     let wanted: EntryQuery = asked.query()?;
     let now = admin.clock.now();
-    let filter =
-        wanted.filter.as_deref().map(Filter::parse::<Seen<'static>>).transpose().map_err(|error| {
-            Problem::new(ProblemCode::BadRequest, "the filter can't be understood").detail(error)
-        })?;
+    let filter = wanted.filter.as_deref().map(filter::<Seen<'static>>).transpose()?;
     let page = admin
         .cache
         .list(ListQuery {

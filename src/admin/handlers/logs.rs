@@ -7,8 +7,8 @@ use futures_util::stream::{self, Stream, StreamExt};
 
 use super::Admin;
 use super::reply::{self, Reply};
-use super::request::Asked;
-use crate::admin::api::{LogLine, LogQuery, Problem, ProblemCode};
+use super::request::{Asked, filter};
+use crate::admin::api::{LogLine, LogQuery};
 use crate::clock::Timestamp;
 use crate::telemetry::filter::Filter;
 use crate::telemetry::{Finished, Followed, Follower, LogRecord, Query};
@@ -16,9 +16,7 @@ use crate::telemetry::{Finished, Followed, Follower, LogRecord, Query};
 /// A stream of exchanges, oldest first.
 pub fn logs(admin: &Arc<Admin>, asked: &Asked) -> Reply {
     let wanted: LogQuery = asked.query()?;
-    let filter = wanted.filter.as_deref().map(Filter::parse::<Finished>).transpose().map_err(|error| {
-        Problem::new(ProblemCode::BadRequest, "the filter can't be understood").detail(error)
-    })?;
+    let filter = wanted.filter.as_deref().map(filter::<Finished>).transpose()?;
     // Following begins before looking back, so that nothing falls between; what both have is told once.
     let follower = wanted.follow.then(|| admin.telemetry.follow());
     let recent = admin.telemetry.recent(&Query {

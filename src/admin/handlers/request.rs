@@ -12,6 +12,7 @@ use serde::de::value::MapDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
 
 use crate::admin::api::{Problem, ProblemCode};
+use crate::telemetry::filter::{Fields, Filter};
 
 /// The largest request body in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -28,6 +29,15 @@ pub struct Asked {
     pub path: String,
     query: String,
     body: Bytes,
+}
+
+/// The filter that this text means; one that means none is shown with a caret where it goes wrong.
+pub fn filter<T: Fields>(text: &str) -> Result<Filter, Problem> {
+    Filter::parse::<T>(text).map_err(|error| {
+        let mut problem = bad("the filter can't be understood").detail(&error);
+        problem.rendered = Some(error.point(text));
+        problem
+    })
 }
 
 impl Asked {

@@ -27,6 +27,14 @@ pub struct FilterError {
     pub message: String,
 }
 
+impl FilterError {
+    /// The filter with a caret under where it went wrong, two lines without a final line break.
+    pub fn point(&self, filter: &str) -> String {
+        let shown: String = filter.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        format!("  {shown}\n  {:>1$}", '^', self.position + 1)
+    }
+}
+
 pub(super) fn parse(text: &str, fields: &'static [Field]) -> Result<Expression, FilterError> {
     let mut parser = Parser { text, at: 0, depth: 0, fields };
     if text.len() > MAX_TEXT {
