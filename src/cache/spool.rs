@@ -14,6 +14,7 @@ mod reader;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -30,6 +31,8 @@ const BATCH: u64 = 64 << 10;
 const MAX_UNWRITTEN: u64 = 512 << 10;
 /// How far the head may be before the fastest reader.
 const READ_AHEAD: u64 = 256 << 10;
+/// How often a file that cannot be written is told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Pieces are joined up to this many bytes.
 const SMALL: usize = 4 << 10;
 
@@ -364,8 +367,14 @@ impl Shared {
     }
 }
 
+/// Told now and then only: on a full disk it is every body.
 fn refused(error: &std::io::Error, disk: Disk) -> Disk {
-    tracing::warn!(%error, "a body could not be written to disk and is not stored");
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock();
+    if told.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+        *told = Some(Instant::now());
+        tracing::warn!(%error, "a body could not be written to disk and is not stored");
+    }
     disk
 }
 

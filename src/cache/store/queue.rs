@@ -26,6 +26,8 @@ pub(super) enum Op {
     Write(Write, u64),
     /// Purge rules or limits have changed.
     Wake,
+    /// A body could not be written: there may be too little free space.
+    Unwritten,
     /// The disk tier failed under a reader.
     Failed,
     /// Write what waits, flush, let go.

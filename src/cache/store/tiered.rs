@@ -82,6 +82,12 @@ pub enum OpenError {
     System(#[source] std::io::Error),
 }
 
+/// What the system refuses today and may grant tomorrow: the directory is tried again, and nobody need wait for it.
+fn may_pass(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
 /// The cache of an instance: entries in RAM and on disk, under purge rules.
 #[derive(Debug)]
 pub struct Cache {
@@ -95,24 +101,24 @@ impl Cache {
     pub fn open(settings: Settings, dir: Option<PathBuf>, clock: Clock) -> Result<Arc<Self>, OpenError> {
         let Some(dir) = dir.filter(|_| settings.disk > 0) else { return Self::in_memory(settings, clock) };
         let failed = |source| OpenError::Directory { path: dir.clone(), source };
-        let claimed = match Directory::claim(&dir) {
-            Err(ClaimError::Io(source)) => return Err(failed(source)),
-            other => other,
-        };
-        let secret = match &claimed {
-            Ok(_) => directory::secret(&dir).map_err(failed)?,
-            // Someone else's for now: nothing is written there.
-            Err(_) => match directory::read_secret(&dir.join("secret")) {
-                Ok(Some(secret)) => secret,
-                _ => directory::fresh_secret().map_err(OpenError::System)?,
+        let claimed = Directory::claim(&dir).and_then(|claimed| Ok((directory::secret(&dir)?, claimed)));
+        let (secret, claimed) = match claimed {
+            Ok((secret, claimed)) => (secret, Ok(claimed)),
+            Err(ClaimError::Io(source)) if !may_pass(&source) => return Err(failed(source)),
+            // Not ours for now: nothing is written there.
+            Err(refused) => match directory::read_secret(&dir.join("secret")) {
+                Ok(Some(secret)) => (secret, Err(refused)),
+                _ => (directory::fresh_secret().map_err(OpenError::System)?, Err(refused)),
             },
         };
         let base = Writer::sequence_base(&clock);
         let shared = Arc::new(Shared::new(settings, Some(dir.clone()), secret, clock, base));
         let (queue, ops) = std::sync::mpsc::channel();
         let mut writer = Writer::new(shared.clone(), ops);
-        match claimed {
-            Ok(directory) => writer.adopt(directory).map_err(failed)?,
+        let adopted = claimed.and_then(|directory| Ok(writer.adopt(directory)?));
+        match adopted {
+            Ok(()) => {}
+            Err(ClaimError::Io(source)) if !may_pass(&source) => return Err(failed(source)),
             Err(refused) => {
                 writer.refused(refused);
             }
@@ -256,8 +262,12 @@ impl Cache {
         let body_ref = match (in_memory, &body.pin) {
             (Some(bytes), _) => BodyRef::Bytes(bytes),
             (None, Some(pin)) if storing => BodyRef::File(pin.body.clone()),
-            (None, _) => return Inserted::TooLarge,
+            (None, _) => {
+                self.unwritten(storing);
+                return Inserted::TooLarge;
+            }
         };
+        self.unwritten(storing && !lasts);
         // A body in a file is only as good as the record that keeps the file.
         let needs_disk = matches!(body_ref, BodyRef::File(_));
         let mut entry = entry(new, body_ref, body.trailers);
@@ -406,6 +416,13 @@ impl Cache {
         self.wake(Op::Close(done));
         // An error means that the writer is gone already.
         let _ = closed.await;
+    }
+
+    /// A body's file could not be written although storing is on: no room, most likely.
+    fn unwritten(&self, is_so: bool) {
+        if is_so {
+            self.wake(Op::Unwritten);
+        }
     }
 
     fn wake(&self, op: Op) {

@@ -131,6 +131,7 @@ impl Writer {
             match op {
                 Ok(Op::Write(write, weight)) => self.shared.waiting.leave(write.id().digest, weight),
                 Ok(Op::Wake) => self.purge_memory(),
+                Ok(Op::Unwritten) => {}
                 Ok(Op::Failed) => self.clear_failures(),
                 Ok(Op::Close(done)) => {
                     self.stopped(done);
@@ -198,6 +199,11 @@ impl Writer {
                     0 => Ok(()),
                     _ => Err(StoreError::Io(std::io::Error::other("reads of the index fail"))),
                 }
+            }
+            Op::Unwritten => {
+                // Looked at after this operation, however short ago it was.
+                self.space_checked = None;
+                Ok(())
             }
             Op::Close(_) => Ok(()),
         }

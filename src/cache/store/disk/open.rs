@@ -204,7 +204,6 @@ pub(crate) fn quarantines(root: &Path) -> Vec<PathBuf> {
 }
 
 fn tell(told: &mut Vec<Step>, code: &'static str, message: String) {
-    tracing::warn!(code, "{message}");
     told.push(Step { code, message });
 }
 
