@@ -1,0 +1,18 @@
+//! The built binary as a process: start and refusal to start, signals, commands against the running instance,
+//! `kill -9`, a damaged or full disk, memory.
+//!
+//! Each test has its own directory for state and socket, and ports that the system chose. By hand:
+//! `PROXY_STONE_KILL_ROUNDS=1000` for more rounds of `kill -9`, `PROXY_STONE_BIG=1` for bodies of 1 GiB.
+
+mod commands;
+mod damage;
+mod filling;
+mod kill;
+mod machines;
+mod memory;
+mod purging;
+mod refusal;
+mod reloading;
+mod start;
+mod stopping;
+mod support;
