@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Answer, Origin, Proxy, until, within};
 use proxy_stone::telemetry::event::End;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn strict() -> (Origin, Proxy) {
     let origin = Origin::always(Answer::ok("fine")).await;
@@ -38,6 +38,7 @@ async fn what_is_no_request_is_answered_logged_and_counted() {
         let head = client.head().await;
         assert_eq!(head.status(), status, "{:.60}", request);
         client.closed().await;
+        drop(client);
         let finished = proxy.finished(count + 1).await;
         let last = &finished[count];
         assert_eq!(
@@ -102,6 +103,10 @@ async fn a_client_that_breaks_http2_is_cut_and_told() {
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\0\0\0x")
         .await
         .unwrap();
+    let mut said = Vec::new();
+    // GOAWAY, and the end.
+    let _ = within(stream.read_to_end(&mut said)).await;
+    drop(stream);
     let finished = proxy.finished(1).await;
     assert_eq!((finished[0].end, finished[0].error), (End::Refused, Some("http2_violation")));
 }
