@@ -157,3 +157,24 @@ async fn listeners_come_and_go_with_a_reload() {
     assert_eq!(new.get("/").await.text(), "fine", "its connections go on");
     assert_eq!(old.get("/").await.text(), "fine");
 }
+
+#[tokio::test]
+async fn machines_are_told_whether_it_is_ready_and_what_it_counted() {
+    let (origin, gate) = held().await;
+    let config =
+        format!("upstream = \"{}\"\ncache = false\n[telemetry]\nlisten = \"127.0.0.1:0\"", origin.url());
+    let proxy = Proxy::of(config).start().await;
+    let machine = proxy.instance.machine_addr().expect("a listener for machines");
+    let ask = async |target: &str| Client::connect(machine).await.get(target).await;
+    assert_eq!(ask("/livez").await.status, 200);
+    assert_eq!(ask("/readyz").await.status, 200);
+    gate.open();
+    assert_eq!(proxy.get("/").await.status, 200);
+    proxy.finished(1).await;
+    let metrics = ask("/metrics").await;
+    assert!(metrics.text().ends_with("# EOF\n"), "{}", metrics.text());
+    assert!(metrics.text().contains("route=\"default\""), "{}", metrics.text());
+    proxy.instance.drain();
+    assert_eq!(ask("/livez").await.status, 200);
+    assert_eq!(ask("/readyz").await.status, 503);
+}

@@ -147,3 +147,29 @@ async fn quiet_connections_outlive_the_time_for_a_head() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(client.get("/").await.text(), "fine");
 }
+
+#[tokio::test]
+async fn more_connections_than_there_may_be_are_closed_and_counted() {
+    let origin = Origin::always(Answer::ok("fine")).await;
+    let config = format!("upstream = \"{}\"\n[server]\nmax_connections = 2", origin.url());
+    let proxy = Proxy::of(config).start().await;
+    let (mut one, mut two) = (proxy.connect().await, proxy.connect().await);
+    assert_eq!((one.get("/").await.status, two.get("/").await.status), (200, 200));
+    let mut three = proxy.connect().await;
+    assert!(three.closed().await.is_empty());
+    let refused = || proxy.instance.telemetry.snapshot().connections.refused.values().sum::<u64>();
+    until("it is counted", || refused() == 1).await;
+    drop(one);
+    until("there is room again", || proxy.instance.connections() == 1).await;
+    assert_eq!(proxy.get("/").await.text(), "fine");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_a_while() {
+    let origin = Origin::always(Answer::ok("fine")).await;
+    let config = format!("upstream = \"{}\"\n[server]\nkeepalive = \"150ms\"", origin.url());
+    let proxy = Proxy::of(config).start().await;
+    let mut client = proxy.connect().await;
+    assert_eq!(client.get("/").await.text(), "fine");
+    assert!(client.closed().await.is_empty());
+}

@@ -154,11 +154,12 @@ impl Proxy {
 
 fn compile(config: &str) -> Result<Compiled, String> {
     // Keys of the top level stand before all tables.
+    let top = config.split("\n[").next().unwrap_or_default();
     let mut text = String::new();
-    if !config.contains("listen =") {
+    if !top.contains("listen =") {
         text += "listen = \"127.0.0.1:0\"\n";
     }
-    if !config.contains("workers =") {
+    if !top.contains("workers =") {
         text += "workers = 2\n";
     }
     text += config;
