@@ -19,6 +19,7 @@ use super::{HIT_FOR_MISS, Proxy, fetch, forward, pass};
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Boarding, FlightKey, Pilot, Ticket};
 use crate::cache::key::{Digest, FieldHash, KeyParts, StoredKey};
+use crate::cache::policy::request::MethodKind;
 use crate::cache::policy::{self, Answer, RequestPolicy, Reuse, StaleWhy, ValidateWhy, vary};
 use crate::cache::store::{EntryId, Resource};
 use crate::http::cache_status::{CacheStatus, Forward};
@@ -50,10 +51,10 @@ impl Proxy {
         site: &Site,
         route: &Arc<Route>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        mut inbound: Inbound,
         target: &Target,
     ) -> Result<Reply, Failure> {
-        let policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
+        let mut policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
         if !policy.may_reuse() || !inbound.body.is_end_stream() {
             exchange.cache = CacheOutcome::Bypass;
             return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await;
@@ -75,6 +76,9 @@ impl Proxy {
                 if reply.refresh {
                     let key = parts.to_stored(self.cache.secret());
                     let entry = reply.entry;
+                    // What is stored is a GET's reply, also where a HEAD found it stale.
+                    inbound.head.method = Method::GET;
+                    policy.method = MethodKind::Get;
                     let asking = Asking {
                         site,
                         route,

@@ -57,6 +57,24 @@ async fn a_refresh_goes_on_when_its_client_has_left_and_carries_its_fields() {
 }
 
 #[tokio::test]
+async fn a_head_refreshes_the_stored_get() {
+    let gate = Gate::new();
+    gate.open_for(9);
+    let origin = versions("max-age=10, stale-while-revalidate=30", &gate).await;
+    let clock = noon();
+    let proxy = Proxy::caching_by(&clock, &origin).await;
+    proxy.get("/").await;
+    pass(&clock, 15);
+    let head = proxy.ask("HEAD", "/", &[], "").await;
+    assert_eq!(head.cache_status(), "proxy-stone; hit; ttl=-5; detail=stale-while-revalidate");
+    origin.hit(2).await;
+    assert_eq!(origin.last().word(0), "GET");
+    proxy.stored(2).await;
+    assert_eq!(proxy.get("/").await.text(), "version 2");
+    assert_eq!(origin.hits(), 2);
+}
+
+#[tokio::test]
 async fn past_the_window_the_origin_is_waited_for() {
     let gate = Gate::new();
     gate.open_for(9);
