@@ -110,19 +110,65 @@ async fn a_slow_reader_takes_from_disk_what_fast_ones_have_long_had() {
 }
 
 #[tokio::test]
-async fn without_a_disk_fast_readers_go_on_once_the_slow_one_has_left() {
+async fn without_a_disk_a_slow_reader_holds_fast_ones_up_only_beyond_what_ram_keeps() {
+    let gate = Gate::new();
     let body = numbered(24 << 20);
-    let origin = Origin::always(Answer::ok(body.clone()).field("Cache-Control", "max-age=60")).await;
+    let origin = held(&gate, Answer::ok(body.clone()).field("Cache-Control", "max-age=60")).await;
     let proxy = Proxy::caching(&origin).await;
     let mut slow = Client::connect_narrow(proxy.address).await;
     slow.say("GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await;
+    let mut fast = proxy.connect().await;
+    fast.say("GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await;
+    waiting(&proxy, 2).await;
+    gate.open();
     slow.head().await;
-    let fast = asks(proxy.address, "/");
-    until("the fast one reads along or for itself", || proxy.instance.connections() == 2).await;
+    fast.head().await;
+    let mut read = Vec::new();
+    while read.len() < 1 << 20 {
+        let some = fast.wire.some().await;
+        assert!(!some.is_empty(), "it ended after {} bytes", read.len());
+        read.extend_from_slice(&some);
+    }
     drop(slow);
-    let fast = fast.await.unwrap();
-    assert!(fast.whole && fast.body == body);
-    assert!(origin.hits() <= 2);
+    while read.len() < body.len() {
+        let some = fast.wire.some().await;
+        assert!(!some.is_empty(), "it ended after {} bytes", read.len());
+        read.extend_from_slice(&some);
+    }
+    assert!(read == body);
+    assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
+async fn streams_of_http_2_share_a_fetch_with_clients_of_http_1() {
+    let gate = Gate::new();
+    let origin = held(&gate, Answer::ok("x").field("Cache-Control", "max-age=60")).await;
+    let proxy = Proxy::caching(&origin).await;
+    let h2 = proxy.connect_h2().await;
+    let mut asking: Vec<_> = (0..5).map(|_| asks(proxy.address, "/")).collect();
+    for _ in 0..50 {
+        let h2 = h2.clone();
+        asking.push(tokio::spawn(async move { h2.get("/").await }));
+    }
+    waiting(&proxy, 55).await;
+    gate.open();
+    assert!(all(asking).await.iter().all(|reply| reply.status == 200 && reply.text() == "x"));
+    assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
+async fn what_becomes_shareable_is_stored_at_once() {
+    let origin = Origin::start(async |call: &mut Call| {
+        let cache_control = if call.nth == 1 { "no-store" } else { "max-age=60" };
+        call.answer(&Answer::ok("x").field("Cache-Control", cache_control)).await;
+    })
+    .await;
+    let proxy = Proxy::caching(&origin).await;
+    for (said, hits) in [("detail=no-store", 1), ("fwd=uri-miss; stored", 2), ("; hit; ", 2)] {
+        let reply = proxy.get("/").await;
+        assert!(reply.cache_status().contains(said), "{said}: {}", reply.cache_status());
+        assert_eq!(origin.hits(), hits);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Ranges and conditions of the client, answered from what is stored.
 
-use crate::support::{Answer, Origin, Proxy, http_date, noon, numbered};
+use crate::support::{Answer, Origin, Proxy, http_date, noon, numbered, pass};
 
 async fn stored(body: impl Into<bytes::Bytes>) -> (Origin, Proxy) {
     let answer = Answer::ok(body)
@@ -155,5 +155,54 @@ async fn preconditions_for_the_origin_are_left_to_it_unless_they_hold() {
     assert_eq!(origin.last().fields.get("if-match"), Some("\"v2\""));
     assert_eq!(origin.hits(), 2);
     assert_eq!(proxy.get("/").await.status, 200);
+    assert_eq!(origin.hits(), 2);
+}
+
+#[tokio::test]
+async fn a_condition_on_a_stale_reply_is_answered_once_the_origin_has_spoken() {
+    let origin = Origin::answering(|request| {
+        let version =
+            if request.word(1) == "/changed" && request.fields.has("if-none-match") { "v2" } else { "v1" };
+        let tag = format!("\"{version}\"");
+        let answer = match request.fields.get("if-none-match") {
+            Some(tags) if tags.contains(&tag) => Answer::new(304),
+            _ => Answer::ok(version),
+        };
+        answer.field("ETag", tag).field("Cache-Control", "max-age=60")
+    })
+    .await;
+    for (target, tag, status) in [
+        ("/same", "\"v1\"", 304),
+        ("/same", "\"v0\"", 200),
+        ("/changed", "\"v2\"", 304),
+        ("/changed", "\"v1\"", 200),
+    ] {
+        let clock = noon();
+        let proxy = Proxy::caching_by(&clock, &origin).await;
+        proxy.get(target).await;
+        pass(&clock, 60);
+        let reply = proxy.ask("GET", target, &[&format!("If-None-Match: {tag}")], "").await;
+        assert_eq!(reply.status, status, "{target} {tag}: {}", reply.cache_status());
+        assert_eq!(origin.last().fields.get("if-none-match"), Some("\"v1\""));
+    }
+}
+
+#[tokio::test]
+async fn a_range_of_a_stale_reply_is_right_once_the_origin_has_spoken() {
+    let origin = Origin::answering(|request| {
+        let answer = match request.fields.has("if-none-match") {
+            true => Answer::new(304),
+            false => Answer::ok("0123456789"),
+        };
+        answer.field("ETag", "\"v1\"").field("Cache-Control", "max-age=60")
+    })
+    .await;
+    let clock = noon();
+    let proxy = Proxy::caching_by(&clock, &origin).await;
+    proxy.get("/").await;
+    pass(&clock, 60);
+    let reply = proxy.ask("GET", "/", &["Range: bytes=2-4"], "").await;
+    assert_eq!((reply.status, reply.text()), (206, "234"));
+    assert!(!origin.last().fields.has("range"));
     assert_eq!(origin.hits(), 2);
 }

@@ -225,6 +225,21 @@ async fn no_cache_of_the_client_asks_the_origin_although_the_reply_is_fresh() {
 }
 
 #[tokio::test]
+async fn what_a_client_s_no_cache_brings_is_for_everyone() {
+    let origin = Origin::start(async |call: &mut crate::support::Call| {
+        let answer = Answer::ok(format!("version {}", call.nth)).field("Cache-Control", "max-age=60");
+        call.answer(&answer).await;
+    })
+    .await;
+    let proxy = Proxy::caching(&origin).await;
+    proxy.get("/").await;
+    let reply = proxy.ask("GET", "/", &["Cache-Control: no-cache"], "").await;
+    assert_eq!((reply.text(), reply.cache_status()), ("version 2", "proxy-stone; fwd=request; stored"));
+    assert_eq!(proxy.get("/").await.text(), "version 2");
+    assert_eq!(origin.hits(), 2);
+}
+
+#[tokio::test]
 async fn max_stale_and_min_fresh_of_the_client_are_heard() {
     let origin = Origin::always(Answer::ok("x").field("Cache-Control", "max-age=60")).await;
     let clock = noon();
@@ -409,6 +424,7 @@ async fn what_one_host_or_upstream_said_never_answers_for_another() {
             ("Host: two.test", "X-Env: any", "green for two.test"),
             ("Host: two.test:8080", "X-Env: any", "green for two.test:8080"),
             ("Host: TWO.test", "X-Env: any", "green for two.test"),
+            ("Host: two.test:80", "X-Env: any", "green for two.test"),
         ] {
             let reply = proxy.ask("GET", "/same", &[host, env], "").await;
             assert_eq!(reply.text(), body, "{host} {env}");

@@ -127,23 +127,65 @@ async fn variants_are_kept_apart_and_an_absent_field_is_none_of_them() {
 }
 
 #[tokio::test]
-async fn a_variant_that_is_not_stored_is_asked_for_with_the_tags_of_those_that_are() {
-    let origin = Origin::answering(|request| match request.fields.get("if-none-match") {
-        // The origin has one language only.
-        Some(tags) if tags.contains("\"only\"") => Answer::new(304).field("ETag", "\"only\""),
-        _ => Answer::ok("the only one")
-            .field("ETag", "\"only\"")
-            .field("Cache-Control", "max-age=60")
-            .field("Vary", "Accept-Language"),
+async fn a_stale_variant_is_validated_with_the_tags_of_all() {
+    let origin = Origin::answering(|request| {
+        let language = request.fields.get("accept-language").unwrap_or("none").to_owned();
+        let tag = format!("\"{language}\"");
+        let answer = match request.fields.get("if-none-match") {
+            Some(tags) if tags.contains(&tag) => Answer::new(304),
+            _ => Answer::ok(format!("in {language}")),
+        };
+        answer.field("ETag", tag).field("Cache-Control", "max-age=60").field("Vary", "Accept-Language")
     })
     .await;
     let clock = noon();
     let proxy = Proxy::caching_by(&clock, &origin).await;
-    proxy.ask("GET", "/", &["Accept-Language: de"], "").await;
+    for language in ["Accept-Language: de", "Accept-Language: en"] {
+        proxy.ask("GET", "/", &[language], "").await;
+    }
     pass(&clock, 60);
     let validated = proxy.ask("GET", "/", &["Accept-Language: de"], "").await;
+    assert_eq!(origin.last().fields.get("if-none-match"), Some("\"de\", \"en\""));
     assert_eq!(validated.cache_status(), "proxy-stone; fwd=stale; fwd-status=304; stored");
-    assert_eq!(validated.text(), "the only one");
+    assert_eq!(validated.text(), "in de");
+    assert!(proxy.ask("GET", "/", &["Accept-Language: de"], "").await.cache_status().contains("; hit; "));
+    assert_eq!(proxy.ask("GET", "/", &["Accept-Language: en"], "").await.text(), "in en");
+    assert_eq!(origin.hits(), 4);
+}
+
+#[tokio::test]
+async fn bytes_beyond_the_declared_length_spoil_nothing_but_their_connection() {
+    let origin = Origin::start(async |call: &mut crate::support::Call| {
+        call.say("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nhello and more")
+            .await;
+    })
+    .await;
+    let proxy = Proxy::caching(&origin).await;
+    for target in ["/a", "/b"] {
+        let miss = proxy.get(target).await;
+        assert_eq!((miss.status, miss.text(), miss.whole), (200, "hello", true), "{target}");
+        proxy.stored(origin.hits() as u64).await;
+        assert_eq!(proxy.get(target).await.text(), "hello");
+    }
+    assert_eq!((origin.hits(), origin.connections()), (2, 2));
+}
+
+#[tokio::test]
+async fn an_unknown_transfer_coding_is_read_to_the_end_and_neither_sent_on_nor_stored() {
+    let origin = Origin::start(async |call: &mut crate::support::Call| {
+        call.say("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: strange\r\n\r\nhello")
+            .await;
+        call.cut();
+    })
+    .await;
+    let proxy = Proxy::caching(&origin).await;
+    let miss = proxy.get("/").await;
+    assert_eq!((miss.status, miss.text()), (200, "hello"));
+    let hit = proxy.get("/").await;
+    assert_eq!((hit.status, hit.text()), (200, "hello"));
+    for reply in [miss, hit] {
+        assert!(!reply.fields.all("transfer-encoding").contains(&"strange"), "{:?}", reply.fields);
+    }
 }
 
 #[tokio::test]
@@ -330,6 +372,20 @@ async fn a_location_by_the_upstream_s_own_name_ends_what_is_stored_by_the_client
     let proxy = Proxy::caching(&origin).await;
     proxy.get("/a").await;
     assert_eq!(proxy.ask("POST", "/items", &[], "x").await.field("location"), Some("http://api.test/a"));
+    assert!(!proxy.has("api.test", "/a").await);
+}
+
+#[tokio::test]
+async fn an_unsafe_request_by_a_route_without_a_cache_ends_what_another_route_stored() {
+    let origin = Origin::always(Answer::ok("x").field("Cache-Control", "max-age=60")).await;
+    let config = format!(
+        "upstream = \"{}\"\n[[routes]]\nname = \"writes\"\nmatch = {{ methods = [\"PUT\"] }}\ncache = false",
+        origin.url()
+    );
+    let proxy = Proxy::of(config).start().await;
+    proxy.get("/a").await;
+    assert!(proxy.has("api.test", "/a").await);
+    assert_eq!(proxy.ask("PUT", "/a", &[], "new").await.cache_status(), "proxy-stone; fwd=bypass");
     assert!(!proxy.has("api.test", "/a").await);
 }
 
