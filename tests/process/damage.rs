@@ -11,7 +11,7 @@ const ENTRIES: usize = 300;
 /// Some stand in the record, some in a file of several chunks.
 fn body(target: &str) -> Vec<u8> {
     let number: usize = target.trim_start_matches('/').parse().unwrap();
-    let size = if number % 10 == 0 { 150_000 } else { 500 };
+    let size = if number.is_multiple_of(10) { 150_000 } else { 500 };
     format!("{target} of ours;").bytes().cycle().take(size + number).collect()
 }
 

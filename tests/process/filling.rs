@@ -142,3 +142,40 @@ fn a_read_only_file_system() {
     small.remount("rw");
     proxy.stop();
 }
+
+#[test]
+fn a_disk_that_fills_up_under_the_index_closes_the_store_until_there_is_room() {
+    let place = Place::new();
+    let Some(_small) = Small::mount(&place.state(), "8M") else { return };
+    // Each stands in its record: only the index writes.
+    let small = |target: &str| format!("{target};").bytes().cycle().take(2_000).collect::<Vec<u8>>();
+    let origin = Origin::new(move |asked| Answer::fresh(small(&asked.target), 3600));
+    let text = format!("upstream = \"{}\"\n{CONFIG}min_free = \"0\"\n", origin.url());
+    let proxy = Proxy::configured(&place, &text);
+    proxy.store_is(&place, "open");
+    let ballast = place.state().join("ballast");
+    drop(std::fs::write(&ballast, vec![0; 16 << 20]));
+    let mut client = Client::connect(proxy.address).unwrap();
+    let mut number = 0;
+    let mut ask = |count: usize| {
+        for _ in 0..count {
+            number += 1;
+            let target = format!("/{number}");
+            let reply = client.get(&target).unwrap();
+            assert!(reply.status == 200 && reply.body == small(&target), "{target}: {}", reply.status);
+        }
+    };
+    let status = eventually("the store closes", || {
+        ask(100);
+        let status = proxy.status(&place);
+        status["store"]["state"].as_str().is_some_and(|state| state.starts_with("closed: ")).then_some(status)
+    });
+    println!("{}\n{}", status["store"], proxy.said());
+    assert_eq!(status["ready"], true);
+    ask(100);
+    std::fs::remove_file(&ballast).unwrap();
+    proxy.store_is(&place, "open");
+    ask(100);
+    assert!(!proxy.said().contains("panicked"));
+    proxy.stop();
+}

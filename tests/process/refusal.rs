@@ -220,6 +220,17 @@ fn a_config_that_is_not_there_or_not_text() {
 }
 
 #[test]
+fn a_config_that_may_not_be_read() {
+    let place = Place::new();
+    let path = place.write("secret.toml", "upstream = \"http://127.0.0.1:9\"\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    let (socket, state) = (nobodys(&place, "socket"), nobodys(&place, "state"));
+    let args = ["serve", "-c", "secret.toml", "--socket", &socket, "--state-dir", &state];
+    let Some(command) = as_nobody(&place, &args) else { return };
+    says(&refused_command(command, 3), &["PS0001", "secret.toml", "ermission denied"]);
+}
+
+#[test]
 fn a_config_with_errors_gets_all_of_them_at_once() {
     let place = Place::new();
     place.write(

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -186,7 +188,7 @@ fn sigusr1_opens_the_access_log_anew() {
     let rotated = place.path("access.log.old");
     fs::rename(&log, &rotated).unwrap();
     proxy.signal(Signal::USR1);
-    eventually("the new file", || log.exists().then_some(()));
+    proxy.says("access log opened anew");
     get(proxy.address, "/after");
     let text = lines(&log, 1);
     assert!(text.contains("/after") && !text.contains("/before"), "{text}");
@@ -256,4 +258,76 @@ fn the_access_log_can_be_text_on_standard_error() {
     );
     get(proxy.address, "/seen");
     proxy.says("\"GET stone.test /seen HTTP/1.1\" 200 3 ");
+}
+
+#[test]
+fn the_access_log_is_rotated_by_its_size() {
+    let (place, one) = (Place::new(), named("one"));
+    let log = place.path("access.log");
+    let table = format!(
+        "[telemetry]\naccess_log = {{ path = {:?}, max_size = \"2KiB\", keep = 2 }}\n",
+        log.to_str().unwrap()
+    );
+    let proxy = Proxy::configured(&place, &format!("upstream = \"{}\"\n{table}", one.url()));
+    let rotated = |number: u32| place.path(&format!("access.log.{number}"));
+    let mut client = Client::connect(proxy.address).unwrap();
+    eventually("two rotations", || {
+        for number in 0..20 {
+            client.get(&format!("/{number}")).unwrap();
+        }
+        rotated(2).exists().then_some(())
+    });
+    proxy.stop();
+    assert!(log.exists() && rotated(1).exists() && !rotated(3).exists());
+    for path in [rotated(1), rotated(2)] {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(
+            text.ends_with('\n') && text.lines().all(|line| line.contains("\"GET stone.test /")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn no_request_fails_while_configs_change() {
+    let (place, one, two) = (Place::new(), named("one"), named("two"));
+    let proxy = serve(&place, &one.url(), &[]);
+    let (address, done) = (proxy.address, AtomicBool::new(false));
+    let asked = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for client in 0..3 {
+            let (done, asked) = (&done, &asked);
+            scope.spawn(move || {
+                let mut kept = Client::connect(address).unwrap();
+                for number in 0.. {
+                    let target = format!("/{client}/{number}");
+                    let reply =
+                        if number % 5 == 0 { get(address, &target) } else { kept.get(&target).unwrap() };
+                    assert!(["one", "two"].contains(&reply.text().as_str()), "{reply:?}");
+                    asked.fetch_add(1, SeqCst);
+                    if done.load(SeqCst) {
+                        break;
+                    }
+                }
+            });
+        }
+        for round in 0..20 {
+            let upstream = if round % 2 == 0 { &two } else { &one };
+            config(&place, &upstream.url(), &format!("[store]\nmemory = \"{}MiB\"\n", 8 + round));
+            let before = asked.load(SeqCst);
+            place.print(&["reload"]);
+            eventually("some requests", || (asked.load(SeqCst) > before + 5).then_some(()));
+        }
+        done.store(true, SeqCst);
+    });
+    assert_eq!(proxy.status(&place)["generation"], 21);
+}
+
+#[test]
+fn sighup_without_a_config_file_changes_nothing() {
+    let (place, one) = (Place::new(), named("one"));
+    let proxy = Proxy::before(&place, &one.url());
+    proxy.signal(Signal::HUP);
+    await_generation(&proxy, &place, 2);
+    assert_eq!(get(proxy.address, "/").text(), "one");
 }
