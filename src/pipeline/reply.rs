@@ -175,7 +175,7 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         // hyper does not poll a body that says it is at its end, or whose declared length it has had.
-        if self.source.is_end() || self.size_hint().exact() == Some(0) {
+        if self.source.is_end() {
             self.finish(End::Complete);
         }
     }

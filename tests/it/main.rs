@@ -7,6 +7,7 @@ mod aborts;
 mod bodies;
 mod cache;
 mod ends;
+mod examples;
 mod failures;
 mod fields;
 mod http2;

@@ -1,0 +1,32 @@
+//! The configs in `examples/` start as they stand, but for addresses and paths of the test's own.
+
+use std::path::Path;
+
+use crate::support::Proxy;
+
+#[tokio::test]
+async fn every_example_config_serves() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut served = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let config = std::fs::read_to_string(&path)
+            .unwrap()
+            .replace("https://api.example.com", "http://127.0.0.1:9")
+            .replace("https://www.example.com", "http://127.0.0.1:9")
+            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace(", \"[::1]:8080\"", "")
+            .replace("127.0.0.1:9190", "127.0.0.1:0")
+            .replace("access.log", dir.path().join("access.log").to_str().unwrap());
+        let proxy = Proxy::of(config).on_disk().start().await;
+        // Answered by the proxy itself: no origin is asked.
+        let reply = proxy.ask("GET", "/", &["Cache-Control: only-if-cached"], "").await;
+        assert_eq!(reply.status, 504, "{}", path.display());
+        served += 1;
+    }
+    assert!(served >= 3);
+}
