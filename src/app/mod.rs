@@ -1,8 +1,10 @@
 //! Builds a running instance from a checked config; reload and shutdown.
 //!
-//! [`Instance`] is the running thing: rooms wired together, and what outlives a reload. [`serve`] is the command:
+//! [`Instance`] is the running thing: rooms wired together, and what outlives a reload. `serve` is the command:
 //! it loads the config, starts an instance, opens the admin socket, listens to signals, and ends in good order.
 //! Nothing here answers a request or parses a file.
+//!
+//! [`Instance`]: crate::app::Instance
 
 mod changes;
 mod control;

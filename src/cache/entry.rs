@@ -194,7 +194,6 @@ mod tests {
                 no_cache: false,
             },
         };
-        drop(value);
         let own = head.into_own();
         assert_eq!(own.headers, headers);
         drop(headers);

@@ -2,8 +2,10 @@
 //!
 //! [`Proxy::handle`] is that screen: open the exchange, understand the target, find the route, then either ask the
 //! cache stage (which may ask the upstream) or pass the request straight on. What goes wrong on the way is a
-//! [`Failure`](error::Failure), and `error` alone says what the client gets for it. This room composes the decision
+//! `Failure`, and `error` alone says what the client gets for it. This room composes the decision
 //! rooms; it opens no sockets and keeps nothing that outlives an exchange but the table of flights.
+//!
+//! [`Proxy::handle`]: crate::pipeline::Proxy::handle
 
 mod cached;
 mod error;

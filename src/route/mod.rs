@@ -18,6 +18,9 @@
 //! This room never looks at a body, never rewrites a request and does no I/O. [`Router::find`] allocates nothing
 //! and asks only the routes that an index of hosts and path segments leaves; [`Router::explain`] asks every
 //! route, without the index.
+//!
+//! [`Router::find`]: crate::route::Router::find
+//! [`Router::explain`]: crate::route::Router::explain
 
 mod conditions;
 mod index;

@@ -9,6 +9,8 @@
 //!    └─▶ worker (a thread, a current-thread runtime) ─▶ connection (sniff, HTTP/1 or HTTP/2, time-outs)
 //!                                                          └─▶ wire (what hyper reads and writes through)
 //! ```
+//!
+//! [`Handler`]: crate::server::Handler
 
 mod activity;
 mod coalesce;

@@ -10,6 +10,8 @@
 //!   ▲                                                                              │
 //!   └── retry (is it safe?) ◀── exchange (head sent, 1xx, reply's head) ◀──────────┘
 //! ```
+//!
+//! [`FetchError`]: crate::upstream::FetchError
 
 mod alarm;
 mod balance;
