@@ -86,7 +86,8 @@ impl Failure {
                 detail: "Send an absolute path and exactly one valid Host field.",
             },
             Self::Connect => Face {
-                status: StatusCode::METHOD_NOT_ALLOWED,
+                // Not 405, which would have to name what a resource allows (RFC 9110 15.5.6).
+                status: StatusCode::NOT_IMPLEMENTED,
                 error: Some(ErrorType::HttpRequestDenied),
                 title: "CONNECT is not served here",
                 detail: "This is a gateway in front of an API, not a forward proxy.",

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use super::site::Route;
 use crate::clock::Timestamp;
 use crate::http::ClientConn;
 use crate::http::cache_status::Forward;
 use crate::telemetry::Telemetry;
-use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
+use crate::telemetry::event::{CacheOutcome, End, Finished, Protocol, RequestId, Series};
 use crate::upstream::BodyProgress;
 
 /// A request under way. Dropping it makes the one [`Finished`] event, so that no path can forget to.
@@ -20,7 +20,8 @@ pub struct Exchange {
     started: Instant,
     pub(super) at: Timestamp,
     pub(super) id: RequestId,
-    pub(super) client: Arc<ClientConn>,
+    /// The request's own, which within HTTP/1 may change from one to the next.
+    pub(super) protocol: Protocol,
     pub(super) client_address: IpAddr,
     pub(super) method: Method,
     pub(super) host: Box<str>,
@@ -51,7 +52,8 @@ impl Exchange {
     /// Opens an exchange for a request head that has just been read.
     pub(super) fn open(
         telemetry: Arc<Telemetry>,
-        client: Arc<ClientConn>,
+        client: &ClientConn,
+        version: Version,
         at: Timestamp,
         id: RequestId,
         method: Method,
@@ -63,7 +65,7 @@ impl Exchange {
             at,
             id,
             client_address: client.peer.ip(),
-            client,
+            protocol: protocol(version, client),
             method,
             host: Box::default(),
             target: target.into(),
@@ -93,6 +95,13 @@ impl Exchange {
     }
 }
 
+fn protocol(version: Version, client: &ClientConn) -> Protocol {
+    match version {
+        Version::HTTP_10 => Protocol::Http10,
+        _ => client.protocol,
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         let asked = self.asked.take().unwrap_or_default();
@@ -113,7 +122,7 @@ impl Drop for Exchange {
             duration: self.started.elapsed(),
             first_byte: self.first_byte,
             client: self.client_address,
-            protocol: self.client.protocol,
+            protocol: self.protocol,
             method: std::mem::take(&mut self.method),
             host: std::mem::take(&mut self.host),
             target: std::mem::take(&mut self.target),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
 
@@ -13,6 +13,7 @@ use super::site::Route;
 use crate::clock::{Clock, Timestamp};
 use crate::http::Interim;
 use crate::http::connection::remove_hop_by_hop;
+use crate::http::date;
 use crate::telemetry::{AttemptOutcome, Telemetry};
 use crate::upstream::{Failure, FetchError, FetchRequest, OnInterim, RequestBody, StreamBody, UpstreamBody};
 
@@ -58,13 +59,18 @@ pub(super) async fn bring(
         head.headers.remove(CONTENT_LENGTH);
     }
     remove_hop_by_hop(&mut head.headers);
+    let response_time = clock.now();
+    if !head.headers.contains_key(DATE) {
+        // Whoever has a clock says when a reply without it came (RFC 9110 6.6.1).
+        head.headers.insert(DATE, date::header_value(response_time));
+    }
     forward::map_locations(&mut head.headers, &fetched.origin, names);
     Ok(Brought {
         head,
         body: Box::new(body),
         asked: Asked { endpoint: Some(fetched.endpoint), attempts, first_byte: Some(first_byte) },
         request_time,
-        response_time: clock.now(),
+        response_time,
     })
 }
 

@@ -92,9 +92,9 @@ impl Shared {
         Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
     }
 
-    /// Whether nothing more will come: a body whose length was told has no trailers after it (RFC 9112 7.1.2).
+    /// Nothing more will come.
     pub(super) fn is_end(&self) -> bool {
-        self.length.is_some_and(|length| self.reader.position() >= length)
+        !self.trailers_due || self.length.is_some_and(|length| self.reader.position() >= length)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {

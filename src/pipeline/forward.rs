@@ -16,6 +16,8 @@ use crate::upstream::OriginName;
 pub(super) struct ForwardFacts<'a> {
     /// The connection that it came in on.
     pub(super) client: &'a ClientConn,
+    /// The request's own version.
+    pub(super) protocol: Protocol,
     /// What it is for.
     pub(super) target: &'a Target,
     /// This proxy's name.
@@ -42,7 +44,7 @@ pub(super) fn upstream_request_headers(headers: &mut HeaderMap, facts: &ForwardF
     headers.remove(header::HOST);
     let received = Received { peer: facts.client.peer.ip(), tls: facts.client.tls, target: facts.target };
     forwarded::apply(headers, &received, facts.trusted);
-    via::append(headers, version(facts.client.protocol), facts.name);
+    via::append(headers, version(facts.protocol), facts.name);
     headers.insert(&request_id::NAME, request_id::to_value(facts.id));
     if hop.te_trailers {
         // Our own hop takes them, too (RFC 9110 10.1.4); the upstream connection adds the `Connection` that it needs.
@@ -95,7 +97,14 @@ mod tests {
         let mut given = headers(given);
         let (client, target) = (client(), target());
         let id = RequestId::Given("id-1".into());
-        let facts = ForwardFacts { client: &client, target: &target, name: "proxy-stone", id: &id, trusted };
+        let facts = ForwardFacts {
+            client: &client,
+            protocol: client.protocol,
+            target: &target,
+            name: "proxy-stone",
+            id: &id,
+            trusted,
+        };
         upstream_request_headers(&mut given, &facts);
         let mut lines = lines(&given);
         lines.sort();

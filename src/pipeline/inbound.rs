@@ -41,7 +41,8 @@ impl Proxy {
         let id = given_id(&head.headers, trusted).unwrap_or_else(|| RequestId::Own(request_id::new_id(at)));
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
         let telemetry = self.telemetry.clone();
-        let mut exchange = Exchange::open(telemetry, client.clone(), at, id, head.method.clone(), target);
+        let method = head.method.clone();
+        let mut exchange = Exchange::open(telemetry, &client, head.version, at, id, method, target);
         if trusted {
             exchange.client_address =
                 forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted);

@@ -8,11 +8,13 @@
 //! [`Proxy::handle`]: crate::pipeline::Proxy::handle
 
 mod cached;
+mod complaint;
 mod error;
 mod exchange;
 mod fetch;
 mod flight;
 mod forward;
+mod in_flight;
 mod inbound;
 mod key;
 mod pass;
@@ -28,7 +30,6 @@ pub use settings::{CacheSettings, RouteSettings, Settings};
 pub use site::{Route, Site, SiteError};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -47,6 +48,7 @@ use crate::telemetry::Telemetry;
 use error::Failure;
 use exchange::Exchange;
 use flight::Landing;
+use in_flight::InFlight;
 use inbound::Inbound;
 use respond::Reply;
 
@@ -65,7 +67,7 @@ pub struct Proxy {
     unshared: quick_cache::sync::Cache<(Digest, cached::Who), Timestamp>,
     telemetry: Arc<Telemetry>,
     clock: Clock,
-    in_flight: AtomicU64,
+    in_flight: InFlight,
 }
 
 impl Proxy {
@@ -78,7 +80,7 @@ impl Proxy {
             unshared: quick_cache::sync::Cache::new(HIT_FOR_MISS_KEYS),
             telemetry,
             clock,
-            in_flight: AtomicU64::new(0),
+            in_flight: InFlight::default(),
         })
     }
 
@@ -94,7 +96,7 @@ impl Proxy {
 
     /// Exchanges whose reply's head has not been sent yet.
     pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.total()
     }
 
     /// Shared fetches under way.
@@ -109,7 +111,7 @@ impl Proxy {
         client: Arc<ClientConn>,
         interim: Option<Interim>,
     ) -> Response<ReplyBody> {
-        let _counted = Counted::new(&self.in_flight);
+        let _counted = self.in_flight.count();
         let site = self.site.load_full();
         let (inbound, mut exchange) = self.open(&site, request, client, interim.clone());
         let reply = match self.answer(&site, &mut exchange, inbound).await {
@@ -160,22 +162,6 @@ impl Site {
             query: target.query(),
         };
         self.router.find(&facts).map(|position| self.routes[position].clone())
-    }
-}
-
-/// Counts an exchange as in flight for as long as it is held.
-struct Counted<'a>(&'a AtomicU64);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) fn forward_facts<'a>(
     target: &'a Target,
     trusted: bool,
 ) -> ForwardFacts<'a> {
-    ForwardFacts { client, target, name: &site.name, id: &exchange.id, trusted }
+    ForwardFacts { client, protocol: exchange.protocol, target, name: &site.name, id: &exchange.id, trusted }
 }
 
 /// When the whole exchange must have ended.

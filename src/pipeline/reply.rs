@@ -109,7 +109,8 @@ impl ReplyBody {
 }
 
 impl Source {
-    /// Nothing more will come.
+    /// Nothing more will come. A server does not look for the end of a body whose length it was told, so this must
+    /// hold as soon as the last byte was taken.
     fn is_end(&self) -> bool {
         match self {
             Self::Empty => true,
@@ -130,6 +131,15 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = &mut *self;
+        // Before the source: one that always has something ready must not outrun its time.
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            this.deadline = None;
+            this.fail(&ReplyError::Deadline);
+            this.source = Source::Empty;
+            return Poll::Ready(Some(Err(ReplyError::Deadline)));
+        }
         let next = this.poll_source(cx);
         match &next {
             Poll::Ready(Some(Ok(frame))) => {
@@ -143,16 +153,7 @@ impl Body for ReplyBody {
             }
             Poll::Ready(None) => this.finish(End::Complete),
             Poll::Ready(Some(Err(error))) => this.fail(error),
-            Poll::Pending => {
-                if let Some(deadline) = &mut this.deadline
-                    && deadline.as_mut().poll(cx).is_ready()
-                {
-                    this.deadline = None;
-                    this.fail(&ReplyError::Deadline);
-                    this.source = Source::Empty;
-                    return Poll::Ready(Some(Err(ReplyError::Deadline)));
-                }
-            }
+            Poll::Pending => {}
         }
         next
     }

@@ -10,6 +10,7 @@ use super::reply::{ReplyBody, Source};
 use super::site::Site;
 use crate::http::cache_status::CacheStatus;
 use crate::http::{request_id, via};
+use crate::upstream::{self, FetchError};
 
 /// A reply before the last touches.
 pub(super) struct Reply {
@@ -41,8 +42,7 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
     exchange.error = failure.kind();
     let id = exchange.id.to_string();
     if let Failure::Fetch(error) = failure {
-        let route = exchange.route.as_ref().map(|route| &*route.name);
-        tracing::warn!(%error, route, endpoint = error.endpoint.as_deref(), %id, "no reply from the upstream");
+        complain(error, &exchange, "no reply from the upstream");
     }
     let (status, mut headers, body) = failure.reply(&site.name, &id);
     headers.append(CACHE_STATUS, failed_cache_status(&exchange, failure).to_value(&site.name));
@@ -55,6 +55,17 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
         Source::Full(body)
     };
     respond(status, headers, ReplyBody::new(source, exchange, None))
+}
+
+/// Says that an upstream failed, once for many; what the client did is nobody's fault here.
+pub(super) fn complain(error: &FetchError, exchange: &Exchange, what: &'static str) {
+    let Some(route) = &exchange.route else { return };
+    let (id, endpoint) = (&exchange.id, error.endpoint.as_deref());
+    let ours = !matches!(error.failure, upstream::Failure::RequestBody(_));
+    match ours.then(|| route.complaints.admit(exchange.at)).flatten() {
+        Some(more) => tracing::warn!(%error, route = %route.name, endpoint, %id, more, "{what}"),
+        None => tracing::debug!(%error, route = %route.name, endpoint, %id, "{what}"),
+    }
 }
 
 /// What the cache says of a failure: it went forward and nothing came (RFC 9211 2.2), or it never got so far.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::complaint::Complaints;
 use super::flight::Limits;
 use super::settings::{CacheSettings, RouteSettings, Settings};
 use crate::cache::{self, Mode};
@@ -42,10 +43,12 @@ pub struct Route {
     pub cache: CacheSettings,
     /// Request fields in its key: those the match looks at, then the policy's.
     pub key_fields: Vec<HeaderName>,
-    /// Query parameters that the match looks at: never left out of the key.
+    /// What the config says of it.
     pub settings: RouteSettings,
     /// Where it is counted.
     pub series: Series,
+    /// Keeps a dead upstream from flooding the diagnostics.
+    pub complaints: Complaints,
 }
 
 /// Why a site cannot be built.
@@ -123,6 +126,7 @@ impl Route {
                 route: telemetry.route_slot(&settings.name),
                 upstream: telemetry.upstream_slot(&settings.upstream),
             },
+            complaints: Complaints::default(),
             settings,
         })
     }

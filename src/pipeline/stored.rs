@@ -58,7 +58,10 @@ impl Proxy {
             // Several ranges may be answered by the whole (RFC 9110 14.2).
             Answer::Full | Answer::Partial(_) => {
                 let mut headers = entry.head.headers.clone();
-                if !headers.contains_key(header::CONTENT_LENGTH) {
+                // A 204 has none (RFC 9110 8.6).
+                if entry.head.status != StatusCode::NO_CONTENT
+                    && !headers.contains_key(header::CONTENT_LENGTH)
+                {
                     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
                 }
                 (entry.head.status, headers, Some(0..length))
