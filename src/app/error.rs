@@ -16,6 +16,9 @@ pub enum Error {
     /// There is no config file in any of the usual places, and no URL was given.
     #[error("there is nothing to serve: no URL, no --config, and no config file in the usual places")]
     NoConfig,
+    /// It is finishing what is in flight, and takes over nothing new.
+    #[error("the instance is stopping")]
+    Stopping,
     /// A client address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] server::BindError),

@@ -101,7 +101,7 @@ impl Instance {
             draining: AtomicBool::new(false),
         });
         if let Some(machine) = machine {
-            *instance.machine.lock() = Some(instance.serve_machine(machine)?);
+            *instance.machine.lock() = Some(instance.serve_machine(machine));
         }
         super::gauges::register(&instance);
         Ok(instance)
@@ -113,7 +113,8 @@ impl Instance {
     /// # Errors
     /// When a new address cannot be listened on or a file cannot be opened; the old config goes on.
     pub fn reload(self: &Arc<Self>, settings: Compiled) -> Result<Vec<String>, Error> {
-        let Some(server) = self.server.lock().clone() else { return Ok(Vec::new()) };
+        // New listeners would accept again what a draining server has turned its back on.
+        let server = self.server.lock().clone().filter(|_| !self.is_draining()).ok_or(Error::Stopping)?;
         let mut current = self.current.lock();
         let changes = super::changes::changes(&current, &settings);
         let prepared = server.prepare(&settings.listeners)?;
@@ -137,7 +138,7 @@ impl Instance {
         match machine {
             MachineChange::Keep => {}
             MachineChange::Stop => *self.machine.lock() = None,
-            MachineChange::Start(listener) => *self.machine.lock() = Some(self.serve_machine(listener)?),
+            MachineChange::Start(bound) => *self.machine.lock() = Some(self.serve_machine(bound)),
         }
         *current = settings;
         self.generation.fetch_add(1, Ordering::Relaxed);
@@ -233,11 +234,7 @@ impl Instance {
         })
     }
 
-    fn serve_machine(
-        self: &Arc<Self>,
-        (wanted, listener): (SocketAddr, TcpListener),
-    ) -> Result<Machine, Error> {
-        let local = listener.local_addr().map_err(Error::system("ask for a local address"))?;
+    fn serve_machine(self: &Arc<Self>, BoundMachine { wanted, local, listener }: BoundMachine) -> Machine {
         let instance = Arc::downgrade(self);
         let ready = Arc::new(move || match instance.upgrade().map(|instance| instance.not_ready()) {
             Some(None) => Readiness::Ready,
@@ -250,7 +247,7 @@ impl Instance {
                 tracing::error!(%error, "the telemetry listener ended");
             }
         });
-        Ok(Machine { wanted, local, task })
+        Machine { wanted, local, task }
     }
 }
 
@@ -258,13 +255,23 @@ impl Instance {
 enum MachineChange {
     Keep,
     Stop,
-    Start((SocketAddr, TcpListener)),
+    Start(BoundMachine),
 }
 
-fn bind_machine(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Error> {
-    TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| (address, listener)))
-        .map_err(|source| Error::Telemetry { address, source })
+/// The machine listener, bound but not yet answered.
+struct BoundMachine {
+    wanted: SocketAddr,
+    local: SocketAddr,
+    listener: TcpListener,
+}
+
+fn bind_machine(wanted: SocketAddr) -> Result<BoundMachine, Error> {
+    let bind = || {
+        let listener = TcpListener::bind(wanted)?;
+        listener.set_nonblocking(true)?;
+        Ok(BoundMachine { wanted, local: listener.local_addr()?, listener })
+    };
+    bind().map_err(|source| Error::Telemetry { address: wanted, source })
 }
 
 /// As many as the config says, or one per core.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::control::Controller;
 use super::error::Error;
@@ -68,7 +69,7 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
     };
     let loaded = config::load(&source, options.profile.as_deref(), &overrides);
     let settings = accept(loaded)?;
-    let mut signals = Signals::new()?;
+    let (mut signals, hangups) = (Signals::new()?, listen(SignalKind::hangup())?);
     // Two instances of one name must not share a store: the socket's lock says who is first.
     let socket = admin::server::bind(&places.socket)?;
     let store = Some(places.store.clone());
@@ -83,9 +84,10 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
         say(&startup::banner(&instance, &places, began.elapsed()));
     }
     tokio::spawn(tell_unresolved(instance.clone()));
+    let reloading = reload_on(hangups, controller.clone());
     let watching = options.watch.then(|| watch(&controller)).flatten();
     let grace = wait_for_stop(&controller, &mut signals, &mut asked).await;
-    drop(watching);
+    drop((watching, reloading));
     stop(&instance, &mut signals, grace.unwrap_or_else(|| instance.settings().server.shutdown_grace)).await;
     closing.cancel();
     let _ = admin_task.await;
@@ -104,7 +106,6 @@ async fn wait_for_stop(
             grace = asked.recv() => return grace.flatten(),
             _ = signals.interrupt.recv() => return None,
             _ = signals.terminate.recv() => return None,
-            _ = signals.hangup.recv() => controller.reload_and_tell("SIGHUP").await,
             _ = signals.user1.recv() => match controller.instance().telemetry.reopen() {
                 Ok(()) => tracing::info!("access log opened anew"),
                 Err(error) => tracing::error!(%error, "access log not opened anew"),
@@ -142,8 +143,18 @@ async fn tell_unresolved(instance: Arc<Instance>) {
     }
 }
 
+/// Reloads at every SIGHUP, as long as the returned guard lives. Apart from the other signals: a config file that does
+/// not come to its end must not keep the process from being stopped.
+fn reload_on(mut hangups: Signal, controller: Arc<Controller>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            controller.reload_and_tell("SIGHUP").await;
+        }
+    }))
+}
+
 /// Reloads whenever the file changes, as long as the returned guard lives.
-fn watch(controller: &Arc<Controller>) -> Option<tokio_util::task::AbortOnDropHandle<()>> {
+fn watch(controller: &Arc<Controller>) -> Option<AbortOnDropHandle<()>> {
     let path = controller.config_path()?;
     let mut changes = match config::watch::watch(&path) {
         Ok(changes) => changes,
@@ -153,7 +164,7 @@ fn watch(controller: &Arc<Controller>) -> Option<tokio_util::task::AbortOnDropHa
         }
     };
     let controller = controller.clone();
-    Some(tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+    Some(AbortOnDropHandle::new(tokio::spawn(async move {
         while changes.changed().await.is_some() {
             controller.reload_and_tell("the config file changed").await;
         }
@@ -228,18 +239,19 @@ fn raise_descriptor_limit() {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
     user1: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(Error::system("listen to signals"));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
             user1: listen(SignalKind::user_defined1())?,
         })
     }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Error> {
+    signal(kind).map_err(Error::system("listen to signals"))
 }

@@ -213,6 +213,11 @@ impl<T: Clone> Pilot<T> {
         }
     }
 
+    /// From now on the fetch is worth nothing but to its readers: what it brings will not be stored.
+    pub fn attach(&self) {
+        self.flight.detached.store(false, Ordering::Release);
+    }
+
     /// The purge sequence when the fetch began.
     pub fn sequence(&self) -> u64 {
         self.flight.sequence
@@ -276,6 +281,16 @@ mod tests {
         drop(leader);
         assert!(futures_util::poll!(std::pin::pin!(pilot.abandoned())).is_pending());
         assert!(matches!(flights.board(key(1), 0), Boarding::Follower(_)));
+    }
+
+    #[tokio::test]
+    async fn a_detached_flight_that_brings_nothing_to_keep_ends_with_its_readers() {
+        let flights = flights();
+        let (ticket, pilot) = flights.alone(key(1), 0);
+        ticket.detach();
+        drop(ticket);
+        pilot.attach();
+        pilot.abandoned().await;
     }
 
     #[tokio::test]

@@ -157,7 +157,7 @@ fn failure(error: app::Error, options: &ServeOptions) -> Failure {
         }
         app::Error::Store(_) => machine.next("another --state-dir, in a directory that you can write to"),
         app::Error::Telemetry { .. } => machine.next("another address in [telemetry] listen"),
-        app::Error::Log(_) | app::Error::System { .. } => machine,
+        app::Error::Log(_) | app::Error::System { .. } | app::Error::Stopping => machine,
         app::Error::Site(_) => Failure::new(Exit::Config, what).next("proxy-stone config lint"),
     }
 }
