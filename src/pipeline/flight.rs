@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::VARY;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -16,14 +15,14 @@ use super::exchange::Asked;
 use super::fetch::{self, Brought};
 use super::forward::ClientNames;
 use super::site::Route;
+use super::upkeep::Keeper;
 use crate::cache::Cache;
 use crate::cache::entry::{Entry, EntryHead, VaryKey};
 use crate::cache::flight::{Pilot, Ticket};
 use crate::cache::key::StoredKey;
-use crate::cache::policy::validate::Upkeep;
 use crate::cache::policy::{self, Plan, RequestPolicy, ResponseHead, Storable};
 use crate::cache::spool::{Spool, SpoolError, SpoolHandle, SpoolReader, SpooledBody};
-use crate::cache::store::{Freshened, NewEntry, Resource};
+use crate::cache::store::{NewEntry, Resource};
 use crate::telemetry::Telemetry;
 use crate::upstream::{FetchError, FetchRequest, UpstreamBody};
 
@@ -54,8 +53,8 @@ pub(super) struct Streaming {
 #[derive(Debug)]
 pub(super) enum Direct {
     /// The reply may be shared and is being stored: its fields as the origin sent them, since some may be kept out
-    /// of the store.
-    Streaming { headers: HeaderMap, asked: Asked },
+    /// of the store, and a reader that sits at its beginning, so that nothing is let go of before it was read.
+    Streaming { streaming: Arc<Streaming>, reader: Option<SpoolReader>, headers: HeaderMap, asked: Asked },
     /// The origin said 304.
     Freshened { entry: Arc<Entry>, asked: Asked },
     /// A reply that is not shared, and why it is not stored.
@@ -64,42 +63,58 @@ pub(super) enum Direct {
     Failed(FetchError),
 }
 
-/// One reader of a shared reply.
+/// One reader of a shared reply, or of a part of it.
 #[derive(Debug)]
 pub(super) struct Shared {
     reader: SpoolReader,
-    length: Option<u64>,
-    trailers_due: bool,
+    /// Bytes still to come, where that is known.
+    left: Option<u64>,
+    ended: bool,
     /// Keeps the fetch alive as long as someone reads.
     _ticket: Ticket<Landing>,
 }
 
 impl Shared {
-    /// A reader from the start of the body.
-    pub(super) fn new(streaming: &Streaming, ticket: Ticket<Landing>) -> Result<Self, SpoolError> {
-        let reader = streaming.body.reader(0)?;
-        Ok(Self { reader, length: streaming.length, trailers_due: true, _ticket: ticket })
+    /// Reads on with `reader`: `length` bytes, or to the end.
+    pub(super) fn new(reader: SpoolReader, length: Option<u64>, ticket: Ticket<Landing>) -> Self {
+        Self { reader, left: length, ended: false, _ticket: ticket }
     }
 
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, SpoolError>>> {
-        let next = ready!(self.reader.poll_next(cx));
-        if next.is_none() && std::mem::take(&mut self.trailers_due) {
-            return Poll::Ready(self.reader.trailers().map(|trailers| Ok(Frame::trailers(trailers))));
+        if self.is_end() {
+            return Poll::Ready(None);
         }
-        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
+        Poll::Ready(match ready!(self.reader.poll_next(cx)) {
+            Some(Ok(bytes)) => Some(Ok(Frame::data(self.take(bytes)))),
+            Some(Err(error)) => Some(Err(error)),
+            // Fewer than were promised: it must not look whole.
+            None if self.left.is_some() => Some(Err(SpoolError::Aborted)),
+            None => {
+                self.ended = true;
+                self.reader.trailers().map(|trailers| Ok(Frame::trailers(trailers)))
+            }
+        })
+    }
+
+    fn take(&mut self, mut bytes: Bytes) -> Bytes {
+        if let Some(left) = &mut self.left {
+            // What does not fit a usize is more than any chunk has.
+            bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= bytes.len() as u64;
+        }
+        bytes
     }
 
     /// Nothing more will come.
     pub(super) fn is_end(&self) -> bool {
-        !self.trailers_due || self.length.is_some_and(|length| self.reader.position() >= length)
+        self.ended || self.left == Some(0)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        let left = self.length.map(|length| length.saturating_sub(self.reader.position()));
-        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -175,7 +190,15 @@ impl Fetch {
         else {
             return Ok(Outcome::Brought(brought));
         };
-        match (self.freshen(resource, &brought), again) {
+        let keeper = Keeper {
+            cache: &self.cache,
+            telemetry: &self.telemetry,
+            rules: &self.route.cache.rules,
+            request: &self.request,
+            keep: self.limits.keep,
+            sequence: self.sequence,
+        };
+        match (keeper.freshen(resource, &brought), again) {
             (Some(entry), _) => Ok(Outcome::Freshened(entry, brought.asked)),
             (None, Some(again)) => self.fetch(again).await.map(Outcome::Brought),
             (None, None) => Ok(Outcome::Brought(brought)),
@@ -184,48 +207,6 @@ impl Fetch {
 
     async fn fetch(&self, request: FetchRequest) -> Result<Box<Brought>, FetchError> {
         fetch::bring(&self.route, request, &self.clock, &self.telemetry, &self.names).await.map(Box::new)
-    }
-
-    /// Merges a 304 into what is stored (RFC 9111 4.3.4); the first entry freshened is the one to send.
-    fn freshen(&self, resource: &Resource, brought: &Brought) -> Option<Arc<Entry>> {
-        let update = brought.response_head();
-        let heads: Vec<&EntryHead> = resource.variants.iter().map(|entry| &entry.head).collect();
-        let mut answer = None;
-        for position in policy::validate::select_freshened(&heads, update.headers) {
-            let stored = &resource.variants[position];
-            let update =
-                policy::validate::freshen(&stored.head, &self.request, &update, &self.route.cache.rules);
-            answer = answer.or(self.keep_up(resource, stored, update));
-        }
-        answer
-    }
-
-    /// Does with a validated entry what the policy says; the entry to answer from, if it is still there.
-    fn keep_up(
-        &self,
-        resource: &Resource,
-        stored: &Arc<Entry>,
-        update: policy::validate::Freshened,
-    ) -> Option<Arc<Entry>> {
-        let head = update.head;
-        let varies = |headers: &HeaderMap| headers.get_all(VARY).iter().cloned().collect::<Vec<_>>();
-        match update.upkeep {
-            // It is now selected by other fields, which the request that stored it may have had differently.
-            Upkeep::Replace if varies(&head.headers) != varies(&stored.head.headers) => {
-                self.cache.remove(resource.digest, &stored.vary);
-            }
-            Upkeep::Replace => {
-                let keep_until = policy::store::keep_until(&head, self.limits.keep);
-                let with = Freshened { head, keep_until, sequence: self.sequence };
-                return self.cache.freshen(resource.digest, &stored.vary, with);
-            }
-            Upkeep::Leave(reason) => self.telemetry.cache_skip(reason.as_str()),
-            Upkeep::Remove(reason) => {
-                self.telemetry.cache_skip(reason.as_str());
-                self.cache.remove(resource.digest, &stored.vary);
-            }
-        }
-        Some(Arc::new(Entry { head, ..(**stored).clone() }))
     }
 
     /// Decides whether a reply is stored and shared, lands the flight, and pumps the body.
@@ -251,14 +232,16 @@ impl Fetch {
             }
         };
         let spool = self.cache.spool(length);
-        pilot.land(Landing::Streaming(Arc::new(Streaming {
+        let streaming = Arc::new(Streaming {
             head: entry.head.clone(),
             vary: entry.vary.clone(),
             body: spool.handle(),
             length,
-        })));
+        });
+        let reader = streaming.body.reader(0).ok();
+        pilot.land(Landing::Streaming(streaming.clone()));
         let Brought { head, body, asked, .. } = *brought;
-        let _ = leader.send(Direct::Streaming { headers: head.headers, asked });
+        let _ = leader.send(Direct::Streaming { streaming, reader, headers: head.headers, asked });
         if let Some(body) = self.pump(Box::into_pin(body), spool, &pilot).await {
             self.cache.insert(entry, body);
         }
@@ -316,8 +299,9 @@ impl Fetch {
                     Ok(data) => {
                         if spool.is_storable() && spool.len() + data.len() as u64 > self.limits.max_body {
                             self.telemetry.cache_skip(policy::SkipReason::TooLarge.as_str());
-                            // Nobody joins a reply that will not be stored.
+                            // Nobody joins a reply that will not be stored, and it ends with its last reader.
                             pilot.close();
+                            pilot.attach();
                             spool.discard();
                         }
                         spool.append(data).await;

@@ -7,6 +7,7 @@
 //!
 //! [`Proxy::handle`]: crate::pipeline::Proxy::handle
 
+mod ask;
 mod cached;
 mod complaint;
 mod error;
@@ -17,6 +18,7 @@ mod forward;
 mod in_flight;
 mod inbound;
 mod key;
+mod lead;
 mod pass;
 mod reply;
 mod respond;
@@ -24,6 +26,7 @@ pub mod settings;
 pub mod site;
 mod stored;
 mod tags;
+mod upkeep;
 
 pub use reply::{ReplyBody, ReplyError};
 pub use settings::{CacheSettings, RouteSettings, Settings};
@@ -55,8 +58,11 @@ use respond::Reply;
 /// How long a reply that could not be shared keeps requests for its key from waiting for each other.
 const HIT_FOR_MISS: Duration = Duration::from_secs(10);
 
-/// Keys of which that is remembered.
-const HIT_FOR_MISS_KEYS: usize = 65_536;
+/// How long a key is left alone whose refresh in the background failed.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Keys of which such things are remembered.
+const REMEMBERED_KEYS: usize = 65_536;
 
 /// The proxy itself: the site in force, and what outlives it.
 pub struct Proxy {
@@ -64,7 +70,9 @@ pub struct Proxy {
     cache: Arc<Cache>,
     flights: Arc<Flights<Landing>>,
     /// Keys whose last reply was for one client alone, for whom, and until when that is remembered.
-    unshared: quick_cache::sync::Cache<(Digest, cached::Who), Timestamp>,
+    unshared: quick_cache::sync::Cache<(Digest, ask::Who), Timestamp>,
+    /// Keys whose refresh failed, and until when they are left alone.
+    resting: quick_cache::sync::Cache<Digest, Timestamp>,
     telemetry: Arc<Telemetry>,
     clock: Clock,
     in_flight: InFlight,
@@ -77,7 +85,8 @@ impl Proxy {
             site: ArcSwap::from_pointee(site),
             cache,
             flights: Arc::default(),
-            unshared: quick_cache::sync::Cache::new(HIT_FOR_MISS_KEYS),
+            unshared: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
+            resting: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
             telemetry,
             clock,
             in_flight: InFlight::default(),

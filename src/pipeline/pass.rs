@@ -12,6 +12,7 @@ use super::exchange::{Asked, Exchange};
 use super::fetch::{self, Brought};
 use super::forward::{self, ClientNames, ForwardFacts};
 use super::inbound::Inbound;
+use super::key::key_target;
 use super::reply::Source;
 use super::respond::Reply;
 use super::site::{Route, Site};
@@ -57,7 +58,7 @@ impl Proxy {
                 Failure::from(error)
             })?;
         if invalidate::invalidates(kind, brought.status()) {
-            self.invalidate(&brought, &names, target);
+            self.invalidate(route, &brought, &names, target);
         }
         Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()))
     }
@@ -111,15 +112,18 @@ impl Proxy {
     }
 
     /// What a successful unsafe request ends (RFC 9111 4.4): the target, and what the reply names on the same origin.
-    fn invalidate(&self, brought: &Brought, names: &ClientNames, target: &Target) {
+    fn invalidate(&self, route: &Route, brought: &Brought, names: &ClientNames, target: &Target) {
         let own = target.path_and_query().as_str();
         let mut targets =
             invalidate::related_targets(names.scheme, &names.authority, own, &brought.head.headers);
         targets.push(own.to_owned());
         for target in targets {
+            let query = target.split_once('?').map(|(_, query)| query);
+            // As they are stored: without what the key leaves out.
+            let stored = key_target(&target, query, &route.cache.ignore_query);
             self.cache.invalidate(Criterion::Url {
                 authority: names.authority.clone(),
-                target: target.into_boxed_str(),
+                target: stored.into_owned().into_boxed_str(),
             });
         }
     }

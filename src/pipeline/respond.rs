@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::reply::{ReplyBody, Source};
-use super::site::Site;
+use super::site::{Route, Site};
+use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
 use crate::http::{request_id, via};
 use crate::upstream::{self, FetchError};
@@ -42,7 +43,9 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
     exchange.error = failure.kind();
     let id = exchange.id.to_string();
     if let Failure::Fetch(error) = failure {
-        complain(error, &exchange, "no reply from the upstream");
+        if let Some(route) = &exchange.route {
+            complain(error, route, exchange.at, "no reply from the upstream");
+        }
     }
     let (status, mut headers, body) = failure.reply(&site.name, &id);
     headers.append(CACHE_STATUS, failed_cache_status(&exchange, failure).to_value(&site.name));
@@ -57,14 +60,13 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
     respond(status, headers, ReplyBody::new(source, exchange, None))
 }
 
-/// Says that an upstream failed, once for many; what the client did is nobody's fault here.
-pub(super) fn complain(error: &FetchError, exchange: &Exchange, what: &'static str) {
-    let Some(route) = &exchange.route else { return };
-    let (id, endpoint) = (&exchange.id, error.endpoint.as_deref());
+/// Says that an upstream failed, once for many (each is in the access log); what the client did is nobody's fault here.
+pub(super) fn complain(error: &FetchError, route: &Route, now: Timestamp, what: &'static str) {
+    let (route, complaints, endpoint) = (&*route.name, &route.complaints, error.endpoint.as_deref());
     let ours = !matches!(error.failure, upstream::Failure::RequestBody(_));
-    match ours.then(|| route.complaints.admit(exchange.at)).flatten() {
-        Some(more) => tracing::warn!(%error, route = %route.name, endpoint, %id, more, "{what}"),
-        None => tracing::debug!(%error, route = %route.name, endpoint, %id, "{what}"),
+    match ours.then(|| complaints.admit(now)).flatten() {
+        Some(more) => tracing::warn!(%error, route, endpoint, more, "{what}"),
+        None => tracing::debug!(%error, route, endpoint, "{what}"),
     }
 }
 

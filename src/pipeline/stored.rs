@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use super::Proxy;
 use super::reply::Source;
 use super::respond::Reply;
-use crate::cache::entry::{BodyRef, Entry};
+use crate::cache::entry::{BodyRef, Entry, EntryHead};
 use crate::cache::policy::{Answer, conditional};
 use crate::http::cache_status::CacheStatus;
 use crate::http::range::ByteRange;
@@ -33,6 +33,44 @@ impl StoredAnswer {
     }
 }
 
+/// Which part of a body a reply has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// None of it.
+    Nothing,
+    /// All of it.
+    Whole,
+    /// One range.
+    Range(Range<u64>),
+}
+
+/// Status, fields and part of the body that a request's own conditions and range leave of a reply, which has `headers`;
+/// `None`: only the origin can say. A range of what has no known length yet is answered by the whole.
+pub(super) fn shape(
+    request: &request::Parts,
+    head: &EntryHead,
+    headers: &HeaderMap,
+    length: Option<u64>,
+) -> Option<(StatusCode, HeaderMap, Part)> {
+    let answer = conditional::answer(&request.method, &request.headers, head, length.unwrap_or(u64::MAX));
+    Some(match (answer, length) {
+        (Answer::Forward, _) => return None,
+        (Answer::NotModified, _) => {
+            (StatusCode::NOT_MODIFIED, conditional::not_modified_headers(head), Part::Nothing)
+        }
+        (Answer::Unsatisfiable, Some(length)) => {
+            (StatusCode::RANGE_NOT_SATISFIABLE, unsatisfiable(length), Part::Nothing)
+        }
+        (Answer::Partial(ranges), Some(length)) if ranges.len() == 1 => {
+            let ByteRange { first, last } = ranges[0];
+            let headers = partial(headers, ranges[0], length);
+            (StatusCode::PARTIAL_CONTENT, headers, Part::Range(first..last + 1))
+        }
+        // Several ranges may be answered by the whole (RFC 9110 14.2).
+        _ => (head.status, headers.clone(), Part::Whole),
+    })
+}
+
 impl Proxy {
     /// A reply from an entry, with the client's own conditions and range applied.
     pub(super) async fn stored_reply(
@@ -43,29 +81,20 @@ impl Proxy {
         cache_status: CacheStatus<'static>,
     ) -> StoredAnswer {
         let length = entry.body.len();
-        let answer = conditional::answer(&request.method, &request.headers, &entry.head, length);
-        let (status, mut headers, range) = match answer {
-            Answer::Forward => return StoredAnswer::Forward,
-            Answer::NotModified => {
-                (StatusCode::NOT_MODIFIED, conditional::not_modified_headers(&entry.head), None)
-            }
-            Answer::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, unsatisfiable(length), None),
-            Answer::Partial(ranges) if ranges.len() == 1 => {
-                let ByteRange { first, last } = ranges[0];
-                let headers = partial(&entry.head.headers, ranges[0], length);
-                (StatusCode::PARTIAL_CONTENT, headers, Some(first..last + 1))
-            }
-            // Several ranges may be answered by the whole (RFC 9110 14.2).
-            Answer::Full | Answer::Partial(_) => {
-                let mut headers = entry.head.headers.clone();
+        let shaped = shape(request, &entry.head, &entry.head.headers, Some(length));
+        let Some((status, mut headers, part)) = shaped else {
+            return StoredAnswer::Forward;
+        };
+        let range = match part {
+            Part::Nothing => None,
+            Part::Whole => {
                 // A 204 has none (RFC 9110 8.6).
-                if entry.head.status != StatusCode::NO_CONTENT
-                    && !headers.contains_key(header::CONTENT_LENGTH)
-                {
+                if status != StatusCode::NO_CONTENT && !headers.contains_key(header::CONTENT_LENGTH) {
                     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
                 }
-                (entry.head.status, headers, Some(0..length))
+                Some(0..length)
             }
+            Part::Range(range) => Some(range),
         };
         set_age(&mut headers, age);
         let wanted = range.filter(|range| !range.is_empty() && request.method != http::Method::HEAD);
@@ -106,8 +135,8 @@ fn slice(bytes: &Bytes, range: Range<u64>) -> Bytes {
     bytes.slice(at(range.start)..at(range.end))
 }
 
-fn partial(stored: &HeaderMap, range: ByteRange, length: u64) -> HeaderMap {
-    let mut headers = stored.clone();
+fn partial(whole: &HeaderMap, range: ByteRange, length: u64) -> HeaderMap {
+    let mut headers = whole.clone();
     let content_range = format!("bytes {}-{}/{length}", range.first, range.last);
     if let Ok(value) = HeaderValue::try_from(content_range) {
         headers.insert(header::CONTENT_RANGE, value);

@@ -1,0 +1,230 @@
+//! What happens when the store cannot answer: join a fetch that is under way, lead one, or ask for this request alone.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, Method, header};
+
+use super::error::Failure;
+use super::exchange::Exchange;
+use super::flight::Landing;
+use super::inbound::Inbound;
+use super::respond::Reply;
+use super::site::{Route, Site};
+use super::{HIT_FOR_MISS, Proxy, pass};
+use crate::cache::entry::{Entry, EntryHead};
+use crate::cache::flight::{Boarding, FlightKey, Ticket};
+use crate::cache::key::{Digest, FieldHash, KeyParts};
+use crate::cache::policy::request::MethodKind;
+use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
+use crate::cache::store::{EntryId, Resource};
+use crate::clock::Timestamp;
+use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::target::Target;
+use crate::telemetry::event::CacheOutcome;
+use crate::upstream::{self, FetchError};
+
+/// A request that the store could not answer.
+pub(super) struct Asking<'a> {
+    pub(super) site: &'a Site,
+    pub(super) route: &'a Arc<Route>,
+    pub(super) target: &'a Target,
+    pub(super) inbound: Inbound,
+    pub(super) policy: RequestPolicy,
+    pub(super) digest: Digest,
+    /// The target as the key has it.
+    pub(super) key_target: Cow<'a, str>,
+    /// The purge sequence when the store was looked at.
+    pub(super) sequence: u64,
+    /// All that was stored for the key.
+    pub(super) resource: Option<Arc<Resource>>,
+    /// The variant that the request asks for; it is there only where it may not be sent as it is.
+    pub(super) stale: Option<Arc<Entry>>,
+    /// The last reply for this key was for one client alone.
+    pub(super) unshared: bool,
+}
+
+/// For whom a reply turned out not to be shared: that credentials forbid it says nothing of requests without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Who {
+    authorization: bool,
+    cookie: bool,
+}
+
+/// How it ends to wait for another's fetch.
+enum Followed {
+    /// With a reply.
+    Reply(Box<Reply>),
+    /// Its reply is another variant; those who want the same one as this request meet there.
+    OtherVariant(FlightKey),
+    /// Its reply is not for this request.
+    Alone,
+}
+
+impl Who {
+    pub(super) fn of(request: &RequestPolicy) -> Self {
+        Self { authorization: request.authorization, cookie: request.cookie }
+    }
+}
+
+impl Asking<'_> {
+    /// The key.
+    pub(super) fn parts(&self) -> KeyParts<'_> {
+        KeyParts {
+            upstream: &self.route.upstream_name,
+            scheme: self.target.scheme().as_str(),
+            authority: self.target.authority(),
+            target: &self.key_target,
+            fields: &self.route.key_fields,
+            headers: &self.inbound.head.headers,
+        }
+    }
+
+    /// Whether the client's own conditions and range go to the origin: where its reply is likely for this client
+    /// alone, they may save the body.
+    pub(super) fn keeps_conditions(&self) -> bool {
+        self.stale.is_none() && (self.unshared || self.policy.range)
+    }
+
+    /// A request that wants its own answer from the origin does not take one that was asked for before.
+    fn wants_its_own(&self) -> bool {
+        self.unshared
+            || self.policy.no_cache
+            || self.policy.max_age == Some(0)
+            || (self.policy.range && self.stale.is_none())
+    }
+}
+
+impl Proxy {
+    /// Has the origin asked; `why` is what `Cache-Status` says.
+    pub(super) async fn miss(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: Asking<'_>,
+        why: Forward,
+    ) -> Result<Reply, Failure> {
+        exchange.cache = CacheOutcome::Miss;
+        let Asking { site, route, target, .. } = asking;
+        if asking.policy.no_store || only_origin_can_say(&asking.inbound.head.headers) {
+            return self.pass_as(site, route, exchange, asking.inbound, target, why).await;
+        }
+        exchange.forward = Some(why);
+        if asking.inbound.head.method == Method::HEAD {
+            return self.ask_head(exchange, asking).await;
+        }
+        if !asking.wants_its_own() {
+            let mut key = self.flight_key(&asking);
+            // Twice at most: the second time with those who want the same variant.
+            for _ in 0..2 {
+                match self.flights.board(key, self.cache.sequence()) {
+                    Boarding::Leader(ticket, pilot) => {
+                        return self.lead(exchange, asking, ticket, pilot).await;
+                    }
+                    Boarding::Follower(ticket) => match self.follow(exchange, &asking, ticket).await? {
+                        Followed::Reply(reply) => return Ok(*reply),
+                        Followed::OtherVariant(other) if other != key => key = other,
+                        Followed::OtherVariant(_) | Followed::Alone => break,
+                    },
+                }
+            }
+        }
+        let (ticket, pilot) = self.flights.alone(self.flight_key(&asking), self.cache.sequence());
+        self.lead(exchange, asking, ticket, pilot).await
+    }
+
+    /// Waits for another's fetch.
+    async fn follow(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: &Asking<'_>,
+        ticket: Ticket<Landing>,
+    ) -> Result<Followed, Failure> {
+        let deadline = pass::deadline(asking.route, exchange);
+        let Some(landing) = in_time(deadline, ticket.landed()).await? else { return Ok(Followed::Alone) };
+        let (head, vary) = match &landing {
+            Landing::Streaming(streaming) => (&streaming.head, &streaming.vary),
+            Landing::Freshened(entry) => (&entry.head, &entry.vary),
+            Landing::Failed(failure) => {
+                let reply = self.stale_reply(exchange, asking, *failure).await;
+                return Ok(reply.map_or(Followed::Alone, |reply| Followed::Reply(Box::new(reply))));
+            }
+            Landing::Own => return Ok(Followed::Alone),
+        };
+        if !vary::matches(vary, &asking.inbound.head.headers, self.cache.secret()) {
+            let other = self.variant_of(asking, head);
+            return Ok(Followed::OtherVariant(FlightKey { digest: asking.digest, variant: other }));
+        }
+        let (rules, now) = (&asking.route.cache.rules, self.clock.now());
+        if !policy::reuse(&asking.policy, head, false, rules, now).answers() {
+            let anyone = RequestPolicy::plain(MethodKind::Get);
+            if matches!(policy::reuse(&anyone, head, false, rules, now), Reuse::Validate { .. }) {
+                // It must be validated for each: waiting for another's validation only costs time.
+                self.remember_unshared(asking, exchange.at);
+            }
+            return Ok(Followed::Alone);
+        }
+        let status = CacheStatus {
+            forward: exchange.forward,
+            collapsed: true,
+            stored: true,
+            ..CacheStatus::default()
+        };
+        let age = head.age(now);
+        let reply = match &landing {
+            Landing::Streaming(streaming) => {
+                let headers = &streaming.head.headers;
+                self.streaming_reply(exchange, asking, streaming, ticket, None, (headers, Some(age)), status)
+            }
+            Landing::Freshened(entry) => {
+                self.stored_reply(&asking.inbound.head, entry, age, status).await.reply()
+            }
+            Landing::Failed(_) | Landing::Own => None,
+        };
+        let Some(reply) = reply else { return Ok(Followed::Alone) };
+        exchange.cache = CacheOutcome::Collapsed;
+        Ok(Followed::Reply(Box::new(reply)))
+    }
+
+    /// Whether the last reply for this key was for one client alone.
+    pub(super) fn is_unshared(&self, digest: Digest, who: Who, now: Timestamp) -> bool {
+        self.unshared.get(&(digest, who)).is_some_and(|until| until > now)
+    }
+
+    /// Remembers for a while that requests for this key need not wait for each other (hit-for-miss).
+    pub(super) fn remember_unshared(&self, asking: &Asking<'_>, now: Timestamp) {
+        self.unshared.insert((asking.digest, Who::of(&asking.policy)), now.plus(HIT_FOR_MISS));
+    }
+
+    /// Which flight a request may join: of its key, and of its variant as far as stored replies tell what varies.
+    pub(super) fn flight_key(&self, asking: &Asking<'_>) -> FlightKey {
+        let newest = asking.resource.as_ref().and_then(|resource| resource.variants.first());
+        let newest = newest.filter(|entry| !entry.vary.fields.is_empty());
+        let variant = newest.and_then(|entry| self.variant_of(asking, &entry.head));
+        FlightKey { digest: asking.digest, variant }
+    }
+
+    /// The variant that a request asks for, going by a reply's `Vary`.
+    fn variant_of(&self, asking: &Asking<'_>, head: &EntryHead) -> Option<FieldHash> {
+        let vary = vary::vary_key(&asking.inbound.head.headers, &head.headers, self.cache.secret())?;
+        Some(FieldHash(EntryId::new(asking.digest, &vary).variant))
+    }
+}
+
+/// Whether a request's precondition is about the state at the origin (RFC 9110 13.1.1, 13.1.4): nothing that is
+/// fetched for several can answer it.
+fn only_origin_can_say(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE)
+}
+
+/// Waits no longer than the exchange may take. A fetch that is shared has no deadline of its own: it goes on for as long as
+/// one of its readers has time.
+pub(super) async fn in_time<F: Future>(
+    deadline: Option<Instant>,
+    future: F,
+) -> Result<F::Output, FetchError> {
+    let Some(deadline) = deadline else { return Ok(future.await) };
+    let late = |_| FetchError { failure: upstream::Failure::Deadline, endpoint: None, attempts: 1 };
+    tokio::time::timeout_at(deadline.into(), future).await.map_err(late)
+}

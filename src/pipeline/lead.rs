@@ -1,0 +1,330 @@
+//! Requests whose own fetch brings the reply: those that lead a flight, HEAD, and refreshes in the background; and what
+//! stands in for a reply that did not come.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::oneshot;
+
+use super::ask::{Asking, in_time};
+use super::error::Failure;
+use super::exchange::{Asked, Exchange};
+use super::fetch::{self, Brought};
+use super::flight::{Direct, Fetch, Landing, Shared, Streaming};
+use super::reply::Source;
+use super::respond::{self, Reply};
+use super::stored::{self, Part, StoredAnswer};
+use super::upkeep::Keeper;
+use super::{Proxy, REFRESH_PAUSE, forward, pass};
+use crate::cache::entry::Entry;
+use crate::cache::flight::{Boarding, Pilot, Ticket};
+use crate::cache::policy::request::MethodKind;
+use crate::cache::policy::{self, RequestPolicy, vary};
+use crate::cache::spool::SpoolReader;
+use crate::http::cache_status::{CacheStatus, Forward};
+use crate::telemetry::event::CacheOutcome;
+use crate::upstream::{FetchError, FetchRequest};
+
+impl Proxy {
+    /// Runs a fetch that others may share, and answers from what it brings.
+    pub(super) async fn lead(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: Asking<'_>,
+        ticket: Ticket<Landing>,
+        pilot: Pilot<Landing>,
+    ) -> Result<Reply, Failure> {
+        let (tell, told) = oneshot::channel();
+        let (fetch, request) = self.fetch(exchange, &asking, pilot.sequence());
+        let request =
+            FetchRequest { on_interim: asking.inbound.interim.as_ref().map(fetch::pass_interim), ..request };
+        tokio::spawn(fetch.run(request, pilot, tell));
+        let direct = match in_time(pass::deadline(asking.route, exchange), told).await {
+            Ok(Ok(direct)) => direct,
+            // The fetch ended without a word: its task panicked, or the instance is shutting down.
+            Ok(Err(_)) => return Err(Failure::Internal),
+            Err(late) => Direct::Failed(late),
+        };
+        match direct {
+            Direct::Streaming { streaming, reader, headers, asked } => {
+                exchange.asked = Some(asked);
+                let status =
+                    CacheStatus { forward: exchange.forward, stored: true, ..CacheStatus::default() };
+                self.streaming_reply(exchange, &asking, &streaming, ticket, reader, (&headers, None), status)
+                    .ok_or(Failure::Internal)
+            }
+            Direct::Freshened { entry, asked } => {
+                exchange.asked = Some(asked);
+                self.freshened(exchange, asking, &entry).await
+            }
+            Direct::Reply(brought, reason) => {
+                // What a range or a condition got says nothing of the whole.
+                if !brought.status().is_server_error() && !asking.policy.range {
+                    self.remember_unshared(&asking, exchange.at);
+                }
+                self.brought(exchange, &asking, *brought, Some(reason.as_str())).await
+            }
+            Direct::Failed(error) => self.failed(exchange, &asking, error).await,
+        }
+    }
+
+    /// Asks the origin for the head alone (RFC 9111 4.3.5); what is stored is held against its answer.
+    pub(super) async fn ask_head(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: Asking<'_>,
+    ) -> Result<Reply, Failure> {
+        let mut headers = asking.inbound.head.headers.clone();
+        self.make_ours(exchange, &asking, &mut headers);
+        let deadline = pass::deadline(asking.route, exchange);
+        let request = FetchRequest { deadline, ..outgoing(&asking, Method::HEAD, headers) };
+        let sequence = self.cache.sequence();
+        let (route, names) = (asking.route, pass::names(asking.target));
+        let brought = match fetch::bring(route, request, &self.clock, &self.telemetry, &names).await {
+            Ok(brought) => brought,
+            Err(error) => return self.failed(exchange, &asking, error).await,
+        };
+        if let Some(resource) = asking.resource.as_ref().filter(|_| brought.status() == StatusCode::OK) {
+            let keeper = Keeper {
+                cache: &self.cache,
+                telemetry: &self.telemetry,
+                rules: &route.cache.rules,
+                request: &asking.policy,
+                keep: asking.site.limits_of(route).keep,
+                sequence,
+            };
+            keeper.compare(resource, &brought, &asking.inbound.head.headers);
+        }
+        self.brought(exchange, &asking, brought, None).await
+    }
+
+    /// Refreshes an entry in the background, unless that is being done or has just failed.
+    pub(super) fn refresh(self: &Arc<Self>, exchange: &Exchange, asking: &Asking<'_>) {
+        let rests = self.resting.get(&asking.digest).is_some_and(|until| until > exchange.at);
+        if rests || asking.policy.no_store {
+            return;
+        }
+        let key = self.flight_key(asking);
+        let Boarding::Leader(ticket, pilot) = self.flights.board(key, self.cache.sequence()) else { return };
+        ticket.detach();
+        let (fetch, request) = self.fetch(exchange, asking, pilot.sequence());
+        // Nobody else sees to it that it ends.
+        let request = FetchRequest { deadline: pass::deadline(asking.route, exchange), ..request };
+        let (tell, told) = oneshot::channel();
+        let (proxy, route, digest) = (self.clone(), asking.route.clone(), asking.digest);
+        tokio::spawn(async move {
+            let rest = async {
+                let failed = match told.await {
+                    Ok(Direct::Failed(error)) => {
+                        respond::complain(&error, &route, proxy.clock.now(), "no refresh from the upstream");
+                        true
+                    }
+                    Ok(Direct::Reply(brought, _)) => brought.status().is_server_error(),
+                    _ => false,
+                };
+                if failed {
+                    proxy.resting.insert(digest, proxy.clock.now().plus(REFRESH_PAUSE));
+                }
+            };
+            tokio::join!(fetch.run(request, pilot, tell), rest);
+        });
+    }
+
+    /// The fetch and its first request: conditional where something stored can be validated. It is always a GET, also
+    /// where a HEAD is what makes a refresh due.
+    fn fetch(&self, exchange: &Exchange, asking: &Asking<'_>, sequence: u64) -> (Fetch, FetchRequest) {
+        let Asking { site, route, target, inbound, .. } = asking;
+        let client_headers = inbound.head.headers.clone();
+        let mut headers = match asking.keeps_conditions() {
+            true => client_headers.clone(),
+            false => pass::without_conditions(&client_headers),
+        };
+        self.make_ours(exchange, asking, &mut headers);
+        let unconditional = headers.clone();
+        let validating = asking.stale.as_ref().and_then(|stale| {
+            let resource = asking.resource.as_ref()?;
+            let others = resource.variants.iter().filter(|entry| !Arc::ptr_eq(entry, stale));
+            let candidates = std::iter::once(stale).chain(others).map(|entry| &entry.head);
+            policy::validate::validation_fields(candidates, &mut headers).then(|| resource.clone())
+        });
+        let fetch = Fetch {
+            cache: self.cache.clone(),
+            telemetry: self.telemetry.clone(),
+            clock: self.clock.clone(),
+            route: (*route).clone(),
+            limits: site.limits_of(route),
+            key: asking.parts().to_stored(self.cache.secret()),
+            client_headers,
+            request: RequestPolicy { method: MethodKind::Get, ..asking.policy },
+            unconditional,
+            validating,
+            sequence,
+            names: pass::names(target),
+        };
+        (fetch, outgoing(asking, Method::GET, headers))
+    }
+
+    /// Makes a client's fields those of a request of ours.
+    fn make_ours(&self, exchange: &Exchange, asking: &Asking<'_>, headers: &mut HeaderMap) {
+        let Asking { site, target, inbound, .. } = asking;
+        let facts = pass::forward_facts(site, exchange, &inbound.client, target, inbound.trusted);
+        forward::upstream_request_headers(headers, &facts);
+    }
+
+    /// The reply after a 304.
+    async fn freshened(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: Asking<'_>,
+        entry: &Arc<Entry>,
+    ) -> Result<Reply, Failure> {
+        let status = CacheStatus {
+            forward: exchange.forward,
+            forward_status: Some(304),
+            stored: true,
+            ..CacheStatus::default()
+        };
+        let age = entry.head.age(self.clock.now());
+        match self.stored_reply(&asking.inbound.head, entry, age, status).await {
+            StoredAnswer::Reply(reply) => {
+                exchange.cache = CacheOutcome::Revalidated;
+                Ok(reply)
+            }
+            // Its body was lost meanwhile.
+            StoredAnswer::Gone | StoredAnswer::Forward => {
+                let Asking { site, route, target, inbound, .. } = asking;
+                self.pass_as(site, route, exchange, inbound, target, Forward::Stale).await
+            }
+        }
+    }
+
+    /// What the origin said to this request alone, or what is stored where it said that it fails.
+    async fn brought(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: &Asking<'_>,
+        brought: Brought,
+        detail: Option<&'static str>,
+    ) -> Result<Reply, Failure> {
+        if brought.status().is_server_error() {
+            let failure = policy::Failure::Status(brought.status());
+            if let Some(reply) = self.stale_reply(exchange, asking, failure).await {
+                exchange.asked = Some(brought.asked);
+                return Ok(reply);
+            }
+        }
+        let status = CacheStatus { detail, ..CacheStatus::default() };
+        Ok(self.direct_reply(asking.route, exchange, brought, status))
+    }
+
+    async fn failed(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: &Asking<'_>,
+        error: FetchError,
+    ) -> Result<Reply, Failure> {
+        exchange.asked = Some(Asked::of_error(&error));
+        let reply = self.stale_reply(exchange, asking, policy::Failure::Disconnected).await;
+        let Some(reply) = reply else { return Err(error.into()) };
+        exchange.error = Some(error.failure.as_str());
+        respond::complain(&error, asking.route, exchange.at, "answered stale: no reply from the upstream");
+        Ok(reply)
+    }
+
+    /// The stale entry, where a failing origin allows it (RFC 9111 4.2.4, RFC 5861 4).
+    pub(super) async fn stale_reply(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: &Asking<'_>,
+        failure: policy::Failure,
+    ) -> Option<Reply> {
+        let entry = self.still_stored(asking)?;
+        // What was purged and must be validated is not served without that, whatever its age says.
+        if entry.soft_purged && entry.head.freshness.must_revalidate {
+            return None;
+        }
+        let now = self.clock.now();
+        if !policy::on_error(&asking.policy, &entry.head, &asking.route.cache.rules, failure, now) {
+            return None;
+        }
+        let age = entry.head.age(now);
+        let clamp = |secs: u64| i64::try_from(secs).unwrap_or(i64::MAX);
+        let status = CacheStatus {
+            forward: exchange.forward,
+            forward_status: match failure {
+                policy::Failure::Status(status) => Some(status.as_u16()),
+                policy::Failure::Disconnected => None,
+            },
+            ttl: Some(clamp(entry.head.freshness.lifetime) - clamp(age)),
+            detail: Some("stale-if-error"),
+            ..CacheStatus::default()
+        };
+        let reply = self.stored_reply(&asking.inbound.head, &entry, age, status).await.reply()?;
+        exchange.cache = CacheOutcome::Stale;
+        Some(reply)
+    }
+
+    /// The stale entry, unless a purge has taken it since it was found.
+    fn still_stored(&self, asking: &Asking<'_>) -> Option<Arc<Entry>> {
+        let found = asking.stale.as_ref()?;
+        if self.cache.sequence() == asking.sequence {
+            return Some(found.clone());
+        }
+        let resource = self.cache.lookup(&asking.parts(), asking.digest)?;
+        vary::select(&resource.variants, &asking.inbound.head.headers, self.cache.secret()).cloned()
+    }
+
+    /// The reply that is being stored, as it streams: its fields and, where it is not this request's own, its age. The
+    /// client's own conditions and range are applied to it.
+    pub(super) fn streaming_reply(
+        &self,
+        exchange: &Exchange,
+        asking: &Asking<'_>,
+        streaming: &Streaming,
+        ticket: Ticket<Landing>,
+        reader: Option<SpoolReader>,
+        (headers, age): (&HeaderMap, Option<u64>),
+        cache_status: CacheStatus<'static>,
+    ) -> Option<Reply> {
+        let (client, whole) = (&asking.inbound.head, streaming.head.status);
+        let (status, mut headers, part) = stored::shape(client, &streaming.head, headers, streaming.length)?;
+        if let Some(age) = age {
+            stored::set_age(&mut headers, age);
+        }
+        let shared = match part {
+            Part::Nothing => {
+                // The head is all that this client needs; the store wants the rest.
+                ticket.detach();
+                None
+            }
+            Part::Whole => {
+                let reader = reader.or_else(|| streaming.body.reader(0).ok())?;
+                Some(Shared::new(reader, streaming.length, ticket))
+            }
+            Part::Range(range) => {
+                let reader = streaming.body.reader(range.start).ok()?;
+                Some(Shared::new(reader, Some(range.end - range.start), ticket))
+            }
+        };
+        Some(Reply {
+            status,
+            headers,
+            source: shared.map_or(Source::Empty, |shared| Source::Shared(Box::new(shared))),
+            cache_status: CacheStatus {
+                forward_status: (status != whole).then_some(whole.as_u16()),
+                ..cache_status
+            },
+            deadline: pass::deadline(asking.route, exchange),
+        })
+    }
+}
+
+/// A request for what is asked, without body or deadline.
+fn outgoing(asking: &Asking<'_>, method: Method, headers: HeaderMap) -> FetchRequest {
+    let target = asking.target;
+    FetchRequest {
+        headers,
+        client_host: target.authority_value(),
+        ..FetchRequest::new(method, target.path_and_query().clone())
+    }
+}
