@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn one_complaint_stands_for_those_of_the_next_seconds() {
         let complaints = Complaints::default();
-        let at = |secs| Timestamp::from_secs(1_000 + secs);
+        let at = |secs: u64| Timestamp::from_secs(1_000 + secs);
         assert_eq!(complaints.admit(at(0)), Some(0));
         assert_eq!(complaints.admit(at(1)), None);
         assert_eq!(complaints.admit(at(4)), None);

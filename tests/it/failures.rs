@@ -210,6 +210,6 @@ async fn connect_is_not_served() {
     let proxy = Proxy::passing(&origin).await;
     let mut client = proxy.connect().await;
     client.say("CONNECT api.test:443 HTTP/1.1\r\nhost: api.test:443\r\n\r\n").await;
-    assert_eq!(within(client.wire.head()).await.unwrap().status(), 405);
+    assert_eq!(within(client.wire.head()).await.unwrap().status(), 501);
     assert_eq!(origin.hits(), 0);
 }

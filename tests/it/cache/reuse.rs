@@ -247,7 +247,10 @@ async fn max_stale_and_min_fresh_of_the_client_are_heard() {
     proxy.get("/").await;
     pass(&clock, 70);
     let stale = proxy.ask("GET", "/", &["Cache-Control: max-stale=15"], "").await;
-    assert_eq!((stale.cache_status(), stale.field("age")), ("proxy-stone; hit; ttl=-10", Some("70")));
+    assert_eq!(
+        (stale.cache_status(), stale.field("age")),
+        ("proxy-stone; hit; ttl=-10; detail=max-stale", Some("70"))
+    );
     let fresh = proxy.ask("GET", "/", &["Cache-Control: max-stale=5"], "").await;
     assert_eq!(fresh.cache_status(), "proxy-stone; fwd=stale; stored");
     pass(&clock, 50);
