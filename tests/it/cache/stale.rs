@@ -161,10 +161,10 @@ fn impatient(origin: &Origin) -> String {
 #[tokio::test]
 async fn a_stale_reply_stands_in_for_an_origin_that_fails() {
     for (how, said, error) in [
-        (Failing::Status(500), "fwd=stale; fwd-status=500; detail=stale-if-error", None),
-        (Failing::Status(503), "fwd=stale; fwd-status=503; detail=stale-if-error", None),
-        (Failing::Reset, "fwd=stale; detail=stale-if-error", Some("connection_terminated")),
-        (Failing::Silent, "fwd=stale; detail=stale-if-error", Some("http_response_timeout")),
+        (Failing::Status(500), "fwd=stale; fwd-status=500; ttl=-15; detail=stale-if-error", None),
+        (Failing::Status(503), "fwd=stale; fwd-status=503; ttl=-15; detail=stale-if-error", None),
+        (Failing::Reset, "fwd=stale; ttl=-15; detail=stale-if-error", Some("connection_terminated")),
+        (Failing::Silent, "fwd=stale; ttl=-15; detail=stale-if-error", Some("http_response_timeout")),
     ] {
         let origin = failing(how, "max-age=10, stale-if-error=60").await;
         let clock = noon();
@@ -191,7 +191,7 @@ async fn a_stale_reply_stands_in_for_an_origin_that_refuses() {
     until("the origin is gone", || std::net::TcpStream::connect(address).is_err()).await;
     let reply = proxy.get("/").await;
     assert_eq!((reply.status, reply.text()), (200, "good"));
-    assert_eq!(reply.cache_status(), "proxy-stone; fwd=stale; detail=stale-if-error");
+    assert_eq!(reply.cache_status(), "proxy-stone; fwd=stale; ttl=-15; detail=stale-if-error");
 }
 
 #[tokio::test]
