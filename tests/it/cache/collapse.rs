@@ -113,16 +113,26 @@ async fn a_slow_reader_takes_from_disk_what_fast_ones_have_long_had() {
 async fn without_a_disk_a_slow_reader_holds_fast_ones_up_only_beyond_what_ram_keeps() {
     let gate = Gate::new();
     let body = numbered(24 << 20);
-    let origin = held(&gate, Answer::ok(body.clone()).field("Cache-Control", "max-age=60")).await;
+    let (at_origin, sent) = (gate.clone(), body.clone());
+    let origin = Origin::start(async move |call: &mut Call| {
+        let length = sent.len();
+        call.say(format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {length}\r\n\r\n"))
+            .await;
+        at_origin.pass().await;
+        for part in sent.chunks(256 << 10) {
+            call.say(part).await;
+        }
+    })
+    .await;
     let proxy = Proxy::caching(&origin).await;
     let mut slow = Client::connect_narrow(proxy.address).await;
     slow.say("GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await;
     let mut fast = proxy.connect().await;
     fast.say("GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await;
-    waiting(&proxy, 2).await;
-    gate.open();
+    // Both read along before the first byte comes: who joins when the beginning is gone fetches for itself.
     slow.head().await;
     fast.head().await;
+    gate.open();
     let mut read = Vec::new();
     while read.len() < 1 << 20 {
         let some = fast.wire.some().await;
