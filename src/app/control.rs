@@ -1,6 +1,5 @@
 //! What the admin socket can ask of the running instance.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,14 +64,6 @@ impl Controller {
 
     pub(super) fn instance(&self) -> &Arc<Instance> {
         &self.instance
-    }
-
-    /// The config file, where there is one.
-    pub(super) fn config_path(&self) -> Option<PathBuf> {
-        match &self.source {
-            Source::File(path) => Some(path.clone()),
-            Source::Url(_) | Source::Text { .. } => None,
-        }
     }
 
     /// The rooms that admin handlers ask.

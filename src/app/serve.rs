@@ -1,7 +1,7 @@
 //! The `serve` command: load, start, listen to signals, end in good order.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,8 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
         workers: options.workers,
         grace: options.grace,
     };
+    // Before the file is read: what is written from here on is a change.
+    let changes = places.config.as_deref().filter(|_| options.watch).and_then(watch);
     let loaded = config::load(&source, options.profile.as_deref(), &overrides);
     let settings = accept(loaded)?;
     let (mut signals, hangups) = (Signals::new()?, listen(SignalKind::hangup())?);
@@ -85,7 +87,7 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
     }
     tokio::spawn(tell_unresolved(instance.clone()));
     let reloading = reload_on(hangups, controller.clone());
-    let watching = options.watch.then(|| watch(&controller)).flatten();
+    let watching = changes.map(|changes| follow(changes, controller.clone()));
     let grace = wait_for_stop(&controller, &mut signals, &mut asked).await;
     drop((watching, reloading));
     stop(&instance, &mut signals, grace.unwrap_or_else(|| instance.settings().server.shutdown_grace)).await;
@@ -153,22 +155,23 @@ fn reload_on(mut hangups: Signal, controller: Arc<Controller>) -> AbortOnDropHan
     }))
 }
 
-/// Reloads whenever the file changes, as long as the returned guard lives.
-fn watch(controller: &Arc<Controller>) -> Option<AbortOnDropHandle<()>> {
-    let path = controller.config_path()?;
-    let mut changes = match config::watch::watch(&path) {
-        Ok(changes) => changes,
-        Err(error) => {
+/// Watches the config file, where that can be done.
+fn watch(path: &Path) -> Option<config::watch::Changes> {
+    let changes = config::watch::watch(path);
+    changes
+        .inspect_err(|error| {
             tracing::error!(%error, path = %path.display(), "the config file cannot be watched");
-            return None;
-        }
-    };
-    let controller = controller.clone();
-    Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        })
+        .ok()
+}
+
+/// Reloads whenever the file changes, as long as the returned guard lives.
+fn follow(mut changes: config::watch::Changes, controller: Arc<Controller>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
         while changes.changed().await.is_some() {
             controller.reload_and_tell("the config file changed").await;
         }
-    })))
+    }))
 }
 
 fn places(options: &ServeOptions) -> Result<Places, Error> {

@@ -48,6 +48,7 @@ pub fn watch(path: &Path) -> Result<Changes, Error> {
     };
     // One hint that waits says as much as a thousand.
     let (sender, hints) = mpsc::channel(1);
+    let first = sender.clone();
     let on_event = move |event: notify::Result<notify::Event>| {
         let reading = matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_)));
         if !reading {
@@ -59,6 +60,8 @@ pub fn watch(path: &Path) -> Result<Changes, Error> {
     let last = Stamp::of(path);
     let mut watcher = notify::recommended_watcher(on_event).map_err(explain)?;
     watcher.watch(&directory, RecursiveMode::NonRecursive).map_err(explain)?;
+    // It may have changed between the stamp and the watch.
+    let _ = first.try_send(());
     Ok(Changes { path: path.to_owned(), last, hints, _watcher: watcher })
 }
 

@@ -99,7 +99,10 @@ fn load(address: std::net::SocketAddr, world: &World, counts: &Counts, killed: &
             let oldest = world.oldest(number);
             match client.get(&target(number)) {
                 Ok(reply) => check(number, oldest, &reply, counts),
-                Err(_) => break,
+                Err(error) => {
+                    assert!(killed.load(SeqCst), "{} failed while the proxy lived: {error}", target(number));
+                    break;
+                }
             }
         }
         counts.torn.fetch_add(1, SeqCst);
@@ -125,7 +128,13 @@ fn purge(place: &Place, world: &World, counts: &Counts, killed: &AtomicBool) {
             };
             // Whatever is fetched from here on is younger than the purge may take.
             let generation = world.generation.fetch_add(1, SeqCst) + 1;
-            let Ok(reply) = admin.post("/v1/cache/purge", &json!({ "select": select })) else { break };
+            let reply = match admin.post("/v1/cache/purge", &json!({ "select": select })) {
+                Ok(reply) => reply,
+                Err(error) => {
+                    assert!(killed.load(SeqCst), "{select} failed while the proxy lived: {error}");
+                    break;
+                }
+            };
             assert_eq!(reply.status, 200, "{select}: {}", reply.text());
             assert!(reply.text().contains("\"durable\":true"), "{select}: {}", reply.text());
             world.purged(generation, takes);
@@ -147,8 +156,8 @@ fn round(proxy: Proxy, place: &Place, world: &World, counts: &Counts) {
         // Some die while the store still opens.
         let moment = if fastrand::u8(..4) == 0 { fastrand::u64(..30) } else { fastrand::u64(30..600) };
         thread::sleep(Duration::from_millis(moment));
-        proxy.kill();
         killed.store(true, SeqCst);
+        proxy.kill();
     });
 }
 
