@@ -178,7 +178,7 @@ impl Proxy {
                 self.streaming_reply(exchange, asking, streaming, ticket, None, (headers, Some(age)), status)
             }
             Landing::Freshened(entry) => {
-                self.stored_reply(&asking.inbound.head, entry, age, status).await.reply()
+                self.stored_reply(&asking.inbound.head, entry, age, status).await.ok()
             }
             Landing::Failed(_) | Landing::Own => None,
         };

@@ -12,7 +12,7 @@ use super::inbound::Inbound;
 use super::key::key_target;
 use super::respond::Reply;
 use super::site::{Route, Site};
-use super::stored::StoredAnswer;
+use super::stored::NoReply;
 use crate::cache::entry::Entry;
 use crate::cache::key::KeyParts;
 use crate::cache::policy::{self, RequestPolicy, Reuse, StaleWhy, ValidateWhy, vary};
@@ -130,14 +130,14 @@ impl Proxy {
             ..CacheStatus::default()
         };
         match self.stored_reply(&inbound.head, entry, age, status).await {
-            StoredAnswer::Reply(reply) => {
+            Ok(reply) => {
                 exchange.cache = outcome;
                 let refresh = stale == Some(StaleWhy::WhileRevalidate);
                 Look::Answer(Box::new(reply), refresh.then(|| entry.clone()))
             }
             // Its body is gone or damaged: as if it had never been stored.
-            StoredAnswer::Gone => Look::Ask(None, Forward::UriMiss),
-            StoredAnswer::Forward => Look::Forward,
+            Err(NoReply::Gone) => Look::Ask(None, Forward::UriMiss),
+            Err(NoReply::Forward) => Look::Forward,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::fetch::{self, Brought};
 use super::flight::{Direct, Fetch, Landing, Shared, Streaming};
 use super::reply::Source;
 use super::respond::{self, Reply};
-use super::stored::{self, Part, StoredAnswer};
+use super::stored::{self, NoReply, Part};
 use super::upkeep::Keeper;
 use super::{Proxy, REFRESH_PAUSE, forward, pass};
 use crate::cache::entry::Entry;
@@ -186,12 +186,12 @@ impl Proxy {
         };
         let age = entry.head.age(self.clock.now());
         match self.stored_reply(&asking.inbound.head, entry, age, status).await {
-            StoredAnswer::Reply(reply) => {
+            Ok(reply) => {
                 exchange.cache = CacheOutcome::Revalidated;
                 Ok(reply)
             }
             // Its body was lost meanwhile.
-            StoredAnswer::Gone | StoredAnswer::Forward => {
+            Err(NoReply::Gone | NoReply::Forward) => {
                 let Asking { site, route, target, inbound, .. } = asking;
                 self.pass_as(site, route, exchange, inbound, target, Forward::Stale).await
             }
@@ -259,7 +259,7 @@ impl Proxy {
             detail: Some("stale-if-error"),
             ..CacheStatus::default()
         };
-        let reply = self.stored_reply(&asking.inbound.head, &entry, age, status).await.reply()?;
+        let reply = self.stored_reply(&asking.inbound.head, &entry, age, status).await.ok()?;
         exchange.cache = CacheOutcome::Stale;
         Some(reply)
     }

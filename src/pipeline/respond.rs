@@ -42,10 +42,8 @@ impl Reply {
 pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>) -> Response<ReplyBody> {
     exchange.error = failure.kind();
     let id = exchange.id.to_string();
-    if let Failure::Fetch(error) = failure {
-        if let Some(route) = &exchange.route {
-            complain(error, route, exchange.at, "no reply from the upstream");
-        }
+    if let (Failure::Fetch(error), Some(route)) = (failure, &exchange.route) {
+        complain(error, route, exchange.at, "no reply from the upstream");
     }
     let (status, mut headers, body) = failure.reply(&site.name, &id);
     headers.append(CACHE_STATUS, failed_cache_status(&exchange, failure).to_value(&site.name));

@@ -14,23 +14,13 @@ use crate::cache::policy::{Answer, conditional};
 use crate::http::cache_status::CacheStatus;
 use crate::http::range::ByteRange;
 
-/// What a stored entry gives.
-pub(super) enum StoredAnswer {
-    /// A reply.
-    Reply(Reply),
+/// Why a stored entry gives no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoReply {
     /// Its body is gone or damaged.
     Gone,
     /// Only the origin can say.
     Forward,
-}
-
-impl StoredAnswer {
-    pub(super) fn reply(self) -> Option<Reply> {
-        match self {
-            Self::Reply(reply) => Some(reply),
-            Self::Gone | Self::Forward => None,
-        }
-    }
 }
 
 /// Which part of a body a reply has.
@@ -79,11 +69,11 @@ impl Proxy {
         entry: &Arc<Entry>,
         age: u64,
         cache_status: CacheStatus<'static>,
-    ) -> StoredAnswer {
+    ) -> Result<Reply, NoReply> {
         let length = entry.body.len();
         let shaped = shape(request, &entry.head, &entry.head.headers, Some(length));
         let Some((status, mut headers, part)) = shaped else {
-            return StoredAnswer::Forward;
+            return Err(NoReply::Forward);
         };
         let range = match part {
             Part::Nothing => None,
@@ -102,10 +92,10 @@ impl Proxy {
             None => Source::Empty,
             Some(range) => match self.source(entry, range).await {
                 Some(source) => source,
-                None => return StoredAnswer::Gone,
+                None => return Err(NoReply::Gone),
             },
         };
-        StoredAnswer::Reply(Reply { status, headers, source, cache_status, deadline: None })
+        Ok(Reply { status, headers, source, cache_status, deadline: None })
     }
 
     /// The bytes of an entry's body; `None` where they are gone.
