@@ -449,6 +449,8 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
             break
         }
         'proxy-stone;config;lint' {
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The config file, named as `serve` has it')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The config file, named as `serve` has it')
             [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'Check the file with this profile only')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'How to print the findings')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'How to print the findings')

@@ -424,6 +424,8 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'proxy-stone;config;lint'= {
+            cand -c 'The config file, named as `serve` has it'
+            cand --config 'The config file, named as `serve` has it'
             cand --profile 'Check the file with this profile only'
             cand -o 'How to print the findings'
             cand --output 'How to print the findings'

@@ -77,11 +77,17 @@ impl<T> Default for Flights<T> {
 impl<T: Clone> Flights<T> {
     /// Joins the flight for `key`, or opens one.
     ///
-    /// A flight that began before the purge `sequence` is not joined; the new one takes its place in the table.
-    pub fn board(self: &Arc<Self>, key: FlightKey, sequence: u64) -> Boarding<T> {
+    /// `spared` says whether a purge since the given sequence leaves a fetch that began then alone. A flight that was
+    /// not spared is not joined; the new one, which begins at `sequence`, takes its place in the table.
+    pub fn board(
+        self: &Arc<Self>,
+        key: FlightKey,
+        sequence: u64,
+        spared: impl Fn(u64) -> bool,
+    ) -> Boarding<T> {
         let mut table = self.shard(&key).lock();
         if let Some(flight) = table.get(&key)
-            && flight.sequence >= sequence
+            && spared(flight.sequence)
             && let Some(ticket) = flight.ticket()
         {
             return Boarding::Follower(ticket);
@@ -252,8 +258,10 @@ mod tests {
     #[tokio::test]
     async fn followers_hear_where_the_leader_landed() {
         let flights = flights();
-        let Boarding::Leader(leader, pilot) = flights.board(key(1), 0) else { panic!("nobody flew before") };
-        let Boarding::Follower(follower) = flights.board(key(1), 0) else { panic!("must join") };
+        let Boarding::Leader(leader, pilot) = flights.board(key(1), 0, |_| true) else {
+            panic!("nobody flew before")
+        };
+        let Boarding::Follower(follower) = flights.board(key(1), 0, |_| true) else { panic!("must join") };
         let (heard, ()) = tokio::join!(follower.landed(), async { pilot.land(7) });
         assert_eq!(heard, Some(7));
         assert_eq!(leader.landed().await, Some(7));
@@ -264,23 +272,30 @@ mod tests {
     #[tokio::test]
     async fn a_flight_goes_on_until_the_last_share_is_gone() {
         let flights = flights();
-        let Boarding::Leader(leader, pilot) = flights.board(key(1), 0) else { panic!("nobody flew before") };
-        let Boarding::Follower(follower) = flights.board(key(1), 0) else { panic!("must join") };
+        let Boarding::Leader(leader, pilot) = flights.board(key(1), 0, |_| true) else {
+            panic!("nobody flew before")
+        };
+        let Boarding::Follower(follower) = flights.board(key(1), 0, |_| true) else { panic!("must join") };
         drop(leader);
         assert!(futures_util::poll!(std::pin::pin!(pilot.abandoned())).is_pending());
         drop(follower);
         pilot.abandoned().await;
-        assert!(matches!(flights.board(key(1), 0), Boarding::Leader(..)), "a cancelled flight is not joined");
+        assert!(
+            matches!(flights.board(key(1), 0, |_| true), Boarding::Leader(..)),
+            "a cancelled flight is not joined"
+        );
     }
 
     #[tokio::test]
     async fn a_detached_flight_goes_on_and_can_still_be_joined() {
         let flights = flights();
-        let Boarding::Leader(leader, pilot) = flights.board(key(1), 0) else { panic!("nobody flew before") };
+        let Boarding::Leader(leader, pilot) = flights.board(key(1), 0, |_| true) else {
+            panic!("nobody flew before")
+        };
         leader.detach();
         drop(leader);
         assert!(futures_util::poll!(std::pin::pin!(pilot.abandoned())).is_pending());
-        assert!(matches!(flights.board(key(1), 0), Boarding::Follower(_)));
+        assert!(matches!(flights.board(key(1), 0, |_| true), Boarding::Follower(_)));
     }
 
     #[tokio::test]
@@ -304,8 +319,10 @@ mod tests {
     #[test]
     fn who_comes_after_a_purge_does_not_share_an_older_fetch() {
         let flights = flights();
-        let Boarding::Leader(_old, pilot) = flights.board(key(1), 3) else { panic!("nobody flew before") };
-        let Boarding::Leader(_new, _other) = flights.board(key(1), 4) else {
+        let Boarding::Leader(_old, pilot) = flights.board(key(1), 3, |since| since >= 3) else {
+            panic!("nobody flew before")
+        };
+        let Boarding::Leader(_new, _other) = flights.board(key(1), 4, |since| since >= 4) else {
             panic!("must not join across a purge")
         };
         drop(pilot);

@@ -64,6 +64,10 @@ pub struct LintArgs {
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub file: Option<PathBuf>,
 
+    /// The config file, named as `serve` has it.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
     /// Check the file with this profile only.
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
@@ -222,7 +226,7 @@ fn name_of(source: &Source) -> String {
 }
 
 fn lint(args: &LintArgs, global: &Global) -> Outcome {
-    let source = source(args.file.as_deref())?;
+    let source = source(args.file.as_deref().or(args.config.as_deref()))?;
     let mut loaded = config::lint(&source, args.profile.as_deref());
     let unbindable = check_addresses(&loaded, global);
     loaded.findings.extend(unbindable);

@@ -98,6 +98,17 @@ impl Asking<'_> {
 }
 
 impl Proxy {
+    /// Joins a fetch under way for the key, unless it was purged since that began, or opens one.
+    pub(super) fn board(&self, key: FlightKey, asking: &Asking<'_>) -> Boarding<Landing> {
+        let spared = |since| {
+            since >= self.cache.sequence() || {
+                let key = asking.parts().to_stored(self.cache.secret());
+                self.cache.spared(asking.digest, &key, since)
+            }
+        };
+        self.flights.board(key, self.cache.sequence(), spared)
+    }
+
     /// Has the origin asked; `why` is what `Cache-Status` says.
     pub(super) async fn miss(
         self: &Arc<Self>,
@@ -118,7 +129,7 @@ impl Proxy {
             let mut key = self.flight_key(&asking);
             // Twice at most: the second time with those who want the same variant.
             for _ in 0..2 {
-                match self.flights.board(key, self.cache.sequence()) {
+                match self.board(key, &asking) {
                     Boarding::Leader(ticket, pilot) => {
                         return self.lead(exchange, asking, ticket, pilot).await;
                     }

@@ -105,7 +105,7 @@ impl Proxy {
             return;
         }
         let key = self.flight_key(asking);
-        let Boarding::Leader(ticket, pilot) = self.flights.board(key, self.cache.sequence()) else { return };
+        let Boarding::Leader(ticket, pilot) = self.board(key, asking) else { return };
         ticket.detach();
         let (fetch, request) = self.fetch(exchange, asking, pilot.sequence());
         // Nobody else sees to it that it ends.

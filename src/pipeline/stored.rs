@@ -86,6 +86,8 @@ impl Proxy {
             }
             Part::Range(range) => Some(range),
         };
+        // Trailers are kept apart from the body and not sent with a stored one: none are announced.
+        headers.remove(header::TRAILER);
         set_age(&mut headers, age);
         let wanted = range.filter(|range| !range.is_empty() && request.method != http::Method::HEAD);
         let source = match wanted {

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::criterion::{Criterion, Subject};
-use crate::cache::key::Digest;
+use crate::cache::key::{Digest, StoredKey};
+use crate::clock::Timestamp;
 
 /// Rules whose removal is not finished: with more, one that takes everything stands for all of them.
 const MAX_ACTIVE: usize = 65_536;
@@ -47,6 +48,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Rules {
     /// The newest sequence that was given out; also what a fetch begins with.
     latest: AtomicU64,
+    /// The newest sequence of a rule that does not name one key or one URL.
+    latest_wide: AtomicU64,
     book: RwLock<Book>,
 }
 
@@ -67,12 +70,24 @@ pub(crate) struct Book {
 impl Rules {
     /// No rules; sequences go on from `base`.
     pub(crate) fn new(base: u64) -> Self {
-        Self { latest: AtomicU64::new(base), book: RwLock::default() }
+        Self { latest: AtomicU64::new(base), latest_wide: AtomicU64::new(base), book: RwLock::default() }
     }
 
     /// The newest sequence.
     pub(crate) fn latest(&self) -> u64 {
         self.latest.load(Ordering::Acquire)
+    }
+
+    /// Whether a fetch for this key that began at `since` can still be what someone who asks now must get. A rule that
+    /// names neither key nor URL counts against it, since a reply that has not come yet tells no tags.
+    pub(crate) fn spare(&self, digest: Digest, key: &StoredKey, since: u64) -> bool {
+        if since >= self.latest() {
+            return true;
+        }
+        let subject =
+            Subject { digest, key, tags: &[], route: "", response_time: Timestamp::from_millis(u64::MAX) };
+        since >= self.latest_wide.load(Ordering::Acquire)
+            && self.read().test_new(&subject, since) == Verdict::Stands
     }
 
     /// For tests of several entries against one state of the rules.
@@ -97,6 +112,9 @@ impl Rules {
         }
         told(&rule);
         book.set.add(&rule);
+        if !matches!(rule.criterion, Criterion::Key(_) | Criterion::Url { .. }) {
+            self.latest_wide.store(sequence, Ordering::Release);
+        }
         book.active.insert(sequence, rule);
         self.latest.store(sequence, Ordering::Release);
         sequence
@@ -394,5 +412,26 @@ mod tests {
         }
         assert_eq!(rules.active_len(), 1);
         assert_eq!(verdict(&rules, "/elsewhere", 0), Verdict::Gone);
+    }
+
+    #[test]
+    fn a_fetch_is_spared_by_purges_of_other_urls_and_by_no_wider_one() {
+        let rules = Rules::new(10);
+        let key = |target: &str| StoredKey {
+            upstream: "api".into(),
+            scheme: "http".into(),
+            authority: "a".into(),
+            target: target.into(),
+            fields: Vec::new(),
+        };
+        let spare = |since| rules.spare(key("/x").digest(), &key("/x"), since);
+        assert!(spare(10));
+        let url = |target: &str| Criterion::Url { authority: "a".into(), target: target.into() };
+        let other = rules.add(url("/y"), false, |_| {});
+        assert!(spare(10), "another URL");
+        let own = rules.add(url("/x"), false, |_| {});
+        assert!(!spare(other) && spare(own), "its own URL");
+        let tag = rules.add(Criterion::Tag("red".into()), true, |_| {});
+        assert!(!spare(own) && spare(tag), "a tag that the reply may turn out to carry");
     }
 }

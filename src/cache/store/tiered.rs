@@ -239,6 +239,11 @@ impl Cache {
         self.shared.rules.latest()
     }
 
+    /// Whether a fetch for `key` that began at `since` was spared by every purge since then.
+    pub fn spared(&self, digest: Digest, key: &StoredKey, since: u64) -> bool {
+        self.shared.rules.spare(digest, key, since)
+    }
+
     /// Begins to collect a body that streams through; `expected` is its length where the head tells.
     pub fn spool(&self, expected: Option<u64>) -> Spool {
         let tier = self.shared.disk.load();

@@ -10,11 +10,21 @@ use crate::admin::Client;
 use crate::admin::api::{Purge, PurgeReply, Selector, path};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output::{self, Format, OutputArgs};
-use crate::cli::{Global, instance};
+use clap_complete::engine::ArgValueCandidates;
+
+use crate::cli::{Global, completions, instance};
 
 /// Arguments of `cache purge`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    /// One URL, with all its variants: the same as --url.
+    #[arg(
+        value_name = "URL",
+        conflicts_with = "SelectArgs",
+        add = ArgValueCandidates::new(completions::urls)
+    )]
+    pub target: Option<String>,
+
     /// Which entries.
     #[command(flatten)]
     pub select: SelectArgs,
@@ -38,7 +48,7 @@ pub struct Args {
 
 pub const EXAMPLES: &str = "\
 Examples:
-  proxy-stone cache purge --url https://api.example.com/v1/users/7
+  proxy-stone cache purge https://api.example.com/v1/users/7
   proxy-stone cache purge --tag users --soft
   proxy-stone cache purge --prefix /v1/ --dry-run
   proxy-stone cache purge --all -y
@@ -52,7 +62,7 @@ const SHOWN: u64 = 20;
 
 /// Purges, after having asked where somebody can answer.
 pub fn run(args: &Args, global: &Global) -> Outcome {
-    let Some(select) = args.select.selector() else {
+    let Some(select) = args.target.clone().map(Selector::Url).or_else(|| args.select.selector()) else {
         return Err(Failure::new(Exit::Usage, "say what to purge")
             .why("one of --key, --url, --prefix, --glob, --host, --route, --tag, --older-than, --all is needed")
             .next("proxy-stone cache purge --help"));
