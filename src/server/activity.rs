@@ -19,6 +19,8 @@ pub(super) struct Activity {
     requests: AtomicU64,
     /// Whether the last request had a body, which may not have been read to its end.
     had_body: AtomicBool,
+    /// Whether the last request was HTTP/1.0, whose replies may end with the connection.
+    ends_by_closing: AtomicBool,
     /// Whether bytes have arrived since the last exchange ended: a head has begun.
     head_begun: AtomicBool,
     /// Whether the client does not take what is written.
@@ -58,6 +60,14 @@ impl Activity {
 
     pub(super) fn had_body(&self) -> bool {
         self.had_body.load(Relaxed)
+    }
+
+    pub(super) fn ends_by_closing(&self) -> bool {
+        self.ends_by_closing.load(Relaxed)
+    }
+
+    pub(super) fn set_ends_by_closing(&self, does: bool) {
+        self.ends_by_closing.store(does, Relaxed);
     }
 
     pub(super) fn head_begun(&self) -> bool {

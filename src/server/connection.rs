@@ -15,7 +15,7 @@ use super::activity::Activity;
 use super::handler::{ConnectionTotals, Handler, Refusal, RefusalReason};
 use super::shared::{Limits, Phase, Place, Shared};
 use super::watch::Watch;
-use super::wire::Wire;
+use super::wire::{Socket, Wire};
 use super::{http1, http2};
 use crate::http::{ClientConn, InterimQueue};
 use crate::telemetry::event::Protocol;
@@ -57,7 +57,7 @@ pub(super) async fn serve<IO, H>(
     shared: Arc<Shared>,
     handler: Arc<H>,
 ) where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: Socket,
     H: Handler,
 {
     let activity = Arc::new(Activity::default());
@@ -91,7 +91,7 @@ pub(super) async fn serve<IO, H>(
 /// HTTP/1, with quiet times in between in which nothing but the socket is kept.
 async fn serve_http1<IO, H>(mut wire: Wire<IO>, connection: &Arc<Connection<H>>, watch: &mut Watch)
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: Socket,
     H: Handler,
 {
     let keepalive = connection.limits.settings.keepalive;

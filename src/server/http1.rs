@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::handler::{ClientRequest, Handler, RefusalReason};
 use super::shared::Phase;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
-use super::wire::Wire;
+use super::wire::{Socket, Wire};
 
 /// A connection without a request for this long keeps its socket only; hyper's buffers are made anew.
 const QUIET_AFTER: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ pub(super) async fn serve<IO, H>(
     watch: &mut Watch,
 ) -> End<IO>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: Socket,
     H: Handler,
 {
     poll_fn(|cx| {
@@ -67,6 +67,10 @@ where
     match event {
         Event::Ended(Ok(())) | Event::Cut => End::Over,
         Event::Ended(Err(error)) => {
+            if error.is_user() && connection.activity.ends_by_closing() {
+                // The reply broke off, and to an HTTP/1.0 client an orderly close would be its end (RFC 9112 6.3).
+                hyper.into_parts().io.into_inner().reset_on_close();
+            }
             report(connection, &error);
             End::Over
         }
@@ -86,7 +90,7 @@ fn turn<IO, H, S, B>(
     cx: &mut Context<'_>,
 ) -> Poll<Event>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: Socket,
     H: Handler,
     S: HttpService<Incoming, ResBody = B, Error = Infallible>,
     B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
@@ -131,7 +135,7 @@ async fn timed_out<IO, H>(
     connection: &Connection<H>,
 ) -> End<IO>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: Socket,
     H: Handler,
 {
     match stage {
@@ -176,6 +180,7 @@ fn respond<H: Handler>(
 ) -> impl Future<Output = Result<Response<Reply<H::Body>>, Infallible>> + Send + 'static + use<H> {
     let connection = connection.clone();
     let (number, in_flight) = connection.activity.begin(!request.body().is_end_stream());
+    connection.activity.set_ends_by_closing(request.version() == Version::HTTP_10);
     let interim = (request.version() == Version::HTTP_11).then(|| connection.interim.open(number));
     let client = connection.client.clone();
     let reply = connection.handler.clone().handle(ClientRequest { request, client, interim });

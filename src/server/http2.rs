@@ -11,7 +11,6 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::activity::Reply;
 use super::coalesce::Coalesce;
@@ -19,12 +18,12 @@ use super::connection::Connection;
 use super::handler::{ClientRequest, Handler, RefusalReason};
 use super::shared::Phase;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
-use super::wire::Wire;
+use super::wire::{Socket, Wire};
 
 /// Serves the connection to its end.
 pub(super) async fn serve<IO, H>(wire: Wire<IO>, connection: &Arc<Connection<H>>, watch: &mut Watch)
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: Socket,
     H: Handler,
 {
     let io = Coalesce::new(wire);

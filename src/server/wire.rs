@@ -7,15 +7,32 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::activity::Activity;
 use crate::http::InterimQueue;
 
 /// Unread request bytes that are taken and thrown away while lingering; who still has more to say is reset.
 const LINGER_BYTES: usize = 256 << 10;
+
+/// What a client's connection runs over.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Has the end of the connection look like a fault: the client sees a reset rather than an orderly close.
+    fn reset_on_close(&self);
+}
+
+impl Socket for TcpStream {
+    fn reset_on_close(&self) {
+        if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "a cut reply could not be marked by a reset");
+        }
+    }
+}
 
 /// A client's socket.
 #[derive(Debug)]
@@ -42,6 +59,14 @@ enum Ending {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     pub(super) fn new(io: IO, activity: Arc<Activity>) -> Self {
         Self { io, activity, replay: Bytes::new(), interim: None, ending: Ending::Open }
+    }
+
+    /// See [`Socket::reset_on_close`].
+    pub(super) fn reset_on_close(&self)
+    where
+        IO: Socket,
+    {
+        self.io.reset_on_close();
     }
 
     /// Gives back bytes that were read from this wire, to be read again.

@@ -141,6 +141,18 @@ async fn a_reply_cut_short_is_seen_to_be_cut_short_by_http_1_0_where_that_can_be
 }
 
 #[tokio::test]
+async fn an_http_1_0_client_sees_a_reset_where_an_orderly_close_would_end_the_reply() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let origin = breaking().await;
+    let proxy = Proxy::passing(&origin).await;
+    let mut stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+    stream.write_all(b"GET /1 HTTP/1.0\r\nhost: api.test\r\n\r\n").await.unwrap();
+    let mut got = Vec::new();
+    let end = within(stream.read_to_end(&mut got)).await;
+    assert!(end.is_err(), "an orderly end after {:?}", String::from_utf8_lossy(&got));
+}
+
+#[tokio::test]
 async fn a_reply_cut_short_resets_its_stream() {
     let origin = breaking().await;
     let proxy = Proxy::passing(&origin).await;
