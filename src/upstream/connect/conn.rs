@@ -19,8 +19,6 @@ use crate::upstream::pool::{Permit, Pooled, Worker};
 
 /// The largest head of a reply, and the most that is read ahead of a slow reader.
 const READ_BUFFER: usize = 128 * 1024;
-/// The most fields in a reply's head.
-const MAX_FIELDS: usize = 256;
 
 /// The sending side of a connection. Dropping it closes the connection, once a request under way is done.
 #[derive(Debug)]
@@ -79,11 +77,8 @@ pub(crate) async fn open(
         None => Transport::plain(stream),
         Some(tls) => Transport::tls(tls.handshake(stream).await?),
     };
-    let shaken = Builder::new()
-        .max_buf_size(READ_BUFFER)
-        .max_headers(MAX_FIELDS)
-        .handshake(TokioIo::new(transport))
-        .await;
+    // hyper's own bound of 100 fields in a head stays: any other makes it allocate for each reply.
+    let shaken = Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(transport)).await;
     let (sender, connection) = shaken.map_err(Failure::ResetBeforeHead)?;
     tokio::spawn(async move {
         // Errors reach whoever waits for a reply; on an idle connection they only end it.
