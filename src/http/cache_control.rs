@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::age::{MAX_SECONDS, delta_seconds};
 use super::structured::{BareItem, Dictionary, Member};
+use super::token::is_tchar;
 
 /// A response's directives. Lifetimes are in seconds, at most [`MAX_SECONDS`]; invalid ones are zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -316,27 +317,6 @@ fn has_no_cache(pragma: &HeaderValue) -> bool {
         .as_bytes()
         .split(|&byte| byte == b',')
         .any(|member| member.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
-}
-
-/// A character of a token (RFC 9110 5.6.2).
-pub(super) const fn is_tchar(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'!' | b'#'
-            | b'$'
-            | b'%'
-            | b'&'
-            | b'\''
-            | b'*'
-            | b'+'
-            | b'-'
-            | b'.'
-            | b'^'
-            | b'_'
-            | b'`'
-            | b'|'
-            | b'~'
-    ) || byte.is_ascii_alphanumeric()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::FORWARDED;
 
 use crate::http::Scheme;
+use crate::http::token::is_tchar;
 
 /// What one proxy said of the hop before it, as far as it is read here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +84,7 @@ fn parse_pair<'a>(text: &'a str, element: &mut Element<'a>) -> Option<&'a str> {
 }
 
 fn token(text: &str) -> Option<(&str, &str)> {
-    let end = text.bytes().position(|byte| !is_token_char(byte)).unwrap_or(text.len());
+    let end = text.bytes().position(|byte| !is_tchar(byte)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
@@ -118,32 +119,10 @@ pub(super) fn write(value: &mut String, node: Option<IpAddr>, about: Option<(&st
     }
     let Some((authority, scheme)) = about else { return };
     if !authority.is_empty() {
-        let quote = if authority.bytes().all(is_token_char) { "" } else { "\"" };
+        let quote = if authority.bytes().all(is_tchar) { "" } else { "\"" };
         value.extend([";host=", quote, authority, quote]);
     }
     value.extend([";proto=", scheme.as_str()]);
-}
-
-/// RFC 9110 5.6.2.
-const fn is_token_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 #[cfg(test)]
