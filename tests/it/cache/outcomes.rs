@@ -151,7 +151,7 @@ async fn aborts_and_failures_are_told_as_such() {
 }
 
 #[tokio::test]
-async fn ten_thousand_urls_add_no_series() {
+async fn many_urls_add_no_series() {
     let origin = Origin::always(Answer::ok("").field("Cache-Control", "max-age=60")).await;
     let proxy = Proxy::caching(&origin).await;
     let text = || proxy.instance.telemetry.openmetrics();
