@@ -89,9 +89,12 @@ fn lifetime(
         return (0, Source::None);
     }
     let status = response.status;
-    if let Some(ttl) = rules.ttl.filter(|_| is_heuristically_cacheable(status) || status.is_server_error()) {
+    let uncovered = status.is_server_error() && !rules.cache_errors;
+    let covered = is_heuristically_cacheable(status) || status.is_server_error();
+    if let Some(ttl) = rules.ttl.filter(|_| covered && !uncovered) {
         return (ttl, Source::Policy);
     }
+    // Errors too: 501 by its definition, others on the origin's own word (RFC 9111 4.2.2).
     if rules.heuristics
         && (is_heuristically_cacheable(status) || directives.public)
         && let Some(guess) = heuristic_lifetime(response)
@@ -109,10 +112,9 @@ fn may_be_given(
     rules: &Rules,
 ) -> bool {
     let personal = request.cookie || response.headers.contains_key(SET_COOKIE);
-    let error = response.status.is_server_error();
     // `Pragma: no-cache` in a response means nothing (RFC 9111 5.4), but who writes it does not want a guess.
     let forbidden = directives.no_cache || response.headers.contains_key(PRAGMA);
-    !forbidden && (rules.cookies || !personal) && (rules.cache_errors || !error)
+    !forbidden && (rules.cookies || !personal)
 }
 
 /// `Expires` minus `Date`; an invalid or repeated `Expires` is in the past (RFC 9111 5.3, 4.2.1).
@@ -217,13 +219,16 @@ mod tests {
     fn rfc_9111_4_2_2_heuristics_where_they_are_allowed() {
         let modified = http_date(-1000);
         let field = ("last-modified", modified.as_str());
-        for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414] {
+        for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
             assert_eq!(fresh(status, &[field], &Rules::default()).lifetime, 100, "{status}");
         }
-        for status in [201, 302, 303, 307, 400, 403, 500, 501, 503, 599] {
+        for status in [201, 302, 303, 307, 400, 403, 500, 503, 599] {
             assert_eq!(fresh(status, &[field], &Rules::default()).source, Source::None, "{status}");
         }
-        assert_eq!(fresh(403, &[field, ("cache-control", "public")], &Rules::default()).lifetime, 100);
+        for status in [403, 503] {
+            let public = ("cache-control", "public");
+            assert_eq!(fresh(status, &[field, public], &Rules::default()).lifetime, 100, "{status}");
+        }
         assert_eq!(said(&[field, ("cache-control", "no-cache")]), (0, Source::None));
         assert_eq!(said(&[field, ("pragma", "no-cache")]), (0, Source::None));
         assert_eq!(said(&[field, ("set-cookie", "a=b")]), (0, Source::None));
