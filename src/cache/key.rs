@@ -3,6 +3,9 @@
 //! The default key is upstream, scheme, authority, normalised target, and every request field that the route's
 //! match looks at. A digest finds the entry; a hit compares the whole key, so that a collision of digests can
 //! never hand out another URL's reply.
+//!
+//! What else a route keys by (a cookie, the method, the body, the user, a slice of the body) is computed before the
+//! look-up and stands behind the fields as [`Part`]s, whose names no field can have.
 
 use std::fmt;
 
@@ -49,6 +52,30 @@ pub struct KeyParts<'a> {
     pub fields: &'a [http::HeaderName],
     /// Where the values of `fields` are.
     pub headers: &'a HeaderMap,
+    /// What was computed beside them, in the route's order; mostly nothing.
+    pub extra: &'a [Part<'a>],
+}
+
+/// A computed part of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// What it is; with a colon in it, so that it is no field's name (RFC 9110 5.1).
+    pub name: &'a str,
+    /// Its value: hashed with the store's secret where it may be a credential; `None` where the request has none.
+    pub value: Option<FieldHash>,
+}
+
+impl Part<'static> {
+    /// The name of the part that tells methods apart.
+    pub const METHOD: &'static str = ":method";
+    /// The name of the part that stands for the request's body.
+    pub const BODY: &'static str = ":body";
+    /// The name of the part that tells users apart.
+    pub const USER: &'static str = ":user";
+    /// The name of the part that numbers the slices of a body.
+    pub const SLICE: &'static str = ":slice";
+    /// What the name of a part that is a cookie's value begins with.
+    pub const COOKIE: &'static str = "cookie:";
 }
 
 /// A key as it is stored beside its entry.
@@ -62,7 +89,8 @@ pub struct StoredKey {
     pub authority: Box<str>,
     /// Normalised path and query.
     pub target: Box<str>,
-    /// Field name and the keyed hash of its values; `None` where the request had no such field.
+    /// Field name and the keyed hash of its values, `None` where the request had no such field; then the computed
+    /// parts.
     pub fields: Vec<(Box<str>, Option<FieldHash>)>,
 }
 
@@ -111,19 +139,29 @@ impl KeyParts<'_> {
                 None => update_part(&mut hasher, b""),
             }
         }
+        for Part { name, value } in self.extra {
+            update_part(&mut hasher, name.as_bytes());
+            update_part(&mut hasher, value.as_ref().map_or(&[][..], |hash| &hash.0));
+        }
         Digest(first_half(&hasher.finalize()))
     }
 
     /// Whether a stored key is this very key, part by part.
     pub fn matches(&self, stored: &StoredKey, secret: &Secret) -> bool {
+        let Some((fields, extra)) = stored.fields.split_at_checked(self.fields.len()) else { return false };
         *stored.upstream == *self.upstream
             && *stored.scheme == *self.scheme
             && *stored.authority == *self.authority
             && *stored.target == *self.target
-            && stored.fields.len() == self.fields.len()
-            && self.fields.iter().zip(&stored.fields).all(|(name, (stored_name, stored_hash))| {
+            && self.fields.iter().zip(fields).all(|(name, (stored_name, stored_hash))| {
                 name.as_str() == &**stored_name && field_hash(self.headers, name, secret) == *stored_hash
             })
+            && extra.len() == self.extra.len()
+            && self
+                .extra
+                .iter()
+                .zip(extra)
+                .all(|(part, (name, hash))| *part.name == **name && part.value == *hash)
     }
 
     /// The owned form that is stored.
@@ -137,6 +175,7 @@ impl KeyParts<'_> {
                 .fields
                 .iter()
                 .map(|name| (name.as_str().into(), field_hash(self.headers, name, secret)))
+                .chain(self.extra.iter().map(|part| (part.name.into(), part.value)))
                 .collect(),
         }
     }
@@ -185,7 +224,53 @@ mod tests {
     use super::*;
 
     fn parts<'a>(target: &'a str, headers: &'a HeaderMap, fields: &'a [http::HeaderName]) -> KeyParts<'a> {
-        KeyParts { upstream: "api", scheme: "http", authority: "example.com", target, fields, headers }
+        KeyParts {
+            upstream: "api",
+            scheme: "http",
+            authority: "example.com",
+            target,
+            fields,
+            headers,
+            extra: &[],
+        }
+    }
+
+    #[test]
+    fn computed_parts_belong_to_the_key_like_fields() {
+        let secret = Secret::new([7; 32]);
+        let headers = HeaderMap::new();
+        let fields = [http::header::ACCEPT_LANGUAGE];
+        let plain = parts("/a", &headers, &fields);
+        let part = |name, value: Option<&[u8]>| Part { name, value: value.map(|value| secret.hash([value])) };
+        let lists = [
+            vec![],
+            vec![part(Part::METHOD, Some(b"POST"))],
+            vec![part(Part::METHOD, None)],
+            vec![part(Part::BODY, Some(b"POST"))],
+            vec![part(Part::METHOD, Some(b"POST")), part("cookie:a", None)],
+            vec![part("cookie:a", None), part(Part::METHOD, Some(b"POST"))],
+        ];
+        for (at, extra) in lists.iter().enumerate() {
+            let key = KeyParts { extra, ..plain };
+            let stored = key.to_stored(&secret);
+            assert_eq!(stored.digest(), key.digest(&secret));
+            for (other, extra) in lists.iter().enumerate() {
+                let alike = KeyParts { extra, ..plain };
+                assert_eq!(alike.matches(&stored, &secret), at == other, "{at} {other}");
+                assert_eq!(alike.digest(&secret) == stored.digest(), at == other, "{at} {other}");
+            }
+        }
+    }
+
+    /// Stores that were written before there were computed parts must stay readable.
+    #[test]
+    fn the_digest_of_a_plain_key_never_changes() {
+        let secret = Secret::new([7; 32]);
+        let mut headers = HeaderMap::new();
+        headers.append("accept-language", "de".parse().unwrap());
+        let fields = [http::header::ACCEPT_LANGUAGE, http::header::AUTHORIZATION];
+        let digest = parts("/a?b=c", &headers, &fields).digest(&secret);
+        assert_eq!(digest.to_string(), "1295f89e59f1db1578f03e41e8900a05");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What happens when the store cannot answer: join a fetch that is under way, lead one, or ask for this request alone.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +10,7 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::flight::Landing;
 use super::inbound::Inbound;
+use super::key::Keyed;
 use super::respond::Reply;
 use super::site::{Route, Site};
 use super::{HIT_FOR_MISS, Proxy, pass};
@@ -34,8 +34,8 @@ pub(super) struct Asking<'a> {
     pub(super) inbound: Inbound,
     pub(super) policy: RequestPolicy,
     pub(super) digest: Digest,
-    /// The target as the key has it.
-    pub(super) key_target: Cow<'a, str>,
+    /// What the key is made of, beside the request's fields.
+    pub(super) key: Keyed<'a>,
     /// The purge sequence when the store was looked at.
     pub(super) sequence: u64,
     /// All that was stored for the key.
@@ -72,14 +72,7 @@ impl Who {
 impl Asking<'_> {
     /// The key.
     pub(super) fn parts(&self) -> KeyParts<'_> {
-        KeyParts {
-            upstream: &self.route.upstream_name,
-            scheme: self.target.scheme().as_str(),
-            authority: self.target.authority(),
-            target: &self.key_target,
-            fields: &self.route.key_fields,
-            headers: &self.inbound.head.headers,
-        }
+        self.key.parts(&self.inbound.head.headers)
     }
 
     /// Whether the client's own conditions and range go to the origin: where its reply is likely for this client

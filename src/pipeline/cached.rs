@@ -9,12 +9,11 @@ use super::ask::{Asking, Who};
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::inbound::Inbound;
-use super::key::key_target;
+use super::key::Keyed;
 use super::respond::Reply;
 use super::site::{Route, Site};
 use super::stored::NoReply;
 use crate::cache::entry::Entry;
-use crate::cache::key::KeyParts;
 use crate::cache::policy::{self, RequestPolicy, Reuse, StaleWhy, ValidateWhy, vary};
 use crate::cache::store::Resource;
 use crate::http::cache_status::{CacheStatus, Forward};
@@ -46,16 +45,8 @@ impl Proxy {
             exchange.cache = CacheOutcome::Bypass;
             return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await;
         }
-        let key_target =
-            key_target(target.path_and_query().as_str(), target.query(), &route.cache.ignore_query);
-        let parts = KeyParts {
-            upstream: &route.upstream_name,
-            scheme: target.scheme().as_str(),
-            authority: target.authority(),
-            target: &key_target,
-            fields: &route.key_fields,
-            headers: &inbound.head.headers,
-        };
+        let key = Keyed::of(route, target);
+        let parts = key.parts(&inbound.head.headers);
         let digest = parts.digest(self.cache.secret());
         // Before the look-up: what is purged from here on must not be served because it was found before.
         let sequence = self.cache.sequence();
@@ -82,7 +73,7 @@ impl Proxy {
             inbound,
             policy,
             digest,
-            key_target,
+            key,
             sequence,
             resource,
             stale,

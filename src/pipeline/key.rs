@@ -1,8 +1,44 @@
-//! The target under which a route stores: the normalised path, and the query as the route's key rules leave it.
+//! The key under which a route stores: the normalised path, the query as the route's key rules leave it, and what is
+//! computed beside the request's fields.
 
 use std::borrow::Cow;
 
+use http::HeaderMap;
+
 use super::settings::QueryPattern;
+use super::site::Route;
+use crate::cache::key::{KeyParts, Part};
+use crate::http::target::Target;
+
+/// What of a request's key is made rather than found in it; a plain route makes nothing.
+pub(super) struct Keyed<'a> {
+    route: &'a Route,
+    target: &'a Target,
+    key_target: Cow<'a, str>,
+    /// Computed parts.
+    pub(super) extra: Vec<Part<'a>>,
+}
+
+impl<'a> Keyed<'a> {
+    pub(super) fn of(route: &'a Route, target: &'a Target) -> Self {
+        let path_and_query = target.path_and_query().as_str();
+        let key_target = key_target(path_and_query, target.query(), &route.cache.ignore_query);
+        Self { route, target, key_target, extra: Vec::new() }
+    }
+
+    /// The whole key of a request with these fields.
+    pub(super) fn parts<'k>(&'k self, headers: &'k HeaderMap) -> KeyParts<'k> {
+        KeyParts {
+            upstream: &self.route.upstream_name,
+            scheme: self.target.scheme().as_str(),
+            authority: self.target.authority(),
+            target: &self.key_target,
+            fields: &self.route.key_fields,
+            headers,
+            extra: &self.extra,
+        }
+    }
+}
 
 /// Path and query for the key. Borrowed where nothing is left out.
 pub(super) fn key_target<'a>(

@@ -35,6 +35,7 @@ pub(super) fn lookup(cache: &Cache, target: &str) -> Option<Arc<Resource>> {
         target,
         fields: &[],
         headers: &headers,
+        extra: &[],
     };
     cache.lookup(&key, key.digest(cache.secret()))
 }
@@ -136,6 +137,7 @@ async fn a_lookup_never_crosses_keys() {
             target: "/a",
             fields: &[],
             headers: &headers,
+            extra: &[],
         };
         // As if the digests of both collided.
         let digest = key.digest(cache.secret());
