@@ -15,4 +15,5 @@ mod interim;
 mod lifecycle;
 mod pool;
 mod refused;
+mod rfc;
 mod routing;
