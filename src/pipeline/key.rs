@@ -10,32 +10,46 @@ use super::site::Route;
 use crate::cache::key::{KeyParts, Part};
 use crate::http::target::Target;
 
-/// What of a request's key is made rather than found in it; a plain route makes nothing.
+/// What a request's key is made of, beside its fields.
 pub(super) struct Keyed<'a> {
     route: &'a Route,
     target: &'a Target,
-    key_target: Cow<'a, str>,
+    /// Boxed, since most requests have none, and the future of a hit is moved about.
+    made: Option<Box<Made<'a>>>,
+}
+
+/// What of a key is made rather than found in the request.
+#[derive(Default)]
+struct Made<'a> {
+    /// Path and query, where they are not the request's own.
+    target: Option<String>,
     /// Computed parts.
-    pub(super) extra: Vec<Part<'a>>,
+    extra: Vec<Part<'a>>,
 }
 
 impl<'a> Keyed<'a> {
     pub(super) fn of(route: &'a Route, target: &'a Target) -> Self {
         let path_and_query = target.path_and_query().as_str();
-        let key_target = key_target(path_and_query, target.query(), &route.cache.ignore_query);
-        Self { route, target, key_target, extra: Vec::new() }
+        let made = match key_target(path_and_query, target.query(), &route.cache.ignore_query) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(own) => Some(Box::new(Made { target: Some(own), extra: Vec::new() })),
+        };
+        Self { route, target, made }
     }
 
     /// The whole key of a request with these fields.
     pub(super) fn parts<'k>(&'k self, headers: &'k HeaderMap) -> KeyParts<'k> {
+        let made = self.made.as_deref();
         KeyParts {
             upstream: &self.route.upstream_name,
             scheme: self.target.scheme().as_str(),
             authority: self.target.authority(),
-            target: &self.key_target,
+            target: made
+                .and_then(|made| made.target.as_deref())
+                .unwrap_or(self.target.path_and_query().as_str()),
             fields: &self.route.key_fields,
             headers,
-            extra: &self.extra,
+            extra: made.map_or(&[], |made| &made.extra),
         }
     }
 }
