@@ -101,10 +101,11 @@ impl Endpoint {
         })
     }
 
-    /// A connection within `connect_timeout` and before `deadline`, and whether it served before.
+    /// A connection within `connect_timeout` and before `deadline`, and whether it served before; one that was not used
+    /// for longer than `unused` only where no other is to be had.
     pub(crate) async fn connection(
         &self,
-        fresh: bool,
+        unused: Duration,
         now: Instant,
         connect_timeout: Duration,
         deadline: Option<Instant>,
@@ -112,7 +113,7 @@ impl Endpoint {
         let patience = now + connect_timeout;
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         loop {
-            match self.pool.checkout(fresh, now, until).await? {
+            match self.pool.checkout(unused, now, until).await? {
                 // What leads to an address that the name has no more is closed.
                 Checkout::Reuse(mut conn) => {
                     if self.still_leads_here(&mut conn) {

@@ -35,13 +35,17 @@ pub(super) struct Member {
     pub(super) origin: Arc<OriginName>,
 }
 
+/// A request that cannot be sent again takes no connection that was unused for longer, if it can have a new one: origins
+/// close what is idle, some after few seconds.
+const RESTED: Duration = Duration::from_secs(1);
+
 /// How far a fetch has come.
-#[derive(Default)]
 struct Course {
     attempts: u32,
     retries: u32,
     tried: Vec<usize>,
-    fresh: bool,
+    /// How long the connection to be used may have been unused.
+    unused: Duration,
 }
 
 impl Upstream {
@@ -65,13 +69,13 @@ impl Upstream {
         settle_body(&mut request.body);
         let replayable = request.body.is_replayable();
         let mut alarm = Alarm::default();
-        let mut course = Course::default();
+        let mut course = Course::new(request.method.is_idempotent() && replayable);
         let mut last: Option<(usize, Failure)> = None;
         loop {
             let now = Instant::now();
             let Some(index) = self.pick(&course.tried, now) else { return Err(self.give_up(&course, last)) };
             course.attempts += 1;
-            let missed = match self.attempt(index, &mut request, course.fresh, now, &mut alarm).await {
+            let missed = match self.attempt(index, &mut request, course.unused, now, &mut alarm).await {
                 Ok((reply, conn, progress, first_byte)) => {
                     let response = self.receive(index, reply, conn, progress, alarm, request.deadline);
                     return Ok(self.fetched(index, response, course.attempts, first_byte));
@@ -96,7 +100,7 @@ impl Upstream {
         &self,
         index: usize,
         request: &mut FetchRequest,
-        fresh: bool,
+        unused: Duration,
         now: Instant,
         alarm: &mut Alarm,
     ) -> Result<(Response<Incoming>, Conn, Option<Arc<BodyProgress>>, Duration), Missed> {
@@ -104,7 +108,7 @@ impl Upstream {
         let endpoint = &*member.endpoint;
         endpoint.addresses.touch(now);
         let connected =
-            endpoint.connection(fresh, now, self.settings.connect_timeout, request.deadline).await;
+            endpoint.connection(unused, now, self.settings.connect_timeout, request.deadline).await;
         let (mut conn, reused) = connected.map_err(|failure| {
             endpoint.counters.failed(failure.as_str());
             let failure = if is_past(request.deadline) { Failure::Deadline } else { failure };
@@ -196,6 +200,13 @@ impl Upstream {
 }
 
 impl Course {
+    /// What can be sent again may meet a connection that its origin is closing just now; anything else is kept away from
+    /// those that have rested for a while (RFC 9112 9.5).
+    fn new(can_be_sent_again: bool) -> Self {
+        let unused = if can_be_sent_again { Duration::MAX } else { RESTED };
+        Self { attempts: 0, retries: 0, tried: Vec::new(), unused }
+    }
+
     /// Whether there is another attempt.
     fn follow(&mut self, next: Next, index: usize, budget: u32) -> bool {
         match next {
@@ -205,7 +216,7 @@ impl Course {
                 self.attempts -= 1;
                 return true;
             }
-            Next::Renewed => self.fresh = true,
+            Next::Renewed => self.unused = Duration::ZERO,
             Next::Elsewhere => self.tried.push(index),
         }
         self.retries += 1;

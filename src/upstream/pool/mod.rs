@@ -120,14 +120,18 @@ impl<C: Pooled> Pool<C> {
         self.keepalive_ms.store(keepalive, Ordering::Relaxed);
     }
 
-    /// A connection, or leave to make one, by `until`. `fresh` asks for a new one where the cap allows.
+    /// A connection, or leave to make one, by `until`. One that was not used for longer than `unused` is left to others
+    /// where the cap allows a new one; zero always asks for a new one.
     pub(crate) async fn checkout(
         self: &Arc<Self>,
-        fresh: bool,
+        unused: Duration,
         now: Instant,
         until: Instant,
     ) -> Result<Checkout<C>, Failure> {
-        if !fresh && let Some(conn) = self.pop(self.shard(Worker::current()), now) {
+        let own = self.shard(Worker::current());
+        if !unused.is_zero()
+            && let Some(conn) = self.pop(own, now, unused)
+        {
             return Ok(Checkout::Reuse(conn));
         }
         if let Some(ready) = self.take_any(now) {
@@ -189,12 +193,20 @@ impl<C: Pooled> Pool<C> {
         &self.shards[worker.0 % self.shards.len()]
     }
 
-    /// Takes the connection used last; those that died or grew too old meanwhile are dropped on the way.
-    fn pop(&self, shard: &Shard<C>, now: Instant) -> Option<C> {
+    /// Takes the connection used last, if it is not unused for too long; those that died or grew too old meanwhile are
+    /// dropped on the way.
+    fn pop(&self, shard: &Shard<C>, now: Instant, unused: Duration) -> Option<C> {
         let keepalive = self.keepalive();
         loop {
-            let (since, conn) = shard.0.lock().idle.pop_back()?;
-            if conn.is_usable() && now.saturating_duration_since(since) <= keepalive {
+            let mut kept = shard.0.lock();
+            let rested = now.saturating_duration_since(kept.idle.back()?.0);
+            if rested > unused && rested <= keepalive && kept.idle.back()?.1.is_usable() {
+                return None;
+            }
+            let (_, conn) = kept.idle.pop_back()?;
+            // What is dropped may look for waiters, and for connections here.
+            drop(kept);
+            if conn.is_usable() && rested <= keepalive {
                 return Some(conn);
             }
         }
@@ -205,7 +217,7 @@ impl<C: Pooled> Pool<C> {
         if let Some(permit) = Permit::acquire(self) {
             return Some(Checkout::Dial(permit));
         }
-        self.shards.iter().find_map(|shard| self.pop(shard, now)).map(Checkout::Reuse)
+        self.shards.iter().find_map(|shard| self.pop(shard, now, Duration::MAX)).map(Checkout::Reuse)
     }
 
     /// Hands what is free to who waits, first come first served.

@@ -31,7 +31,7 @@ fn soon() -> Instant {
 }
 
 async fn checkout(pool: &Arc<Pool<Fake>>) -> Result<Checkout<Fake>, Failure> {
-    pool.checkout(false, Instant::now(), soon()).await
+    pool.checkout(Duration::MAX, Instant::now(), soon()).await
 }
 
 async fn permit(pool: &Arc<Pool<Fake>>) -> Permit<Fake> {
@@ -166,4 +166,21 @@ fn the_cap_holds_however_many_threads_press_on_it() {
     workers.into_iter().for_each(|worker| worker.join().unwrap());
     assert!(most.load(Ordering::SeqCst) <= CAP);
     assert_eq!((pool.open(), pool.waiting()), (0, 0));
+}
+
+#[tokio::test]
+async fn who_cannot_ask_twice_gets_no_connection_that_has_rested_long() {
+    let pool = Pool::new(limits(2, 0));
+    let first = permit(&pool).await;
+    pool.put(fake());
+    let later = Instant::now() + Duration::from_secs(5);
+    let second = Duration::from_secs(1);
+    let Ok(Checkout::Dial(permit)) = pool.checkout(second, later, later + second).await else {
+        panic!("leave to connect expected")
+    };
+    // The cap leaves nothing else.
+    assert!(matches!(pool.checkout(second, later, later + second).await, Ok(Checkout::Reuse(_))));
+    pool.put(fake());
+    assert!(matches!(pool.checkout(second, Instant::now(), soon()).await, Ok(Checkout::Reuse(_))));
+    drop((first, permit));
 }
