@@ -1,12 +1,13 @@
 //! The RAM tier: what is hot, weighed in bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::EntryId;
+use super::frequency::{Frequency, MAX_COUNT};
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::key::Digest;
 
@@ -29,6 +30,8 @@ pub struct Resource {
     pub(super) epoch: u64,
     /// The purge rules were tested up to here.
     pub(super) checked: AtomicU64,
+    /// Hits that are not in [`Frequency`] yet.
+    hits: AtomicU8,
     weight: u64,
 }
 
@@ -45,12 +48,35 @@ impl Resource {
         let first = variants.first()?;
         let uniform = variants.iter().all(|entry| entry.key == first.key);
         let weight = variants.iter().map(|entry| weight(entry)).sum();
-        Some(Self { digest, variants, uniform, epoch, checked: AtomicU64::new(checked), weight })
+        Some(Self {
+            digest,
+            variants,
+            uniform,
+            epoch,
+            checked: AtomicU64::new(checked),
+            hits: AtomicU8::new(0),
+            weight,
+        })
     }
 
     /// Bytes that it takes in RAM.
     pub(super) const fn weight(&self) -> u64 {
         self.weight
+    }
+
+    /// Counts a hit. Two at a time may count as one; a hot resource is only looked at, not written to.
+    pub(super) fn touch(&self) {
+        let hits = self.hits.load(Ordering::Relaxed);
+        if hits < MAX_COUNT {
+            self.hits.store(hits + 1, Ordering::Relaxed);
+        }
+    }
+
+    fn take_hits(&self) -> u8 {
+        match self.hits.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.hits.swap(0, Ordering::Relaxed),
+        }
     }
 
     pub(super) fn is_checked(&self, latest: u64) -> bool {
@@ -87,10 +113,23 @@ impl Weighter<Digest, Arc<Resource>> for Weigh {
     }
 }
 
+/// Adds up the hits of what leaves RAM, for whatever reason but a removal.
+#[derive(Clone, Debug)]
+struct Leaving(Arc<Frequency>);
+
+impl Lifecycle<Digest, Arc<Resource>> for Leaving {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), digest: Digest, resource: Arc<Resource>) {
+        self.0.add(digest, resource.take_hits());
+    }
+}
+
 /// The RAM tier.
 #[derive(Debug)]
 pub(super) struct Memory {
-    cache: Cache<Digest, Arc<Resource>, Weigh>,
+    cache: Cache<Digest, Arc<Resource>, Weigh, DefaultHashBuilder, Leaving>,
+    frequency: Arc<Frequency>,
 }
 
 impl Memory {
@@ -103,22 +142,26 @@ impl Memory {
             // Grows as needed; this only sizes the first tables and the ghost list.
             .estimated_items_capacity((capacity / 4096).clamp(16, 1 << 20) as usize)
             .build();
+        let frequency = Arc::new(Frequency::default());
+        let (hasher, leaving) = (DefaultHashBuilder::default(), Leaving(frequency.clone()));
         let cache = match options {
-            Ok(options) => Cache::with_options(
-                options,
-                Weigh,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            ),
-            Err(_) => Cache::with(
-                16,
-                capacity.max(1),
-                Weigh,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            ),
+            Ok(options) => Cache::with_options(options, Weigh, hasher, leaving),
+            Err(_) => Cache::with(16, capacity.max(1), Weigh, hasher, leaving),
         };
-        Self { cache }
+        Self { cache, frequency }
+    }
+
+    /// How often keys are asked for.
+    pub(super) const fn frequency(&self) -> &Arc<Frequency> {
+        &self.frequency
+    }
+
+    /// How often this key was asked for, hits in RAM included.
+    pub(super) fn asked_for(&self, digest: Digest) -> u8 {
+        if let Some(resource) = self.cache.peek(&digest) {
+            self.frequency.add(digest, resource.take_hits());
+        }
+        self.frequency.estimate(digest)
     }
 
     /// The largest body that is worth a place in RAM: a few must fit into a shard.
@@ -135,6 +178,7 @@ impl Memory {
     }
 
     pub(super) fn put(&self, resource: Arc<Resource>) {
+        // What it replaces leaves its hits to the count.
         self.cache.insert(resource.digest, resource);
     }
 

@@ -184,6 +184,7 @@ impl Cache {
     pub fn lookup(&self, key: &KeyParts<'_>, digest: Digest) -> Option<Arc<Resource>> {
         let found = match self.shared.memory.get(&digest) {
             Some(resource) if self.shared.is_current(&resource) => {
+                resource.touch();
                 self.shared.counters.memory_hits.fetch_add(1, Relaxed);
                 Some(resource)
             }
@@ -203,6 +204,7 @@ impl Cache {
         if let Some(resource) = &known
             && shared.stands_unchanged(resource)
         {
+            resource.touch();
             shared.counters.memory_hits.fetch_add(1, Relaxed);
             return known;
         }
@@ -222,7 +224,9 @@ impl Cache {
             (false, false) => &shared.counters.memory_hits,
         };
         hits.fetch_add(1, Relaxed);
-        shared.keep(digest, loaded)
+        let resource = shared.keep(digest, loaded)?;
+        resource.touch();
+        Some(resource)
     }
 
     /// A read that failed may mean that the disk tier must be closed: the writer decides.

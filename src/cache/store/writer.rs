@@ -246,6 +246,7 @@ impl Writer {
         match written {
             Ok(()) => {
                 file.into_iter().for_each(Pin::named);
+                self.shared.memory.frequency().add(id.digest, 1);
                 self.upkeep.wrote();
                 Ok(())
             }

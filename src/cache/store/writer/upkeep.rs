@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use super::{SLICE, Writer};
 use crate::cache::entry::{BodyRef, Entry};
-use crate::cache::purge::Subject;
 use crate::cache::purge::rules::Verdict;
+use crate::cache::purge::{Criterion, Subject};
 use crate::cache::store::EntryId;
 use crate::cache::store::disk::salvage::salvage;
 use crate::cache::store::engine::StoreError;
@@ -16,12 +16,16 @@ use crate::cache::store::shared::Tier;
 
 /// Writes after which expired entries are looked for.
 const EXPIRE_EVERY: u32 = 256;
+/// One of so many entries that are looked at for eviction goes.
+const EVICTED_PART: usize = 4;
 
 /// What waits to be done.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
     /// Limits or expiry should be looked at.
     pub due: bool,
+    /// Where eviction looked last.
+    hand: Option<Vec<u8>>,
     since_expiry: u32,
     tidying: Tidying,
     salvage: Option<Salvage>,
@@ -71,7 +75,8 @@ impl Salvage {
 
 impl Upkeep {
     pub(super) fn opened(&mut self, salvage: Option<Salvage>) {
-        *self = Self { due: true, since_expiry: EXPIRE_EVERY, tidying: Tidying::At(None), salvage };
+        *self =
+            Self { due: true, hand: None, since_expiry: EXPIRE_EVERY, tidying: Tidying::At(None), salvage };
     }
 
     /// Ends the salvaging thread, too.
@@ -118,8 +123,14 @@ impl Writer {
         if !is_over() {
             return Ok(false);
         }
-        let soonest = tier.store.soonest_expiring(SLICE)?;
-        for (_, id) in &soonest {
+        let from_start = self.upkeep.hand.is_none();
+        let walk = tier.store.candidates(&Criterion::All, self.upkeep.hand.as_deref(), SLICE)?;
+        self.upkeep.hand = walk.next;
+        let whole = from_start && self.upkeep.hand.is_none();
+        let seen = self.coldest_first(walk.entries);
+        // Where all were seen there is nothing better to wait for.
+        let may_go = if whole { seen.len() } else { seen.len().div_ceil(EVICTED_PART) };
+        for id in &seen[..may_go] {
             if !is_over() {
                 return Ok(false);
             }
@@ -128,7 +139,20 @@ impl Writer {
             self.shared.counters.evicted.fetch_add(1, Relaxed);
         }
         // Without an entry left nothing more can go.
-        Ok(!soonest.is_empty() && is_over())
+        Ok(!(whole && seen.is_empty()) && is_over())
+    }
+
+    fn coldest_first(&self, seen: Vec<(EntryId, Entry)>) -> Vec<EntryId> {
+        let now = self.shared.clock.now();
+        let mut ranked: Vec<_> = seen
+            .into_iter()
+            .map(|(id, entry)| {
+                let is_of_use = entry.keep_until >= now;
+                ((is_of_use, self.shared.memory.asked_for(id.digest), entry.keep_until), id)
+            })
+            .collect();
+        ranked.sort_unstable();
+        ranked.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Removes what is past its `keep_until`; says whether there is more.
@@ -136,6 +160,7 @@ impl Writer {
         if self.upkeep.since_expiry < EXPIRE_EVERY {
             return Ok(false);
         }
+        self.shared.memory.frequency().fit(tier.store.usage().entries);
         let now = self.shared.clock.now();
         let mut removed = 0;
         for (keep_until, id) in tier.store.soonest_expiring(SLICE)? {
