@@ -1,5 +1,7 @@
 //! A stored response.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -120,6 +122,8 @@ pub struct Entry {
     pub head: EntryHead,
     /// Its body.
     pub body: BodyRef,
+    /// Which part of the representation the body is; `None`: all of it.
+    pub part: Option<Part>,
     /// Trailer fields, kept apart from the head (RFC 9111 3.1).
     pub trailers: Option<Box<HeaderMap>>,
     /// Names by which it can be purged.
@@ -132,6 +136,29 @@ pub struct Entry {
     pub keep_until: Timestamp,
     /// Marked stale by a soft purge: fresh no more, but may be validated or served on error.
     pub soft_purged: bool,
+}
+
+/// Where a body stands that is but a part of its representation (RFC 9111 3.3). The head beside it is that of the 200 whose
+/// part it is: without `Content-Range`, and without the part's own `Content-Length`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Part {
+    /// Offset of its first byte.
+    pub first: u64,
+    /// The length of the whole representation, where the origin said it.
+    pub complete: Option<u64>,
+}
+
+impl Entry {
+    /// Which bytes of the representation its body has.
+    pub fn bytes(&self) -> Range<u64> {
+        let first = self.part.map_or(0, |part| part.first);
+        first..first.saturating_add(self.body.len())
+    }
+
+    /// The length of the whole representation, where it is known.
+    pub fn complete(&self) -> Option<u64> {
+        self.part.map_or(Some(self.body.len()), |part| part.complete)
+    }
 }
 
 /// Where a body is.

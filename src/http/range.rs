@@ -61,12 +61,42 @@ impl ByteRange {
         false
     }
 
-    /// `Content-Range: bytes FIRST-LAST/LENGTH`
-    pub fn content_range(&self, length: u64) -> HeaderValue {
+    /// `Content-Range: bytes FIRST-LAST/LENGTH`, or with `*` where the length is not known.
+    pub fn content_range(&self, length: Option<u64>) -> HeaderValue {
         let mut value = String::with_capacity(40);
-        let _ = write!(value, "bytes {}-{}/{length}", self.first, self.last);
+        let _ = match length {
+            Some(length) => write!(value, "bytes {}-{}/{length}", self.first, self.last),
+            None => write!(value, "bytes {}-{}/*", self.first, self.last),
+        };
         HeaderValue::try_from(value).expect("digits are a valid field value")
     }
+}
+
+/// `Range: bytes=FIRST-LAST`; without a last one, up to the end.
+pub fn field(first: u64, last: Option<u64>) -> HeaderValue {
+    let mut value = format!("bytes={first}-");
+    if let Some(last) = last {
+        let _ = write!(value, "{last}");
+    }
+    HeaderValue::try_from(value).expect("digits are a valid field value")
+}
+
+/// The same bytes in ranges that don't overlap, each where the first of those that it is made of was (RFC 9110 15.3.7.2).
+pub fn coalesced(ranges: Vec<ByteRange>) -> Vec<ByteRange> {
+    let mut apart: Vec<ByteRange> = Vec::with_capacity(ranges.len());
+    for mut range in ranges {
+        let mut place = apart.len();
+        // What it bridges becomes one with it, at the first one's place.
+        while let Some(at) =
+            apart.iter().position(|other| other.first <= range.last && range.first <= other.last)
+        {
+            let other = apart.remove(at);
+            range = ByteRange { first: range.first.min(other.first), last: range.last.max(other.last) };
+            place = place.min(at);
+        }
+        apart.insert(place.min(apart.len()), range);
+    }
+    apart
 }
 
 /// `Content-Range: bytes */LENGTH`, for a 416.
@@ -235,7 +265,12 @@ mod tests {
     #[test]
     fn content_range_is_read_and_written() {
         let range = ByteRange { first: 2, last: 4 };
-        assert_eq!(range.content_range(10), "bytes 2-4/10");
+        assert_eq!(range.content_range(Some(10)), "bytes 2-4/10");
+        assert_eq!(range.content_range(None), "bytes 2-4/*");
+        assert_eq!(
+            (field(2, Some(4)), field(2, None)),
+            ("bytes=2-4".parse().unwrap(), "bytes=2-".parse().unwrap())
+        );
         assert_eq!(ContentRange::parse(b"bytes 2-4/10"), Some(ContentRange { range, complete: Some(10) }));
         assert_eq!(ContentRange::parse(b"bytes 2-4/*"), Some(ContentRange { range, complete: None }));
         for value in [
@@ -249,6 +284,19 @@ mod tests {
         ] {
             assert_eq!(ContentRange::parse(value.as_bytes()), None, "{value}");
         }
+    }
+
+    #[test]
+    fn overlapping_ranges_become_one_at_the_first_one_s_place() {
+        let apart = |pairs: &[(u64, u64)]| {
+            let ranges = pairs.iter().map(|&(first, last)| ByteRange { first, last }).collect();
+            coalesced(ranges).iter().map(|range| (range.first, range.last)).collect::<Vec<_>>()
+        };
+        assert_eq!(apart(&[(5, 6), (0, 1)]), [(5, 6), (0, 1)]);
+        assert_eq!(apart(&[(0, 4), (5, 9)]), [(0, 4), (5, 9)]);
+        assert_eq!(apart(&[(0, 4), (8, 9), (4, 6)]), [(0, 6), (8, 9)]);
+        assert_eq!(apart(&[(8, 9), (0, 1), (1, 8)]), [(0, 9)]);
+        assert_eq!(apart(&[(3, 4), (0, 1), (6, 7), (1, 6)]), [(0, 7)]);
     }
 
     proptest! {

@@ -260,6 +260,7 @@ impl Fetch {
         let entry = NewEntry {
             key: self.key.clone(),
             vary,
+            part: None,
             keep_until: policy::store::keep_until(&head, self.limits.keep),
             tags: super::tags::tags(response.headers, &self.route.cache),
             route: self.route.name.as_ref().into(),

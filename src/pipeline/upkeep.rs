@@ -12,7 +12,7 @@ use crate::cache::entry::{Entry, EntryHead};
 use crate::cache::key::Digest;
 use crate::cache::policy::validate::{self, HeadUpdate, Upkeep};
 use crate::cache::policy::{self, RequestPolicy, Rules, vary};
-use crate::cache::store::{Freshened, Resource};
+use crate::cache::store::{EntryId, Freshened, Resource};
 use crate::telemetry::Telemetry;
 
 /// What upkeep needs to know of the request that the origin answered.
@@ -45,11 +45,11 @@ impl Keeper<'_> {
             if !vary::matches(&entry.vary, client, self.cache.secret()) {
                 continue;
             }
-            let update = validate::head_update(&entry.head, entry.body.len(), &brought.head.headers);
+            let update = validate::head_update(&entry.head, entry.complete(), &brought.head.headers);
             if update == HeadUpdate::Freshen && entry.head.status == StatusCode::OK {
                 self.update(resource.digest, entry, brought);
             } else {
-                self.cache.remove(resource.digest, &entry.vary);
+                self.cache.remove(EntryId::of(resource.digest, entry));
             }
         }
     }
@@ -63,17 +63,17 @@ impl Keeper<'_> {
         match upkeep {
             // It is now selected by other fields, which the request that stored it may have had differently.
             Upkeep::Replace if varies(&head.headers) != varies(&stored.head.headers) => {
-                self.cache.remove(digest, &stored.vary);
+                self.cache.remove(EntryId::of(digest, stored));
             }
             Upkeep::Replace => {
                 let keep_until = policy::store::keep_until(&head, self.keep);
                 let with = Freshened { head, keep_until, sequence: self.sequence };
-                return self.cache.freshen(digest, &stored.vary, with);
+                return self.cache.freshen(EntryId::of(digest, stored), with);
             }
             Upkeep::Leave(reason) => self.telemetry.cache_skip(reason.as_str()),
             Upkeep::Remove(reason) => {
                 self.telemetry.cache_skip(reason.as_str());
-                self.cache.remove(digest, &stored.vary);
+                self.cache.remove(EntryId::of(digest, stored));
             }
         }
         Some(Arc::new(Entry { head, ..(**stored).clone() }))

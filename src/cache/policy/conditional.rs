@@ -41,6 +41,11 @@ pub fn answer(method: &Method, request: &HeaderMap, entry: &EntryHead, length: u
     if not_modified(request, entry) {
         return Answer::NotModified;
     }
+    asked(method, request, entry, length)
+}
+
+/// What a request's `Range` asks for, its other conditions apart: the whole, ranges, or what is not there.
+pub fn asked(method: &Method, request: &HeaderMap, entry: &EntryHead, length: u64) -> Answer {
     // Range is defined for GET alone (RFC 9110 14.2).
     if method == Method::GET && entry.status == StatusCode::OK {
         return ranges(request, entry, length);
@@ -93,7 +98,7 @@ fn ranges(request: &HeaderMap, entry: &EntryHead, length: u64) -> Answer {
         return Answer::Full;
     }
     match range::resolve(&specs, length) {
-        Resolved::Ranges(ranges) => Answer::Partial(ranges),
+        Resolved::Ranges(ranges) => Answer::Partial(range::coalesced(ranges)),
         Resolved::Unsatisfiable => Answer::Unsatisfiable,
         Resolved::Whole => Answer::Full,
     }

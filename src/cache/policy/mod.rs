@@ -2,13 +2,14 @@
 //!
 //! What they decide, in the order of an exchange: `request` reads the request once; `vary` picks the stored
 //! variant; `reuse` says whether it answers, must be validated, or may answer stale; `conditional` applies the
-//! client's own preconditions and ranges to it; `validate` asks the origin and merges a 304; `store` says whether
+//! client's own preconditions and ranges to it, `partial` to parts of it; `validate` asks the origin and merges a 304; `store` says whether
 //! a new response may be kept, and `freshness` for how long; `invalidate` says what an unsafe request ends.
 //! They never look anything up and never change anything: the pipeline does what they say.
 
 pub mod conditional;
 pub mod freshness;
 pub mod invalidate;
+pub mod partial;
 pub mod request;
 pub mod reuse;
 pub mod store;

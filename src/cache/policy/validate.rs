@@ -163,13 +163,13 @@ pub enum HeadUpdate {
     Invalidate,
 }
 
-/// What a 200 to HEAD does to a stored GET of `length` bytes (RFC 9111 4.3.5): each validator and the length that it
-/// has must be the stored ones.
-pub fn head_update(stored: &EntryHead, length: u64, head: &HeaderMap) -> HeadUpdate {
+/// What a 200 to HEAD does to a stored GET of `length` bytes, where that is known (RFC 9111 4.3.5): each validator and
+/// the length that it has must be the stored ones.
+pub fn head_update(stored: &EntryHead, length: Option<u64>, head: &HeaderMap) -> HeadUpdate {
     let same = |name| head.get(&name).is_none_or(|value| stored.headers.get(&name) == Some(value));
-    let as_long = head
-        .get(CONTENT_LENGTH)
-        .is_none_or(|value| value.to_str().is_ok_and(|text| text.trim().parse() == Ok(length)));
+    let as_long = length
+        .zip(head.get(CONTENT_LENGTH))
+        .is_none_or(|(length, value)| value.to_str().is_ok_and(|text| text.trim().parse() == Ok(length)));
     if same(ETAG) && same(LAST_MODIFIED) && as_long { HeadUpdate::Freshen } else { HeadUpdate::Invalidate }
 }
 
@@ -316,8 +316,8 @@ mod tests {
             (&[("content-length", "6")], HeadUpdate::Invalidate),
             (&[("content-length", "x")], HeadUpdate::Invalidate),
         ] {
-            assert_eq!(head_update(&stored, 5, &map(fields)), expected, "{fields:?}");
+            assert_eq!(head_update(&stored, Some(5), &map(fields)), expected, "{fields:?}");
         }
-        assert_eq!(head_update(&entry(&[]), 5, &map(&[("etag", "\"a\"")])), HeadUpdate::Invalidate);
+        assert_eq!(head_update(&entry(&[]), Some(5), &map(&[("etag", "\"a\"")])), HeadUpdate::Invalidate);
     }
 }

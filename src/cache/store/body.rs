@@ -178,14 +178,14 @@ impl Owner {
             many => many.concat().into(),
         };
         let digest = self.entry.key.digest();
-        let id = EntryId::new(digest, &self.entry.vary);
+        let id = EntryId::of(digest, &self.entry);
         let _stripe = self.shared.stripe(digest);
         let Some(resource) = self.shared.memory.peek(&digest) else { return bytes };
         if !resource.find(id).is_some_and(|standing| standing.body.is_file(&self.hash)) {
             return bytes;
         }
         let variants = resource.variants.iter().map(|standing| {
-            if EntryId::new(digest, &standing.vary) == id {
+            if EntryId::of(digest, standing) == id {
                 Arc::new(Entry { body: BodyRef::Bytes(bytes.clone()), ..(**standing).clone() })
             } else {
                 standing.clone()

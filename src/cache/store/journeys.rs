@@ -45,6 +45,7 @@ pub(super) fn new(target: &str, sequence: u64) -> NewEntry {
     NewEntry {
         key: entry.key,
         vary: entry.vary,
+        part: None,
         head: entry.head,
         tags: entry.tags,
         route: entry.route,
@@ -213,8 +214,8 @@ async fn a_validated_entry_is_fresh_again_in_both_tiers() {
     head.headers.insert("etag", "\"2\"".parse().unwrap());
     head.response_time = Timestamp::from_secs(2_000);
     let with = Freshened { head: head.clone(), keep_until: old.keep_until, sequence: cache.sequence() };
-    let digest = old.key.digest();
-    assert!(!cache.freshen(digest, &old.vary, with.clone()).unwrap().soft_purged);
+    let id = EntryId::of(old.key.digest(), &old);
+    assert!(!cache.freshen(id, with.clone()).unwrap().soft_purged);
     settled(&cache).await;
     cache.close().await;
     let cache = open(dir.path()).await;
@@ -224,7 +225,7 @@ async fn a_validated_entry_is_fresh_again_in_both_tiers() {
     // A hard purge while it was validated: it does not come back.
     cache.purge(Criterion::All, false).await.unwrap();
     let late = Freshened { sequence: cache.sequence(), ..with };
-    assert!(cache.freshen(digest, &old.vary, late).is_none());
+    assert!(cache.freshen(id, late).is_none());
     assert!(lookup(&cache, "/a").is_none());
 }
 

@@ -60,10 +60,7 @@ impl Cache {
             let _stripe = shared.stripe(digest);
             let mut variants = shared.load(digest, shared.memory.peek(&digest)).variants;
             variants.sort_by_key(|entry| Reverse(entry.head.response_time));
-            variants
-                .into_iter()
-                .map(|entry| Summary { id: EntryId::new(digest, &entry.vary), entry })
-                .collect()
+            variants.into_iter().map(|entry| Summary { id: EntryId::of(digest, &entry), entry }).collect()
         })
         .await
     }
@@ -152,7 +149,7 @@ fn walk_memory(
     let mut found = Vec::new();
     for resource in shared.memory.iter() {
         for entry in &resource.variants {
-            let id = EntryId::new(resource.digest, &entry.vary);
+            let id = EntryId::of(resource.digest, entry);
             let later = after.as_ref().is_none_or(|after| id_bytes(id) > *after);
             if later && criterion.takes(&Subject::of(resource.digest, entry)) {
                 found.push((id, entry.clone()));

@@ -84,7 +84,7 @@ impl Resource {
     }
 
     pub(super) fn find(&self, id: EntryId) -> Option<&Arc<Entry>> {
-        self.variants.iter().find(|entry| EntryId::new(self.digest, &entry.vary) == id)
+        self.variants.iter().find(|entry| EntryId::of(self.digest, entry) == id)
     }
 }
 

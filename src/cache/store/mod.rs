@@ -48,7 +48,7 @@ pub use report::{
 };
 pub use tiered::{Cache, Freshened, Inserted, NewEntry, OpenError};
 
-use super::entry::VaryKey;
+use super::entry::{Entry, VaryKey};
 use super::key::Digest;
 
 /// Names one stored variant of one key.
@@ -56,11 +56,29 @@ use super::key::Digest;
 pub struct EntryId {
     /// The key's digest.
     pub digest: Digest,
-    /// The hash of the request fields that the variant was selected by.
+    /// The hash of the request fields that the variant was selected by, and of the part's place where it is one.
     pub variant: [u8; 16],
 }
 
 impl EntryId {
+    /// The name of this very entry under `digest`.
+    pub fn of(digest: Digest, entry: &Entry) -> Self {
+        Self::named(digest, &entry.vary, entry.part.map(|part| (part.first, entry.body.len())))
+    }
+
+    /// The name of a variant, or of a part of it: where that begins, and how long it is.
+    pub(super) fn named(digest: Digest, vary: &VaryKey, part: Option<(u64, u64)>) -> Self {
+        let whole = Self::new(digest, vary);
+        let Some((first, len)) = part else { return whole };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&whole.variant);
+        hasher.update(&first.to_le_bytes());
+        hasher.update(&len.to_le_bytes());
+        let mut variant = [0; 16];
+        variant.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self { digest, variant }
+    }
+
     /// The variant of `digest` that `vary` names.
     pub fn new(digest: Digest, vary: &VaryKey) -> Self {
         if vary.fields.is_empty() {
@@ -85,7 +103,7 @@ pub(crate) mod tests {
     use http::{HeaderMap, HeaderValue, StatusCode};
 
     use super::*;
-    use crate::cache::entry::{BodyRef, Entry, EntryHead, Freshness, Source};
+    use crate::cache::entry::{BodyRef, EntryHead, Freshness, Source};
     use crate::cache::key::StoredKey;
     use crate::clock::Timestamp;
 
@@ -118,6 +136,7 @@ pub(crate) mod tests {
                 },
             },
             body: BodyRef::Bytes(Bytes::copy_from_slice(body)),
+            part: None,
             trailers: None,
             tags: vec!["red".into()],
             route: "users".into(),
@@ -128,6 +147,6 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn id(entry: &Entry) -> EntryId {
-        EntryId::new(entry.key.digest(), &entry.vary)
+        EntryId::of(entry.key.digest(), entry)
     }
 }

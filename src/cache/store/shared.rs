@@ -262,7 +262,7 @@ impl Shared {
     /// Removes an entry whose body is gone or damaged, unless another body stands there by now.
     pub(super) fn damaged(&self, queue: &std::sync::mpsc::Sender<Op>, entry: &Entry, hash: [u8; 32]) {
         self.counters.corrupt_bodies.fetch_add(1, Relaxed);
-        let id = EntryId::new(entry.key.digest(), &entry.vary);
+        let id = EntryId::of(entry.key.digest(), entry);
         let _stripe = self.stripe(id.digest);
         self.memory.remove(&id.digest);
         if self.storing.load(Acquire) {
@@ -278,8 +278,8 @@ impl Shared {
 /// Adds what is on disk to what is nearer; of two responses for one variant the newer stands.
 fn merge(digest: Digest, variants: &mut Vec<Arc<Entry>>, on_disk: Vec<Entry>) {
     for entry in on_disk {
-        let id = EntryId::new(digest, &entry.vary);
-        match variants.iter_mut().find(|near| EntryId::new(digest, &near.vary) == id) {
+        let id = EntryId::of(digest, &entry);
+        match variants.iter_mut().find(|near| EntryId::of(digest, near) == id) {
             Some(near) if near.head.response_time >= entry.head.response_time => {}
             Some(near) => *near = Arc::new(entry),
             None => variants.push(Arc::new(entry)),

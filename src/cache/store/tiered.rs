@@ -16,8 +16,9 @@ use super::report::{Closed, Finding, Quarantine, State, Stats};
 use super::shared::{Loaded, Shared};
 use super::writer::Writer;
 use crate::cache::Settings;
-use crate::cache::entry::{BodyRef, Entry, EntryHead, VaryKey};
+use crate::cache::entry::{BodyRef, Entry, EntryHead, Part, VaryKey};
 use crate::cache::key::{Digest, KeyParts, Secret, StoredKey};
+use crate::cache::policy::partial;
 use crate::cache::purge::rules::Verdict;
 use crate::cache::purge::{Criterion, PurgeError, PurgeReport, Subject};
 use crate::cache::spool::{Spool, SpooledBody};
@@ -30,6 +31,8 @@ pub struct NewEntry {
     pub key: StoredKey,
     /// Which variant it is.
     pub vary: VaryKey,
+    /// Which part of the representation its body is; `None`: all of it.
+    pub part: Option<Part>,
     /// Status, fields, freshness.
     pub head: EntryHead,
     /// Names by which it can be purged.
@@ -51,6 +54,8 @@ pub enum Inserted {
     MemoryOnly,
     /// A purge came between the fetch and now.
     Purged,
+    /// A part of what is stored already, or of what a later reply has replaced.
+    Superseded,
     /// Larger than RAM holds, with no disk to take it, or none that keeps up.
     TooLarge,
 }
@@ -262,7 +267,7 @@ impl Cache {
     pub fn insert(&self, new: NewEntry, body: SpooledBody) -> Inserted {
         let shared = &*self.shared;
         let digest = new.key.digest();
-        let id = EntryId::new(digest, &new.vary);
+        let id = EntryId::named(digest, &new.vary, new.part.map(|part| (part.first, body.len())));
         let storing = shared.storing.load(Acquire);
         let len = body.len();
         let in_memory =
@@ -296,6 +301,9 @@ impl Cache {
             Verdict::Soft => entry.soft_purged = true,
             Verdict::Stands => {}
         }
+        if loaded.variants.iter().any(|standing| partial::is_superfluous(&entry, standing)) {
+            return Inserted::Superseded;
+        }
         let entry = Arc::new(entry);
         let over = replace(&mut loaded, id, entry.clone(), shared.settings.load().max_variants);
         let resource = shared.keep(digest, loaded);
@@ -313,13 +321,23 @@ impl Cache {
         }
     }
 
+    /// The parts of the representation that `of` is one of, in the order of their places, purge rules applied.
+    pub fn parts(&self, of: &Entry) -> Vec<Arc<Entry>> {
+        let digest = of.key.digest();
+        let _stripe = self.shared.stripe(digest);
+        let mut found = self.shared.load(digest, self.shared.memory.peek(&digest)).variants;
+        found.retain(|entry| entry.key == of.key && partial::are_parts_of_one(of, entry));
+        found.sort_by_key(|entry| entry.bytes().start);
+        found
+    }
+
     /// Replaces the head of a stored variant in both tiers. `None` when it is gone or was purged meanwhile.
-    pub fn freshen(&self, digest: Digest, vary: &VaryKey, with: Freshened) -> Option<Arc<Entry>> {
+    pub fn freshen(&self, id: EntryId, with: Freshened) -> Option<Arc<Entry>> {
         let shared = &*self.shared;
-        let id = EntryId::new(digest, vary);
+        let digest = id.digest;
         let _stripe = shared.stripe(digest);
         let mut loaded = shared.load(digest, shared.memory.peek(&digest));
-        let old = loaded.variants.iter().find(|entry| EntryId::new(digest, &entry.vary) == id)?.clone();
+        let old = loaded.variants.iter().find(|entry| EntryId::of(digest, entry) == id)?.clone();
         let mut entry = Entry {
             head: with.head.into_own(),
             keep_until: with.keep_until,
@@ -334,7 +352,7 @@ impl Cache {
         }
         entry.soft_purged = book.test(&Subject::of(digest, &entry), entry.sequence) == Verdict::Soft;
         let entry = Arc::new(entry);
-        replace(&mut loaded, id, entry.clone(), usize::MAX);
+        swap(&mut loaded, id, entry.clone());
         let resource = shared.keep(digest, loaded);
         drop(book);
         if shared.storing.load(Acquire) {
@@ -345,12 +363,12 @@ impl Cache {
     }
 
     /// Removes one variant.
-    pub fn remove(&self, digest: Digest, vary: &VaryKey) {
+    pub fn remove(&self, id: EntryId) {
         let shared = &*self.shared;
-        let id = EntryId::new(digest, vary);
+        let digest = id.digest;
         let _stripe = shared.stripe(digest);
         let mut loaded = shared.load(digest, shared.memory.peek(&digest));
-        loaded.variants.retain(|entry| EntryId::new(digest, &entry.vary) != id);
+        loaded.variants.retain(|entry| EntryId::of(digest, entry) != id);
         let resource = shared.keep(digest, loaded);
         if shared.disk.load().is_some() {
             shared.submit(&self.queue, Write::Remove { id, body: None }, resource);
@@ -457,6 +475,7 @@ fn entry(new: NewEntry, body: BodyRef, trailers: Option<Box<http::HeaderMap>>) -
         vary: new.vary,
         head: new.head.into_own(),
         body,
+        part: new.part,
         trailers,
         tags: new.tags,
         route: new.route,
@@ -466,11 +485,38 @@ fn entry(new: NewEntry, body: BodyRef, trailers: Option<Box<http::HeaderMap>>) -
     }
 }
 
-/// Puts `entry` in the place of the variant `id`, and says which variants are over `limit`, the oldest first.
+/// Puts `entry` in the place of `id` and of what it supersedes. Says which of those are to be removed, and which variants
+/// and parts are over their limits, the oldest first.
 fn replace(loaded: &mut Loaded, id: EntryId, entry: Arc<Entry>, limit: usize) -> Vec<EntryId> {
-    loaded.variants.retain(|standing| EntryId::new(id.digest, &standing.vary) != id);
+    let (superseded, stays): (Vec<_>, Vec<_>) = std::mem::take(&mut loaded.variants)
+        .into_iter()
+        .filter(|standing| EntryId::of(id.digest, standing) != id)
+        .partition(|standing| partial::supersedes(&entry, standing));
+    loaded.variants = stays;
+    put_first(loaded, entry);
+    let mut gone: Vec<_> = superseded.iter().map(|entry| EntryId::of(id.digest, entry)).collect();
+    let (mut wholes, mut parts) = (0, 0);
+    loaded.variants.retain(|entry| {
+        let (count, limit) = match entry.part {
+            None => (&mut wholes, limit.max(1)),
+            Some(_) => (&mut parts, partial::MAX_PARTS),
+        };
+        *count += 1;
+        if *count > limit {
+            gone.push(EntryId::of(id.digest, entry));
+        }
+        *count <= limit
+    });
+    gone
+}
+
+/// Puts `entry` in the place of `id`, and leaves the rest as it is.
+fn swap(loaded: &mut Loaded, id: EntryId, entry: Arc<Entry>) {
+    loaded.variants.retain(|standing| EntryId::of(id.digest, standing) != id);
+    put_first(loaded, entry);
+}
+
+fn put_first(loaded: &mut Loaded, entry: Arc<Entry>) {
     loaded.variants.insert(0, entry);
     loaded.variants[1..].sort_by_key(|entry| std::cmp::Reverse(entry.head.response_time));
-    let over = loaded.variants.split_off(limit.max(1).min(loaded.variants.len()));
-    over.iter().map(|entry| EntryId::new(id.digest, &entry.vary)).collect()
 }

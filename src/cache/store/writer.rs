@@ -325,5 +325,5 @@ enum StandBy {
 
 fn standing(tier: &Tier, id: EntryId) -> Result<Option<Entry>, StoreError> {
     let all = tier.store.get(id.digest)?;
-    Ok(all.into_iter().find(|entry| EntryId::new(id.digest, &entry.vary) == id))
+    Ok(all.into_iter().find(|entry| EntryId::of(id.digest, entry) == id))
 }

@@ -17,8 +17,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::cache::key::Secret;
 
-/// The format that this version reads and writes.
-const FORMAT: u32 = 1;
+/// The format that this version writes. Format 1 had no parts; what it has is read as it is, and only its number changes.
+const FORMAT: u32 = 2;
 
 /// The directory, held by this process until dropped.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Directory {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let lock = lock(&path.join("lock"))?;
         // Only who holds the lock writes the format.
-        if format(path)?.is_none() {
+        if format(path)? != Some(FORMAT) {
             replace(&path.join("format"), format!("proxy-stone store {FORMAT}\n").as_bytes())?;
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -162,8 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn an_older_format_becomes_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("format"), "proxy-stone store 1\n").unwrap();
+        drop(Directory::claim(dir.path()).unwrap());
+        assert_eq!(format(dir.path()).unwrap(), Some(FORMAT));
+    }
+
+    #[test]
     fn a_newer_or_unknown_format_is_left_untouched() {
-        for (text, version) in [("proxy-stone store 2\n", 2), ("something else", u32::MAX)] {
+        for (text, version) in [("proxy-stone store 3\n", 3), ("something else", u32::MAX)] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("format"), text).unwrap();
             match Directory::claim(dir.path()) {
