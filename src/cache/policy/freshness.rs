@@ -97,11 +97,21 @@ fn lifetime(
     // Errors too: 501 by its definition, others on the origin's own word (RFC 9111 4.2.2).
     if rules.heuristics
         && (is_heuristically_cacheable(status) || directives.public)
+        && !has_overridden_lifetime(response.headers, directed)
         && let Some(guess) = heuristic_lifetime(response)
     {
         return (guess, Source::Heuristic);
     }
     (0, Source::None)
+}
+
+/// Whether a targeted field, which gives no lifetime, hides one that stands elsewhere: it does not count (RFC 9213 2.2),
+/// but it is present, which forbids a guess (RFC 9111 4.2.2).
+fn has_overridden_lifetime(headers: &HeaderMap, directed: &Directed) -> bool {
+    directed.target.is_some() && {
+        let hidden = ResponseDirectives::of(headers);
+        headers.contains_key(EXPIRES) || hidden.max_age.is_some() || hidden.s_maxage.is_some()
+    }
 }
 
 /// Whether a lifetime that is not the origin's own may be given at all.

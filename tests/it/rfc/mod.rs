@@ -7,7 +7,10 @@
 mod case;
 mod run;
 
+mod age;
+mod bodies;
 mod freshness;
+mod storing;
 
 pub use case::{Case, case, refetched, reused, validated};
 pub use run::{Table, on_disk, table};

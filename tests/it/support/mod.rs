@@ -13,7 +13,7 @@ mod wire;
 use std::future::Future;
 use std::time::Duration;
 
-pub use client::{Client, Reply};
+pub use client::{Client, Reply, request};
 pub use gate::Gate;
 pub use h2::H2;
 pub use message::{Fields, Framing};

@@ -1,0 +1,200 @@
+//! Messages that are framed oddly, broken off, or come in parts (RFC 9111 3, 3.3; RFC 9112 6.3, 8; RFC 9110 6.5, 15.2).
+
+use super::{Table, case, tables};
+
+tables!(framing, incomplete, interim, trailers);
+
+const OK: &str = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n";
+
+/// RFC 9112 6.3: how a reply ends, and what is stored of it.
+fn framing() -> Table {
+    const RULE: &str = "RFC 9112 6.3";
+    let text = |rest: &str| format!("{OK}{rest}");
+    Table::of(vec![
+        case(RULE, "chunked")
+            .says_bytes(&text("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"))
+            .get()
+            .misses()
+            .body("abcde")
+            .get()
+            .hits()
+            .body("abcde")
+            .field("content-length", "5")
+            .lacks("transfer-encoding"),
+        case(RULE, "until the connection ends")
+            .says_and_closes(&text("Connection: close\r\n\r\nabcde"))
+            .get()
+            .misses()
+            .body("abcde")
+            .get()
+            .hits()
+            .body("abcde")
+            .field("content-length", "5"),
+        case(RULE, "until the connection ends, of version 1.0")
+            .says_and_closes("HTTP/1.0 200 OK\r\nCache-Control: max-age=60\r\n\r\nabcde")
+            .get()
+            .misses()
+            .body("abcde")
+            .get()
+            .hits()
+            .body("abcde"),
+        case(RULE, "nothing until the connection ends")
+            .says_and_closes(&text("\r\n"))
+            .get()
+            .misses()
+            .body("")
+            .get()
+            .hits()
+            .body("")
+            .field("content-length", "0"),
+        case(RULE, "more than its length says: the surplus ends the connection alone")
+            .says_bytes(&text("Content-Length: 5\r\n\r\nabcde and more"))
+            .get()
+            .misses()
+            .body("abcde")
+            .get()
+            .hits()
+            .body("abcde"),
+        case(RULE, "a length of zero and a surplus")
+            .says_bytes(&text("Content-Length: 0\r\n\r\nmore"))
+            .get()
+            .misses()
+            .body("")
+            .get()
+            .hits()
+            .body(""),
+        case(RULE, "a transfer coding that nobody knows: read to the end, neither sent on nor stored")
+            .says_and_closes(&text("Transfer-Encoding: strange\r\n\r\nabcde"))
+            .get()
+            .misses()
+            .body("abcde")
+            .get()
+            .hits()
+            .body("abcde")
+            .field("content-length", "5")
+            .lacks("transfer-encoding"),
+        case(RULE, "one length several times")
+            .says_bytes(&text("Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde"))
+            .get()
+            .misses()
+            .body("abcde")
+            .get()
+            .hits()
+            .field("content-length", "5"),
+        case("RFC 9110 8.6", "two different lengths are an error")
+            .says_and_closes(&text("Content-Length: 5\r\nContent-Length: 4\r\n\r\nabcde"))
+            .get()
+            .status(502)
+            .says(&["Cache-Control: max-age=60"])
+            .get()
+            .misses()
+            .status(200),
+        case("RFC 9112 6.3", "a length beside chunked is not sent on")
+            .says_and_closes(&text(
+                "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+            ))
+            .get()
+            .misses()
+            .body("abcde")
+            .get()
+            .body("abcde"),
+        case("RFC 9110 15.3.5", "204 has no body and no length")
+            .says_bytes("HTTP/1.1 204 No Content\r\nCache-Control: max-age=60\r\n\r\n")
+            .get()
+            .misses()
+            .lacks("content-length")
+            .get()
+            .hits()
+            .status(204)
+            .lacks("content-length"),
+    ])
+}
+
+/// RFC 9111 3.3, RFC 9112 8: what broke off is never used as if it were whole.
+fn incomplete() -> Table {
+    const RULE: &str = "RFC 9111 3.3";
+    let broken = |name: &str, rest: &str| {
+        case(RULE, name)
+            .says_and_closes(&format!("{OK}{rest}"))
+            .get()
+            .breaks()
+            .says(&["Cache-Control: max-age=60"])
+            .get()
+            .misses()
+            .body("reply 2")
+    };
+    Table::of(vec![
+        broken("fewer bytes than its length", "Content-Length: 10\r\n\r\nabcde"),
+        broken("no byte of its length", "Content-Length: 10\r\n\r\n"),
+        broken("no last chunk", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"),
+        broken("half a chunk", "Transfer-Encoding: chunked\r\n\r\n5\r\nabc"),
+        broken("no end of the trailers", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\nX-A: 1\r\n"),
+        broken("a chunk that is none", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\nzz\r\n"),
+    ])
+}
+
+/// RFC 9110 15.2, RFC 9111 3: interim replies go on and are never stored.
+fn interim() -> Table {
+    let after = |heads: &str| {
+        format!("{heads}HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nabcde")
+    };
+    let passed = |name: &str, heads: &str, statuses: &[u16]| {
+        case("RFC 9110 15.2", name)
+            .says_bytes(&after(heads))
+            .get()
+            .misses()
+            .interim(statuses)
+            .status(200)
+            .body("abcde")
+            .get()
+            .hits()
+            .interim(&[])
+            .status(200)
+            .body("abcde")
+            .lacks("link")
+    };
+    Table::of(vec![
+        passed("102", "HTTP/1.1 102 Processing\r\n\r\n", &[102]),
+        passed("103 with fields", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", &[103]),
+        passed("an unknown one", "HTTP/1.1 199 Odd\r\n\r\n", &[199]),
+        passed(
+            "several",
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\n",
+            &[103, 103],
+        ),
+        passed(
+            "one that would be storable",
+            "HTTP/1.1 103 Early Hints\r\nCache-Control: max-age=60\r\n\r\n",
+            &[103],
+        ),
+    ])
+}
+
+/// RFC 9110 6.5, RFC 9111 3.1: trailer fields.
+fn trailers() -> Table {
+    const RULE: &str = "RFC 9111 3.1";
+    const TAKES: &[&str] = &["TE: trailers", "Connection: TE"];
+    let says = |head: &str, trailers: &str| {
+        format!("{OK}{head}Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n{trailers}\r\n")
+    };
+    Table::of(vec![
+        case(RULE, "trailer fields are not fields of the head")
+            .says_bytes(&says("Trailer: X-Sum\r\n", "X-Sum: 7\r\n"))
+            .get_with(TAKES)
+            .misses()
+            .trailer("x-sum", "7")
+            .lacks("x-sum")
+            .get()
+            .hits()
+            .lacks("x-sum")
+            .lacks_trailer("x-sum")
+            .body("abcde"),
+        case(RULE, "they decide nothing about the reply")
+            .says_bytes(&says("Trailer: Cache-Control\r\n", "Cache-Control: no-store\r\n"))
+            .get()
+            .misses()
+            .get()
+            .hits()
+            .field("cache-control", "max-age=60"),
+    ])
+}
