@@ -61,12 +61,49 @@ pub enum Source {
     Heuristic = 5,
     /// Nobody: stored only to be validated.
     None = 6,
+    /// The route's `override_ttl`, beyond what the origin said.
+    Override = 7,
+    /// The route's `min_ttl`, beyond what the origin (or a guess) said.
+    Floor = 8,
+    /// The origin's own, shortened by the route's `max_ttl` or `override_ttl`.
+    Cap = 9,
 }
 
 impl Source {
-    /// Whether the origin itself said so, as against a policy or a guess.
+    /// Whether the origin itself said so (or more than that), as against a policy or a guess.
     pub const fn is_explicit(self) -> bool {
-        matches!(self, Self::Targeted | Self::SMaxage | Self::MaxAge | Self::Expires)
+        matches!(self, Self::Targeted | Self::SMaxage | Self::MaxAge | Self::Expires | Self::Cap)
+    }
+
+    /// Whether the route asked for it.
+    pub const fn is_configured(self) -> bool {
+        matches!(self, Self::Policy | Self::Override | Self::Floor)
+    }
+
+    /// What `Cache-Status` says of a fresh reply whose origin would call it stale.
+    pub const fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::Override => Some("override-ttl"),
+            Self::Floor => Some("min-ttl"),
+            _ => None,
+        }
+    }
+
+    /// From its number in a stored record.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Targeted,
+            1 => Self::SMaxage,
+            2 => Self::MaxAge,
+            3 => Self::Expires,
+            4 => Self::Policy,
+            5 => Self::Heuristic,
+            6 => Self::None,
+            7 => Self::Override,
+            8 => Self::Floor,
+            9 => Self::Cap,
+            _ => return None,
+        })
     }
 }
 

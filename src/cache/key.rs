@@ -23,6 +23,13 @@ impl Digest {
         }
         u128::from_str_radix(hex, 16).ok().map(|bits| Self(bits.to_be_bytes()))
     }
+
+    /// A number that is the same for a key every time and falls evenly over all values for different ones. From the
+    /// digest's end: its beginning already tells shards apart.
+    pub const fn spread(&self) -> u32 {
+        let [.., a, b, c, d] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
 }
 
 impl fmt::Display for Digest {

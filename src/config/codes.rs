@@ -117,6 +117,10 @@ codes! {
     NegativeDuration = "PS0214", Error;
     /// Zero where it makes no sense
     Zero = "PS0215", Error;
+    /// Not a status or a range of them
+    BadStatus = "PS0216", Error;
+    /// Not a share
+    BadShare = "PS0217", Error;
 
     /// An unknown upstream
     UnknownUpstream = "PS0301", Error;
@@ -161,6 +165,10 @@ codes! {
     TrustsEveryone = "PS0412", Warning;
     /// Requests with cookies share stored replies
     SharedCookies = "PS0413", Warning;
+    /// Lifetimes that contradict each other
+    Lifetimes = "PS0420", Error;
+    /// A reply that is fetched anew all its life
+    PrefetchAlways = "PS0421", Warning;
 
     /// A certificate file cannot be read
     CaUnreadable = "PS0501", Error;

@@ -12,10 +12,11 @@ use rustls_pki_types::pem::PemObject;
 use super::Compiled;
 use super::codes::Code;
 use super::file::{
-    AccessLog, Cache, Endpoint, FieldRule, File, LogFormat, LogWord, Match, Mode, OneOrMany, Policy, Route,
-    Upstream,
+    AccessLog, Cache, Endpoint, FieldRule, File, Lifetime, LogFormat, LogWord, Match, Mode, OneOrMany,
+    Policy, Route, Upstream,
 };
 use super::finding::Finding;
+use super::lifetime;
 use super::scalar::{CacheText, FieldName, FilePath, PositiveTime, Size, Time};
 use super::tree::{Node, Step};
 use crate::cache::policy::Rules;
@@ -297,7 +298,7 @@ fn route_cache(file: &File, route: &Route) -> CacheSettings {
     let policy = match &route.cache {
         Some(Cache::Inline(policy)) => Some((None, (**policy).clone())),
         Some(Cache::Text(CacheText::Time(ttl))) => {
-            Some((None, Policy { ttl: Some(Time(*ttl)), ..Policy::default() }))
+            Some((None, Policy { ttl: Some(Lifetime::Same(Time(*ttl))), ..Policy::default() }))
         }
         Some(Cache::Text(CacheText::Policy(name))) => {
             let found = file.policies.0.iter().find(|(known, _)| known == name);
@@ -315,7 +316,8 @@ fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
     let seconds = |Time(time): Time| time.as_secs();
     let names = |names: Vec<FieldName>| names.into_iter().map(|name| name.0).collect::<Vec<_>>();
     let mut rules = Rules {
-        ttl: policy.ttl.map(seconds),
+        ttl: policy.ttl.as_ref().and_then(Lifetime::default_seconds),
+        lifetimes: lifetime::lifetimes(&policy),
         stale_while_revalidate: policy.stale_while_revalidate.map(seconds),
         stale_if_error: policy.stale_if_error.map(seconds),
         ..Rules::default()
@@ -333,6 +335,7 @@ fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
         key_headers: names(policy.key.headers),
         tags: policy.tags.add.into_iter().map(|tag| tag.0.into()).collect(),
         max_body: policy.max_body.map(bytes),
+        keep: policy.keep.map(time),
         ..CacheSettings::default()
     };
     put(&mut settings.tag_headers, policy.tags.headers.map(names));

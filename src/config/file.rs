@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::address::{Address, HostField, OriginUrl, Target};
+use super::lifetime::{Ahead, Share, Statuses};
 use super::pattern::{FieldValue, Host, Path};
 use super::scalar::{
     CacheText, FieldName, FilePath, Name, Network, Parameter, PolicyName, PositiveTime, Pseudonym, QueryName,
@@ -245,12 +246,36 @@ pub enum FieldRule {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// How long a reply is fresh when the origin says nothing; without it there is no lifetime of ours.
-    pub ttl: Option<Time>,
-    /// How long a stale reply may be served while it is refreshed (RFC 5861 section 3), when the origin says nothing.
+    /// How long a reply is fresh when the origin says nothing; without it there is no lifetime of ours. A table gives
+    /// it by status: { default = "60s", 404 = "10s", 5xx = "1s" }. What is named there is covered, 5xx too.
+    pub ttl: Option<Lifetime>,
+    /// How long a reply is fresh whatever lifetime the origin gives, from its arrival; a duration or a table by status.
+    /// It makes nothing storable that no-store or private forbid, and no-cache still means validation. Replies that it
+    /// keeps longer than the origin said are announced in Cache-Status.
+    pub override_ttl: Option<Lifetime>,
+    /// The shortest time that a reply stays fresh which has a lifetime at all; a duration or a table by status. Like
+    /// `override_ttl` it covers no cookies unless `cookies` is set, and of 5xx only what it names.
+    pub min_ttl: Option<Lifetime>,
+    /// The longest time that a reply stays fresh; a duration or a table by status. Cache-Control goes on to clients
+    /// as the origin sent it.
+    pub max_ttl: Option<Lifetime>,
+    /// By how much lifetimes are shortened at most so that replies stored together do not expire together: a share
+    /// such as "10%". How much it is depends on the key alone.
+    pub jitter: Option<Share>,
+    /// Replies that were asked for `prefetch_hits` times in their present life are fetched anew in the background when
+    /// so much of it is left: a share such as "10%" or a duration.
+    pub prefetch: Option<Ahead>,
+    /// How many hits make a reply worth fetching before it has expired.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 3))]
+    pub prefetch_hits: Option<u32>,
+    /// How long a stale reply may be served while it is refreshed (RFC 5861 section 3; Varnish's grace), when the origin
+    /// says nothing.
     pub stale_while_revalidate: Option<Time>,
     /// How long a stale reply may be served when the origin fails (RFC 5861 section 4), when the origin says nothing.
     pub stale_if_error: Option<Time>,
+    /// How long a stale reply is kept that can still be validated or served on error (Varnish's keep); without it as
+    /// `store.keep` says.
+    pub keep: Option<Time>,
     /// Whether a tenth of the time since Last-Modified may stand in for a missing lifetime (RFC 9111 section 4.2.2).
     #[schemars(extend("default" = true))]
     pub heuristics: Option<bool>,
@@ -260,10 +285,10 @@ pub struct Policy {
     /// Targeted cache control fields (RFC 9213), the most important first.
     #[schemars(extend("default" = ["cdn-cache-control"]))]
     pub targets: Option<Vec<FieldName>>,
-    /// Whether `ttl` and heuristics also cover requests with Cookie and replies with Set-Cookie.
+    /// Whether lifetimes of ours and heuristics also cover requests with Cookie and replies with Set-Cookie.
     #[schemars(extend("default" = false))]
     pub cookies: Option<bool>,
-    /// Whether `ttl` also covers 5xx replies.
+    /// Whether lifetimes of ours also cover 5xx replies that they do not name.
     #[schemars(extend("default" = false))]
     pub cache_errors: Option<bool>,
     /// Whether the origin's own stale-while-revalidate and stale-if-error hold beside s-maxage, which otherwise forbids
@@ -276,6 +301,17 @@ pub struct Policy {
     pub tags: Tags,
     /// Replies with a larger body are not stored; without it the store's own limit holds.
     pub max_body: Option<Size>,
+}
+
+/// A lifetime: one for every status that lifetimes of ours cover, or a table by status.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Lifetime {
+    /// The same for all.
+    Same(Time),
+    /// By status: "404", "5xx", "200-299" or "default".
+    ByStatus(Named<Time, Statuses>),
 }
 
 /// What makes two requests the same, beside their target and the fields that their route looks at.
@@ -418,7 +454,7 @@ pub enum LogFormat {
 }
 
 /// A table of things by name, in the order of the file; `K` says what names there may be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Named<T, K = Name>(pub Vec<(String, T)>, PhantomData<K>);
 
 impl<T, K> Default for Named<T, K> {

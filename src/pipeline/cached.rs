@@ -14,7 +14,8 @@ use super::respond::Reply;
 use super::site::{Route, Site};
 use super::stored::NoReply;
 use crate::cache::entry::Entry;
-use crate::cache::policy::{self, RequestPolicy, Reuse, StaleWhy, ValidateWhy, vary};
+use crate::cache::key::Digest;
+use crate::cache::policy::{self, Prefetch, RequestPolicy, Reuse, StaleWhy, ValidateWhy, vary};
 use crate::cache::store::Resource;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::http::target::Target;
@@ -48,6 +49,7 @@ impl Proxy {
         let key = Keyed::of(route, target);
         let parts = key.parts(&inbound.head.headers);
         let digest = parts.digest(self.cache.secret());
+        let policy = RequestPolicy { spread: digest.spread(), ..policy };
         // Before the look-up: what is purged from here on must not be served because it was found before.
         let sequence = self.cache.sequence();
         let resource = self.cache.lookup(&parts, digest);
@@ -102,8 +104,15 @@ impl Proxy {
             return Look::Ask(None, Forward::VaryMiss);
         };
         let reuse = policy::reuse(request, &entry.head, entry.soft_purged, &route.cache.rules, exchange.at);
+        let freshness = &entry.head.freshness;
+        let mut ahead = false;
         let (age, ttl, outcome, stale) = match reuse {
-            Reuse::Fresh { age, ttl } => (age, ttl, CacheOutcome::Hit, None),
+            Reuse::Fresh { age, ttl } => {
+                if let Some(prefetch) = &route.cache.rules.lifetimes.prefetch {
+                    ahead = self.is_due(prefetch, resource.digest, entry, ttl);
+                }
+                (age, ttl, CacheOutcome::Hit, None)
+            }
             Reuse::StaleAllowed { age, ttl, why } => (age, ttl, CacheOutcome::Stale, Some(why)),
             Reuse::Validate { why, .. } => {
                 let forward = match why {
@@ -117,18 +126,27 @@ impl Proxy {
         let status = CacheStatus {
             hit: true,
             ttl: Some(ttl),
-            detail: stale.map(StaleWhy::as_str),
+            detail: stale.map_or(freshness.source.detail(), |why| Some(why.as_str())),
             ..CacheStatus::default()
         };
         match self.stored_reply(&inbound.head, entry, age, status).await {
             Ok(reply) => {
                 exchange.cache = outcome;
-                let refresh = stale == Some(StaleWhy::WhileRevalidate);
+                let refresh = ahead || stale == Some(StaleWhy::WhileRevalidate);
                 Look::Answer(Box::new(reply), refresh.then(|| entry.clone()))
             }
             // Its body is gone or damaged: as if it had never been stored.
             Err(NoReply::Gone) => Look::Ask(None, Forward::UriMiss),
             Err(NoReply::Forward) => Look::Forward,
         }
+    }
+    /// Counts a hit; whether the entry is hot and so near the end of its life that it is to be fetched anew.
+    fn is_due(&self, prefetch: &Prefetch, digest: Digest, entry: &Entry, ttl: i64) -> bool {
+        let born = entry.head.response_time;
+        let due = self.heat.hit(digest, born) >= prefetch.hits && prefetch.is_due(&entry.head.freshness, ttl);
+        if due {
+            self.heat.cool(digest, born);
+        }
+        due
     }
 }

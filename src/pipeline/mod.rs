@@ -15,6 +15,7 @@ mod exchange;
 mod fetch;
 mod flight;
 mod forward;
+mod heat;
 mod in_flight;
 mod inbound;
 mod key;
@@ -51,6 +52,7 @@ use crate::telemetry::Telemetry;
 use error::Failure;
 use exchange::Exchange;
 use flight::Landing;
+use heat::Heat;
 use in_flight::InFlight;
 use inbound::Inbound;
 use respond::Reply;
@@ -76,6 +78,8 @@ pub struct Proxy {
     telemetry: Arc<Telemetry>,
     clock: Clock,
     in_flight: InFlight,
+    /// How often replies were hit that are to be fetched anew before they are stale.
+    heat: Heat,
 }
 
 impl Proxy {
@@ -90,6 +94,7 @@ impl Proxy {
             telemetry,
             clock,
             in_flight: InFlight::default(),
+            heat: Heat::default(),
         })
     }
 

@@ -61,6 +61,8 @@ pub struct CacheSettings {
     pub tags: Vec<Box<str>>,
     /// Replies with a larger body are not stored; `None`: the store's own limit.
     pub max_body: Option<u64>,
+    /// How long what is stale and can be validated (or served on error) is kept; `None`: the store's own time.
+    pub keep: Option<Duration>,
 }
 
 /// The name of a query parameter, or the start of one.
@@ -83,6 +85,7 @@ impl Default for CacheSettings {
             tag_headers: vec![HeaderName::from_static("surrogate-key"), HeaderName::from_static("cache-tag")],
             tags: Vec::new(),
             max_body: None,
+            keep: None,
         }
     }
 }

@@ -93,7 +93,7 @@ impl Site {
     /// What a fetch for a route has to know of the store's limits.
     pub(super) fn limits_of(&self, route: &Route) -> Limits {
         let own = route.cache.max_body.unwrap_or(u64::MAX);
-        Limits { max_body: self.limits.max_body.min(own), ..self.limits }
+        Limits { max_body: self.limits.max_body.min(own), keep: route.cache.keep.unwrap_or(self.limits.keep) }
     }
 
     /// Whether what `peer` says about the client is believed.

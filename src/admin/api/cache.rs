@@ -150,7 +150,8 @@ pub struct EntryRow {
     pub age_s: u64,
     /// Seconds until it is stale; below zero: since it is.
     pub ttl_s: i64,
-    /// Who gave the lifetime: `s-maxage`, `max-age`, `expires`, `policy`, `heuristic`, `targeted`, `none`.
+    /// Who gave the lifetime: `s-maxage`, `max-age`, `expires`, `policy`, `heuristic`, `targeted`, `none`;
+    /// `override` and `min-ttl` (beyond the origin's own), `max-ttl` (the origin's own, shortened).
     pub lifetime_from: String,
     /// The body's length in bytes.
     pub size: u64,

@@ -107,6 +107,9 @@ const fn source(source: Source) -> &'static str {
         Source::Policy => "policy",
         Source::Heuristic => "heuristic",
         Source::None => "none",
+        Source::Override => "override",
+        Source::Floor => "min-ttl",
+        Source::Cap => "max-ttl",
     }
 }
 

@@ -3,6 +3,8 @@
 use http::header::{DATE, EXPIRES, LAST_MODIFIED, PRAGMA, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use super::lifetimes::Scope;
+use super::request::MethodKind;
 use super::{RequestPolicy, ResponseHead, Rules};
 use crate::cache::entry::{Freshness, Source};
 use crate::clock::Timestamp;
@@ -41,11 +43,20 @@ pub fn freshness(
     rules: &Rules,
 ) -> Freshness {
     let directives = &directed.directives;
-    let (lifetime, source) = lifetime(request, response, directed, rules);
+    let initial_age = initial_age(response);
+    let ours = may_be_given(request, response, directives, rules);
+    let scope = Scope {
+        status: response.status,
+        initial_age,
+        ours: ours && request.method != MethodKind::Post,
+        covered: covers(response.status, rules),
+        spread: request.spread,
+    };
+    let (lifetime, source) = rules.lifetimes.apply(lifetime(response, directed, rules, ours), &scope);
     let asks_for_stale = directives.stale_while_revalidate.is_some() || directives.stale_if_error.is_some();
     let shared_only = directives.s_maxage.is_some() && !(rules.stale_despite_s_maxage && asks_for_stale);
     Freshness {
-        initial_age: initial_age(response),
+        initial_age,
         lifetime,
         source,
         stale_while_revalidate: directives
@@ -68,12 +79,8 @@ pub fn initial_age(response: &ResponseHead<'_>) -> u64 {
 }
 
 /// The lifetime in seconds, from the first that says anything: RFC 9111 4.2.1, then the policy, then a guess (4.2.2).
-fn lifetime(
-    request: &RequestPolicy,
-    response: &ResponseHead<'_>,
-    directed: &Directed,
-    rules: &Rules,
-) -> (u64, Source) {
+/// `ours`: one that is not the origin's own may be given.
+fn lifetime(response: &ResponseHead<'_>, directed: &Directed, rules: &Rules, ours: bool) -> (u64, Source) {
     let directives = &directed.directives;
     let source = |own| if directed.target.is_some() { Source::Targeted } else { own };
     if let Some(seconds) = directives.s_maxage {
@@ -85,13 +92,14 @@ fn lifetime(
     if directed.target.is_none() && response.headers.contains_key(EXPIRES) {
         return (expires_lifetime(response), Source::Expires);
     }
-    if !may_be_given(request, response, directives, rules) {
+    if !ours {
         return (0, Source::None);
     }
     let status = response.status;
-    let uncovered = status.is_server_error() && !rules.cache_errors;
-    let covered = is_heuristically_cacheable(status) || status.is_server_error();
-    if let Some(ttl) = rules.ttl.filter(|_| covered && !uncovered) {
+    if let Some(named) = rules.lifetimes.ttl.of(status) {
+        return (named.seconds, Source::Policy);
+    }
+    if let Some(ttl) = rules.ttl.filter(|_| covers(status, rules)) {
         return (ttl, Source::Policy);
     }
     // Errors too: 501 by its definition, others on the origin's own word (RFC 9111 4.2.2).
@@ -111,6 +119,14 @@ fn has_overridden_lifetime(headers: &HeaderMap, directed: &Directed) -> bool {
     directed.target.is_some() && {
         let hidden = ResponseDirectives::of(headers);
         headers.contains_key(EXPIRES) || hidden.max_age.is_some() || hidden.s_maxage.is_some()
+    }
+}
+
+/// Whether a lifetime of the route's covers a status that it does not name.
+fn covers(status: StatusCode, rules: &Rules) -> bool {
+    match status.is_server_error() {
+        true => rules.cache_errors,
+        false => is_heuristically_cacheable(status),
     }
 }
 
@@ -159,7 +175,6 @@ pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::MethodKind;
     use super::super::tests::{NOW, http_date, map};
     use super::*;
 

@@ -2,13 +2,15 @@
 //!
 //! What they decide, in the order of an exchange: `request` reads the request once; `vary` picks the stored
 //! variant; `reuse` says whether it answers, must be validated, or may answer stale; `conditional` applies the
-//! client's own preconditions and ranges to it, `partial` to parts of it; `validate` asks the origin and merges a 304; `store` says whether
-//! a new response may be kept, and `freshness` for how long; `invalidate` says what an unsafe request ends.
+//! client's own preconditions and ranges to it, `partial` to parts of it; `validate` asks the origin and merges a 304;
+//! `store` says whether a new response may be kept, `freshness` for how long, and `lifetimes` what a route makes of
+//! that; `invalidate` says what an unsafe request ends.
 //! They never look anything up and never change anything: the pipeline does what they say.
 
 pub mod conditional;
 pub mod freshness;
 pub mod invalidate;
+pub mod lifetimes;
 pub mod partial;
 pub mod request;
 pub mod reuse;
@@ -18,6 +20,7 @@ pub mod vary;
 
 pub use conditional::Answer;
 pub use freshness::Directed;
+pub use lifetimes::{ByStatus, Lead, Lifetimes, Prefetch};
 pub use request::RequestPolicy;
 pub use reuse::{Failure, Reuse, StaleWhy, ValidateWhy, on_error, reuse};
 pub use store::{Plan, ResponseHead, SkipReason, Storable, storable, storable_post};
@@ -47,6 +50,8 @@ pub struct Rules {
     /// Whether the origin's own `stale-while-revalidate` and `stale-if-error` hold beside `s-maxage`, which
     /// otherwise forbids every stale use (RFC 9111 5.2.2.10).
     pub stale_despite_s_maxage: bool,
+    /// What becomes of lifetimes: by status, override, floor, cap, jitter, prefetch.
+    pub lifetimes: Lifetimes,
 }
 
 impl Default for Rules {
@@ -61,6 +66,7 @@ impl Default for Rules {
             cookies: false,
             cache_errors: false,
             stale_despite_s_maxage: false,
+            lifetimes: Lifetimes::default(),
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct RequestPolicy {
     pub range: bool,
     /// It has a conditional field (RFC 9110 13.1).
     pub conditional: bool,
+    /// Where in a route's jitter its key falls: evenly over all values, the same for one key ([`Digest::spread`]).
+    ///
+    /// [`Digest::spread`]: crate::cache::key::Digest::spread
+    pub spread: u32,
 }
 
 /// What a method means to a cache.
@@ -90,6 +94,7 @@ impl RequestPolicy {
             cookie: false,
             range: false,
             conditional: false,
+            spread: 0,
         }
     }
 

@@ -172,7 +172,7 @@ fn unwanted(
         return None;
     }
     let allowed =
-        directed.directives.public || source == Source::Policy || is_heuristically_cacheable(response.status);
+        directed.directives.public || source.is_configured() || is_heuristically_cacheable(response.status);
     if !allowed {
         return Some(SkipReason::Status);
     }

@@ -237,7 +237,7 @@ fn decode_fixed(input: &mut Input<'_>) -> Option<Fixed> {
     let request_time = Timestamp::from_millis(input.u64()?);
     let response_time = Timestamp::from_millis(input.u64()?);
     let keep_until = Timestamp::from_millis(input.u64()?);
-    let source = source(input.u8()?)?;
+    let source = Source::from_number(input.u8()?)?;
     let bits = input.u8()?;
     let (initial_age, lifetime) = (input.u64()?, input.u64()?);
     let (stale_while_revalidate, stale_if_error) = (input.u64()?, input.u64()?);
@@ -263,19 +263,6 @@ fn decode_fixed(input: &mut Input<'_>) -> Option<Fixed> {
         no_cache: bits & 2 != 0,
     };
     Some(Fixed { flags, status, sequence, request_time, response_time, keep_until, freshness, body, part })
-}
-
-const fn source(byte: u8) -> Option<Source> {
-    Some(match byte {
-        0 => Source::Targeted,
-        1 => Source::SMaxage,
-        2 => Source::MaxAge,
-        3 => Source::Expires,
-        4 => Source::Policy,
-        5 => Source::Heuristic,
-        6 => Source::None,
-        _ => return None,
-    })
 }
 
 struct Meta {

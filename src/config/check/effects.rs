@@ -16,10 +16,11 @@ impl Checks<'_> {
             self.policies().into_iter().map(|(path, policy)| (path, policy.clone())).collect();
         for (path, policy) in found {
             self.policy(&path, &policy);
+            self.lifetimes(&path, &policy);
         }
     }
 
-    fn no_effect(&mut self, message: &str, path: &[Step], help: &str) {
+    pub(super) fn no_effect(&mut self, message: &str, path: &[Step], help: &str) {
         let found = self.found(Code::NoEffect, message, path);
         found.help = Some(help.to_owned());
     }
@@ -81,27 +82,32 @@ impl Checks<'_> {
         }
     }
 
+    /// Tells of a time that HTTP can't count with.
+    pub(super) fn whole_seconds(&mut self, key: &str, path: &[Step], value: Option<Time>) {
+        if value.is_some_and(|Time(time)| time.subsec_millis() != 0) {
+            let message = format!("`{key}` counts in whole seconds: what is beyond them is dropped");
+            self.no_effect(&message, path, "HTTP's ages and lifetimes have no fractions");
+        }
+    }
+
     fn policy(&mut self, path: &[Step], policy: &Policy) {
         for (key, value) in [
-            ("ttl", policy.ttl),
             ("stale_while_revalidate", policy.stale_while_revalidate),
             ("stale_if_error", policy.stale_if_error),
         ] {
-            if value.is_some_and(|Time(time)| time.subsec_millis() != 0) {
-                let message = format!("`{key}` counts in whole seconds: what is beyond them is dropped");
-                self.no_effect(&message, &below(path, key), "HTTP's ages and lifetimes have no fractions");
-            }
+            self.whole_seconds(key, &below(path, key), value);
         }
-        let lifetime = policy.ttl.is_some() || policy.heuristics != Some(false);
+        let given = policy.ttl.is_some() || policy.override_ttl.is_some() || policy.min_ttl.is_some();
+        let lifetime = given || policy.heuristics != Some(false);
         for (key, value) in [("cookies", policy.cookies), ("cache_errors", policy.cache_errors)] {
-            let covered = if key == "cookies" { lifetime } else { policy.ttl.is_some() };
+            let covered = if key == "cookies" { lifetime } else { given };
             if value == Some(true) && !covered {
                 let message = format!("`{key}` does nothing without `ttl`");
                 self.no_effect(&message, &below(path, key), "add a `ttl`");
             }
         }
         let keyed = policy.key.headers.iter().any(|name| name.0 == http::header::COOKIE);
-        if policy.cookies == Some(true) && policy.ttl.is_some() && !keyed {
+        if policy.cookies == Some(true) && given && !keyed {
             let message = "replies to requests with cookies are shared between all clients";
             let found = self.found(Code::SharedCookies, message, &below(path, "cookies"));
             found.help = Some(

@@ -2,6 +2,7 @@
 //! nothing. Warnings that rest on what is missing are held back while anything is broken.
 
 mod effects;
+mod lifetimes;
 pub mod listeners;
 mod names;
 mod times;
