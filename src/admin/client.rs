@@ -116,6 +116,13 @@ impl Client {
         Ok(Lines { response, buffer: BytesMut::new() })
     }
 
+    /// Asks the instance to do something that it tells of as it goes; only the beginning has to come in time.
+    pub async fn work(&self, path: &str, body: &impl Serialize) -> Result<Lines, Error> {
+        let request = self.request(Method::POST, path).json(body);
+        let response = self.in_time(self.send(request)).await?;
+        Ok(Lines { response, buffer: BytesMut::new() })
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("http://proxy-stone{path}"))
     }

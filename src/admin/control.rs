@@ -2,7 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::pipeline::Proxy;
 
 use super::api::{ReloadReport, Route, RouteTest, RouteTestReply, Status};
 
@@ -30,6 +33,9 @@ pub trait Control: Send + Sync + 'static {
     /// Which route would take a request, and why the others would not; `Err` says what is wrong with the
     /// request that was given.
     fn test_route(&self, test: &RouteTest) -> Result<RouteTestReply, String>;
+
+    /// What answers its clients, to be asked by the instance itself; `None` where there is nothing.
+    fn proxy(&self) -> Option<Arc<Proxy>>;
 }
 
 /// A config that was not taken over; the old one goes on serving.

@@ -80,6 +80,10 @@ impl Control for Pretended {
         vec![api::Route { order: 1, name: "all".to_owned(), ..api::Route::default() }]
     }
 
+    fn proxy(&self) -> Option<Arc<crate::pipeline::Proxy>> {
+        None
+    }
+
     fn test_route(&self, test: &api::RouteTest) -> Result<api::RouteTestReply, String> {
         match test.url.starts_with('/') {
             true => Ok(api::RouteTestReply { route: Some("all".to_owned()), ..Default::default() }),

@@ -20,6 +20,7 @@ use crate::admin::handlers::Admin;
 use crate::cache::Mode;
 use crate::clock::Timestamp;
 use crate::config::{self, Finding, Overrides, Source};
+use crate::pipeline::Proxy;
 
 /// The running instance, and how its config was made: what a reload does again.
 pub(super) struct Controller {
@@ -197,6 +198,10 @@ impl Control for Controller {
 
     fn routes(&self) -> Vec<Route> {
         super::routes::list(&self.instance.proxy.site())
+    }
+
+    fn proxy(&self) -> Option<Arc<Proxy>> {
+        Some(self.instance.proxy.clone())
     }
 
     fn test_route(&self, test: &RouteTest) -> Result<RouteTestReply, String> {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http_body::Body as _;
-
 use super::Proxy;
 use super::ask::{Asking, Who};
 use super::error::Failure;
@@ -42,6 +40,7 @@ impl Proxy {
         target: &Target,
     ) -> Result<Reply, Failure> {
         let policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
+        let policy = if inbound.refresh { policy.refreshing() } else { policy };
         if !policy.may_reuse() || !inbound.body.is_end_stream() {
             exchange.cache = CacheOutcome::Bypass;
             return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use hyper::body::Incoming;
 
 use super::exchange::Asked;
 use super::forward::{self, ClientNames};
+use super::inbound::InboundBody;
 use super::site::Route;
 use crate::clock::{Clock, Timestamp};
 use crate::http::Interim;
@@ -113,8 +113,9 @@ fn outcome(failure: &Failure) -> AttemptOutcome {
 }
 
 /// The client's body on its way up.
-pub(super) fn request_body(body: Incoming, method: &Method, route: &Route) -> RequestBody {
+pub(super) fn request_body(body: InboundBody, method: &Method, route: &Route) -> RequestBody {
     use http_body::Body as _;
+    let InboundBody::Client(body) = body else { return RequestBody::Empty };
     // A body of length zero is none, unless the method is one whose `Content-Length: 0` means something.
     if body.is_end_stream() {
         let empty_counts = matches!(*method, Method::POST | Method::PUT | Method::PATCH);

@@ -73,7 +73,7 @@ fn map_location(headers: &mut HeaderMap, name: &HeaderName, origin: &OriginName,
 const fn version(protocol: Protocol) -> Version {
     match protocol {
         Protocol::Http10 => Version::HTTP_10,
-        Protocol::Http11 => Version::HTTP_11,
+        Protocol::Http11 | Protocol::Internal => Version::HTTP_11,
         Protocol::Http2 => Version::HTTP_2,
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::Proxy;
@@ -15,11 +16,31 @@ use crate::telemetry::event::{Protocol, RequestId};
 /// A request on its way through the stages.
 pub(super) struct Inbound {
     pub(super) head: http::request::Parts,
-    pub(super) body: Incoming,
+    pub(super) body: InboundBody,
     pub(super) client: Arc<ClientConn>,
     pub(super) interim: Option<Interim>,
     /// Whether the peer's forwarding fields are believed.
     pub(super) trusted: bool,
+    /// The origin is to be asked whatever is stored, and whether or not the route honours `no-cache`.
+    pub(super) refresh: bool,
+}
+
+/// The body of a request.
+pub(super) enum InboundBody {
+    /// A client's, as it comes in.
+    Client(Incoming),
+    /// There is none: the request is the instance's own.
+    None,
+}
+
+impl InboundBody {
+    /// Nothing more will come.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::None => true,
+        }
+    }
 }
 
 impl Proxy {
@@ -27,11 +48,11 @@ impl Proxy {
     pub(super) fn open(
         &self,
         site: &Site,
-        request: Request<Incoming>,
+        mut head: http::request::Parts,
+        body: InboundBody,
         client: Arc<ClientConn>,
         interim: Option<Interim>,
     ) -> (Inbound, Box<Exchange>) {
-        let (mut head, body) = request.into_parts();
         if client.protocol == Protocol::Http2 {
             join_cookies(&mut head.headers);
         }
@@ -47,7 +68,7 @@ impl Proxy {
             exchange.client_address =
                 forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted);
         }
-        (Inbound { head, body, client, interim, trusted }, exchange)
+        (Inbound { head, body, client, interim, trusted, refresh: false }, exchange)
     }
 }
 

@@ -18,6 +18,7 @@ mod forward;
 mod heat;
 mod in_flight;
 mod inbound;
+pub mod internal;
 mod key;
 mod lead;
 mod pass;
@@ -54,7 +55,7 @@ use exchange::Exchange;
 use flight::Landing;
 use heat::Heat;
 use in_flight::InFlight;
-use inbound::Inbound;
+use inbound::{Inbound, InboundBody};
 use respond::Reply;
 
 /// How long a reply that could not be shared keeps requests for its key from waiting for each other.
@@ -127,7 +128,9 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         let _counted = self.in_flight.count();
         let site = self.site.load_full();
-        let (inbound, mut exchange) = self.open(&site, request, client, interim.clone());
+        let (head, body) = request.into_parts();
+        let body = InboundBody::Client(body);
+        let (inbound, mut exchange) = self.open(&site, head, body, client, interim.clone());
         let reply = match self.answer(&site, &mut exchange, inbound).await {
             Ok(reply) => reply.into_response(&site, exchange),
             Err(failure) => respond::failed(&failure, &site, exchange),

@@ -90,7 +90,7 @@ impl Proxy {
         inbound: Inbound,
         target: &Target,
     ) -> FetchRequest {
-        let Inbound { mut head, body, client, interim, trusted } = inbound;
+        let Inbound { mut head, body, client, interim, trusted, .. } = inbound;
         let expect_continue = fetch::expects_continue(&head.headers);
         let client_host = target.authority_value();
         let facts = forward_facts(site, exchange, &client, target, trusted);

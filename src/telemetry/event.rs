@@ -110,15 +110,28 @@ pub enum Protocol {
     Http11,
     /// HTTP/2
     Http2,
+    /// None: the instance asked itself (`cache warm`, `cache refresh`).
+    Internal,
 }
 
 impl Protocol {
-    /// As logs and `Via` write it: `1.0`, `1.1`, `2`.
+    /// As filters and `Via` write it: `1.0`, `1.1`, `2`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "1.0",
             Self::Http11 => "1.1",
             Self::Http2 => "2",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// As lines of logs write it: `HTTP/1.1`, `internal`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+            Self::Internal => "internal",
         }
     }
 }

@@ -25,7 +25,7 @@ impl Fields for Finished {
             help: "from request head to the head of the reply",
         },
         Field { name: "client", kind: Kind::Word, help: "address of the client" },
-        Field { name: "protocol", kind: Kind::Word, help: "1.0, 1.1 or 2" },
+        Field { name: "protocol", kind: Kind::Word, help: "1.0, 1.1, 2 or internal" },
         Field { name: "upstream", kind: Kind::Word, help: "name of the upstream asked" },
         Field { name: "endpoint", kind: Kind::Word, help: "endpoint that answered, host:port" },
         Field { name: "attempts", kind: Kind::Number, help: "how often an endpoint was asked" },

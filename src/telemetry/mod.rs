@@ -139,7 +139,10 @@ impl Telemetry {
     /// Takes note of a finished exchange; from any thread, and never waits.
     pub fn finished(&self, finished: Finished) {
         self.collector.seats.with(|local| {
-            local.cells.finished(&finished);
+            // What the instance asks itself is in logs, but no traffic.
+            if finished.protocol != event::Protocol::Internal {
+                local.cells.finished(&finished);
+            }
             self.collector.post(local, finished);
         });
     }

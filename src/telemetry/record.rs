@@ -63,7 +63,7 @@ impl From<&Finished> for LogRecord {
             method: finished.method.as_str().to_owned(),
             host: finished.host.to_string(),
             target: finished.target.to_string(),
-            protocol: format!("HTTP/{}", finished.protocol.as_str()),
+            protocol: finished.protocol.name().to_owned(),
             status: finished.status,
             bytes: finished.sent,
             received: finished.received,

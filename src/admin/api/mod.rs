@@ -8,6 +8,7 @@ mod problem;
 mod route;
 mod status;
 mod traffic;
+mod warming;
 
 pub use cache::{
     CacheStats, EntryDetail, EntryOrder, EntryPage, EntryQuery, EntryRow, Purge, PurgeReply, Quarantine,
@@ -17,6 +18,7 @@ pub use problem::{Problem, ProblemCode};
 pub use route::{Route, RouteTest, RouteTestReply, RouteVerdict};
 pub use status::{Connections, ListenerStatus, ReloadReport, State, Status, Stop, Stopping, StoreStatus};
 pub use traffic::{EndpointRow, LogLine, LogQuery, WatchQuery};
+pub use warming::{FetchQuery, Pace, Refresh, Warm, WarmLine, Warmed};
 
 /// The version of this interface, in its paths and in [`VERSION_HEADER`].
 pub const VERSION: u32 = 1;
@@ -47,6 +49,12 @@ pub mod path {
     pub const ENTRY: &str = "/v1/cache/entry";
     /// POST [`Purge`](super::Purge): [`PurgeReply`](super::PurgeReply).
     pub const PURGE: &str = "/v1/cache/purge";
+    /// POST [`Warm`](super::Warm): a stream of [`WarmLine`](super::WarmLine)s.
+    pub const WARM: &str = "/v1/cache/warm";
+    /// POST [`Refresh`](super::Refresh): a stream of [`WarmLine`](super::WarmLine)s.
+    pub const REFRESH: &str = "/v1/cache/refresh";
+    /// GET [`FetchQuery`](super::FetchQuery): the reply's body, as text.
+    pub const FETCH: &str = "/v1/cache/fetch";
     /// GET: [`CacheStats`](super::CacheStats).
     pub const CACHE_STATS: &str = "/v1/cache/stats";
     /// GET [`LogQuery`](super::LogQuery): a stream of [`LogLine`](super::LogLine).
@@ -69,6 +77,9 @@ pub mod path {
         ENTRIES,
         ENTRY,
         PURGE,
+        WARM,
+        REFRESH,
+        FETCH,
         CACHE_STATS,
         LOGS,
         METRICS,

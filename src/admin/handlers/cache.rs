@@ -183,7 +183,7 @@ pub const fn word(state: &State) -> &'static str {
 }
 
 /// What a selector means to the store.
-fn criterion(select: &Selector, now: Timestamp) -> Result<Criterion, Problem> {
+pub(super) fn criterion(select: &Selector, now: Timestamp) -> Result<Criterion, Problem> {
     Ok(match select {
         Selector::Key(key) => Criterion::Key(Digest::from_hex(key).ok_or_else(|| {
             bad(format!("\"{key}\" is no key"))

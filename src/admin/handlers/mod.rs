@@ -10,6 +10,7 @@ mod logs;
 mod metrics;
 pub mod reply;
 mod request;
+mod warming;
 
 use std::sync::Arc;
 
@@ -70,6 +71,9 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::ENTRIES if get => cache::list(admin, asked).await,
         path::ENTRY if get => cache::show(admin, asked).await,
         path::PURGE if post => cache::purge(admin, asked).await,
+        path::WARM if post => warming::warm(admin, asked),
+        path::REFRESH if post => warming::refresh(admin, asked),
+        path::FETCH if get => warming::fetch(admin, asked).await,
         path::CACHE_STATS if get => cache::stats(admin),
         path::LOGS if get => logs::logs(admin, asked),
         path::METRICS if get => metrics::snapshot(admin),

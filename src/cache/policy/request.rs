@@ -109,6 +109,11 @@ impl RequestPolicy {
         self.stale_if_error = directives.stale_if_error;
     }
 
+    /// The same request, but nothing stored may answer it before the origin was asked.
+    pub const fn refreshing(self) -> Self {
+        Self { directed: true, no_cache: true, only_if_cached: false, ..self }
+    }
+
     /// Whether a stored response may answer this method at all (GET and HEAD).
     pub const fn may_reuse(&self) -> bool {
         matches!(self.method, MethodKind::Get | MethodKind::Head)

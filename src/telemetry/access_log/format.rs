@@ -28,8 +28,8 @@ fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
     write!(buffer, "{} {} \"", format_time(event.at), event.client)?;
     let host = if event.host.is_empty() { "-" } else { &event.host };
     let target = if event.target.is_empty() { "-" } else { &event.target };
-    let (method, protocol) = (event.method.as_str(), event.protocol.as_str());
-    write!(buffer, "{} {} {} HTTP/{protocol}\" ", Word(method), Word(host), Word(target))?;
+    let (method, protocol) = (event.method.as_str(), event.protocol.name());
+    write!(buffer, "{} {} {} {protocol}\" ", Word(method), Word(host), Word(target))?;
     match event.status {
         0 => buffer.push('-'),
         status => write!(buffer, "{status}")?,
