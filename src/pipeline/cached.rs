@@ -13,6 +13,7 @@ use super::site::{Route, Site};
 use super::stored::NoReply;
 use crate::cache::entry::Entry;
 use crate::cache::key::Digest;
+use crate::cache::policy::request::MethodKind;
 use crate::cache::policy::{self, Prefetch, RequestPolicy, Reuse, StaleWhy, ValidateWhy, vary};
 use crate::cache::store::Resource;
 use crate::http::cache_status::{CacheStatus, Forward};
@@ -43,6 +44,9 @@ impl Proxy {
         let policy = if inbound.refresh { policy.refreshing() } else { policy };
         if !policy.may_reuse() || !inbound.body.is_end_stream() {
             exchange.cache = CacheOutcome::Bypass;
+            if policy.method == MethodKind::Post {
+                return Box::pin(self.posted(site, route, exchange, inbound, target, policy)).await;
+            }
             return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await;
         }
         let key = Keyed::of(route, target);

@@ -231,6 +231,18 @@ impl Fetch {
                 return;
             }
         };
+        self.stream(brought, entry, length, pilot, leader).await;
+    }
+
+    /// Lands the flight with a reply that is stored as it streams, and pumps its body.
+    pub(super) async fn stream(
+        &self,
+        brought: Box<Brought>,
+        entry: NewEntry,
+        length: Option<u64>,
+        pilot: Pilot<Landing>,
+        leader: oneshot::Sender<Direct>,
+    ) {
         let spool = self.cache.spool(length);
         let streaming = Arc::new(Streaming {
             head: entry.head.clone(),
@@ -248,7 +260,11 @@ impl Fetch {
     }
 
     /// The entry to be, with its body's length where that is known; or why there will be none.
-    fn plan(&self, brought: &Brought, plan: Plan) -> Result<(NewEntry, Option<u64>), policy::SkipReason> {
+    pub(super) fn plan(
+        &self,
+        brought: &Brought,
+        plan: Plan,
+    ) -> Result<(NewEntry, Option<u64>), policy::SkipReason> {
         let response = brought.response_head();
         let length = brought.length();
         if length.is_some_and(|length| length > self.limits.max_body) {

@@ -22,6 +22,7 @@ pub mod internal;
 mod key;
 mod lead;
 mod pass;
+mod posted;
 mod reply;
 mod respond;
 pub mod settings;

@@ -48,6 +48,20 @@ impl Proxy {
         target: &Target,
         why: Forward,
     ) -> Result<Reply, Failure> {
+        let brought = self.write_through(site, route, exchange, inbound, target, why).await?;
+        Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()))
+    }
+
+    /// Has the origin answer, and ends what an unsafe request ends.
+    pub(super) async fn write_through(
+        self: &Arc<Self>,
+        site: &Site,
+        route: &Arc<Route>,
+        exchange: &mut Exchange,
+        inbound: Inbound,
+        target: &Target,
+        why: Forward,
+    ) -> Result<Brought, Failure> {
         exchange.forward = Some(why);
         let kind = MethodKind::of(&inbound.head.method);
         let names = names(target);
@@ -60,7 +74,7 @@ impl Proxy {
         if invalidate::invalidates(kind, brought.status()) {
             self.invalidate(route, &brought, &names, target);
         }
-        Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()))
+        Ok(brought)
     }
 
     /// The reply for this exchange alone, streamed as it comes.

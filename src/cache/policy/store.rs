@@ -89,14 +89,16 @@ pub fn storable(request: &RequestPolicy, response: &ResponseHead<'_>, rules: &Ru
 }
 
 /// Decides whether a POST's response may be stored as that of a later GET for the same URI: only with explicit
-/// freshness and a `Content-Location` that is the request's own URI (RFC 9110 9.3.3).
+/// freshness and a `Content-Location` that is the request's own URI (RFC 9110 9.3.3), and only a 200: others that succeed say
+/// what the POST did (201, 202) and would mislead who reads.
 pub fn storable_post(
     request: &RequestPolicy,
     uri: (&str, &str, &str),
     response: &ResponseHead<'_>,
     rules: &Rules,
 ) -> Storable {
-    if request.method != MethodKind::Post || !names_target(uri, response.headers) {
+    let represents = response.status == StatusCode::OK && names_target(uri, response.headers);
+    if request.method != MethodKind::Post || !represents {
         return Storable::Skip(SkipReason::Method);
     }
     match decide(request, response, &Directed::of(response.headers, rules), rules) {
@@ -210,8 +212,9 @@ fn has_validator(headers: &HeaderMap) -> bool {
 /// Whether `Content-Location` is the request's own URI: scheme, authority, path and query.
 fn names_target((scheme, authority, target): (&str, &str, &str), headers: &HeaderMap) -> bool {
     let Some(own) = Url::parse(&format!("{scheme}://{authority}{target}")).ok() else { return false };
-    let named = headers.get(CONTENT_LOCATION).and_then(|value| own.join(value.to_str().ok()?).ok());
-    named.is_some_and(|named| named == own)
+    let mut lines = headers.get_all(CONTENT_LOCATION).iter();
+    let (Some(value), None) = (lines.next(), lines.next()) else { return false };
+    value.to_str().ok().and_then(|value| own.join(value).ok()).is_some_and(|named| named == own)
 }
 
 impl Plan {
@@ -419,10 +422,10 @@ mod tests {
 
     #[test]
     fn rfc_9110_9_3_3_post() {
-        let post = |fields: &[(&str, &str)]| {
+        let answered = |status: u16, fields: &[(&str, &str)]| {
             let headers = map(fields);
             let response = ResponseHead {
-                status: StatusCode::OK,
+                status: StatusCode::from_u16(status).unwrap(),
                 headers: &headers,
                 request_time: NOW,
                 response_time: NOW,
@@ -431,12 +434,17 @@ mod tests {
             let uri = ("http", "example.com", "/a?b");
             matches!(storable_post(&request, uri, &response, &Rules::default()), Storable::Store(_))
         };
+        let post = |fields: &[(&str, &str)]| answered(200, fields);
         let fresh = ("cache-control", "max-age=60");
         assert!(post(&[fresh, ("content-location", "/a?b")]));
         assert!(post(&[fresh, ("content-location", "http://EXAMPLE.com:80/a?b")]));
         assert!(!post(&[fresh, ("content-location", "/a")]));
         assert!(!post(&[fresh, ("content-location", "https://example.com/a?b")]));
         assert!(!post(&[fresh]));
+        assert!(!post(&[fresh, ("content-location", "/a?b"), ("content-location", "/a?b")]));
+        for status in [201, 202, 204, 206, 303, 404, 500] {
+            assert!(!answered(status, &[fresh, ("content-location", "/a?b")]), "{status}");
+        }
         assert!(!post(&[("last-modified", &http_date(-1000)), ("content-location", "/a?b")]));
     }
 

@@ -11,7 +11,9 @@ tables!(
     credentials,
     cookies,
     qualified,
-    fields
+    fields,
+    posts,
+    too_large
 );
 
 /// RFC 9111 3, 4: which methods' replies are stored, and whom they answer.
@@ -526,4 +528,172 @@ fn fields() -> Table {
             .field("cdn-cache-control", "max-age=70"),
     ]);
     Table::of(cases)
+}
+
+/// RFC 9110 9.3.3, RFC 9111 4, 4.4: replies to POST.
+fn posts() -> Table {
+    const RULE: &str = "RFC 9110 9.3.3";
+    // The tables' cases know their own path by `.`, which is what it resolves to.
+    let posted = |name: &str, fields: &[&str]| {
+        case(RULE, name).says(fields).asks("POST", &[]).at("/").sending("what").misses().body("reply 1")
+    };
+    let own = "Content-Location: .";
+    let fresh = "Cache-Control: max-age=60";
+    let stored = |name: &str, fields: &[&str]| {
+        posted(name, fields).pass(1).get().at("/").hits().body("reply 1").field("age", "1")
+    };
+    let not_stored =
+        |name: &str, fields: &[&str]| posted(name, fields).get().at("/").misses().body("reply 2");
+    Table::of(vec![
+        stored("a lifetime and its own Content-Location: it answers GET", &[fresh, own]),
+        stored("s-maxage", &["Cache-Control: s-maxage=60", own]),
+        stored("Expires", &["Expires: {+60}", own]),
+        stored("a targeted lifetime", &["CDN-Cache-Control: max-age=60", own]),
+        posted("it answers HEAD", &[fresh, own]).asks("HEAD", &[]).at("/").hits().field("content-length", "7"),
+        posted("it answers no POST", &[fresh, own])
+            .asks("POST", &[])
+            .at("/")
+            .sending("what")
+            .misses()
+            .body("reply 2")
+            .get()
+            .at("/")
+            .hits()
+            .body("reply 2"),
+        posted("it does not answer GET for another URI", &[fresh, own]).get().at("/?x").misses(),
+        posted("it goes when its life ends", &[fresh, own]).pass(60).get().at("/").misses(),
+        posted("it can be validated", &[fresh, own, "ETag: \"a\""])
+            .pass(60)
+            .get()
+            .at("/")
+            .validates()
+            .body("reply 1"),
+        posted("an unsafe request ends it", &[fresh, own])
+            .asks("PUT", &[])
+            .at("/")
+            .sending("x")
+            .misses()
+            .get()
+            .at("/")
+            .misses(),
+        case(RULE, "it replaces what GET had stored")
+            .says(&[fresh, own])
+            .get()
+            .at("/")
+            .misses()
+            .asks("POST", &[])
+            .at("/")
+            .sending("what")
+            .misses()
+            .get()
+            .at("/")
+            .hits()
+            .body("reply 2"),
+        case("RFC 9111 4.4", "one that is not stored ends what GET had stored")
+            .says(&[fresh])
+            .get()
+            .at("/")
+            .misses()
+            .asks("POST", &[])
+            .at("/")
+            .sending("what")
+            .misses()
+            .get()
+            .at("/")
+            .misses(),
+        case("RFC 9111 4.1", "it varies as its own request did")
+            .says(&[fresh, own, "Vary: X-A"])
+            .asks("POST", &["X-A: 1"])
+            .at("/")
+            .sending("what")
+            .misses()
+            .get_with(&["X-A: 2"])
+            .at("/")
+            .misses()
+            .get_with(&["X-A: 1"])
+            .at("/")
+            .hits()
+            .body("reply 1"),
+        not_stored("no lifetime", &[own]),
+        not_stored("only a guess", &[own, "Last-Modified: {-1000}"]),
+        not_stored("no Content-Location", &[fresh]),
+        not_stored("another Content-Location", &[fresh, "Content-Location: x"]),
+        not_stored("one of another origin", &[fresh, "Content-Location: http://other.test/"]),
+        not_stored("two of them", &[fresh, own, own]),
+        not_stored("no-store", &["Cache-Control: max-age=60, no-store", own]),
+        not_stored("private", &["Cache-Control: max-age=60, private", own]),
+        not_stored("Vary: *", &[fresh, own, "Vary: *"]),
+        case(RULE, "no-store in the request")
+            .says(&[fresh, own])
+            .asks("POST", &["Cache-Control: no-store"])
+            .at("/")
+            .sending("what")
+            .misses()
+            .get()
+            .at("/")
+            .misses(),
+        case("RFC 9111 3.5", "credentials")
+            .says(&[fresh, own])
+            .asks("POST", &["Authorization: x"])
+            .at("/")
+            .sending("what")
+            .misses()
+            .get()
+            .at("/")
+            .misses(),
+        case(RULE, "another status says what was done, not what is there")
+            .replies(201, &[fresh, own])
+            .asks("POST", &[])
+            .at("/")
+            .sending("what")
+            .misses()
+            .get()
+            .at("/")
+            .misses(),
+        case("RFC 9111 3.3", "one that breaks off is not stored")
+            .says_and_closes(
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Location: .\r\nContent-Length: 9\r\n\r\nabc",
+            )
+            .asks("POST", &[])
+            .at("/")
+            .sending("what")
+            .breaks()
+            .says(&[fresh])
+            .get()
+            .at("/")
+            .misses(),
+    ])
+}
+
+/// A reply larger than the route stores goes on whole, by whatever method it was asked for.
+fn too_large() -> Table {
+    const RULE: &str = "RFC 9111 3";
+    let fields: &[&str] = &["Cache-Control: max-age=60", "Content-Location: ."];
+    let chunked = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Location: .\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
+    Table::under(
+        "{ max_body = \"4B\" }",
+        vec![
+            case(RULE, "GET").says(fields).get().misses().body("reply 1").get().misses(),
+            case(RULE, "GET of unknown length").says_bytes(chunked).get().body("abcdef").get().misses(),
+            case(RULE, "POST")
+                .says(fields)
+                .asks("POST", &[])
+                .at("/")
+                .misses()
+                .body("reply 1")
+                .get()
+                .at("/")
+                .misses(),
+            case(RULE, "POST of unknown length")
+                .says_bytes(chunked)
+                .asks("POST", &[])
+                .at("/")
+                .body("abcdef")
+                .get()
+                .at("/")
+                .misses(),
+            case(RULE, "what fits is stored").says(fields).with_body("abcd").get().misses().get().hits(),
+        ],
+    )
 }
