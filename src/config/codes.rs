@@ -169,6 +169,8 @@ codes! {
     Lifetimes = "PS0420", Error;
     /// A reply that is fetched anew all its life
     PrefetchAlways = "PS0421", Warning;
+    /// What the key leaves out may change a reply
+    UnkeyedInput = "PS0430", Warning;
 
     /// A certificate file cannot be read
     CaUnreadable = "PS0501", Error;

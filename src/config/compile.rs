@@ -16,6 +16,7 @@ use super::file::{
     Policy, Route, Upstream,
 };
 use super::finding::Finding;
+use super::keyed::key_settings;
 use super::lifetime;
 use super::scalar::{CacheText, FieldName, FilePath, PositiveTime, Size, Time};
 use super::tree::{Node, Step};
@@ -331,8 +332,7 @@ fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
     let mut settings = CacheSettings {
         policy: name,
         rules: Arc::new(rules),
-        ignore_query: policy.key.ignore_query.into_iter().map(|name| name.0).collect(),
-        key_headers: names(policy.key.headers),
+        key: key_settings(policy.key),
         tags: policy.tags.add.into_iter().map(|tag| tag.0.into()).collect(),
         max_body: policy.max_body.map(bytes),
         keep: policy.keep.map(time),

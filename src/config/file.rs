@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::address::{Address, HostField, OriginUrl, Target};
+use super::keyed::CookieName;
 use super::lifetime::{Ahead, Share, Statuses};
 use super::pattern::{FieldValue, Host, Path};
 use super::scalar::{
@@ -318,12 +319,48 @@ pub enum Lifetime {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Key {
-    /// Query parameters that make no difference: names, or beginnings such as "utm_*".
+    /// The only query parameters that make a difference: names, or beginnings such as "filter_*"; [] means that none
+    /// does. Without it all do. What the origin may take for one of them (another case, encoded, `id[]`) counts too. The
+    /// others still reach the origin with the request that is stored.
+    pub query: Option<Vec<QueryName>>,
+    /// Query parameters that make no difference: names, or beginnings such as "utm_*". They still reach the origin with
+    /// the request that is stored.
     #[schemars(extend("default" = []))]
     pub ignore_query: Vec<QueryName>,
+    /// Whether the order of query parameters with different names makes no difference.
+    #[schemars(extend("default" = false))]
+    pub sort_query: Option<bool>,
+    /// Where upper and lower case make a difference in the query: "exact" everywhere, "names" not in the names of
+    /// parameters, "all" nowhere.
+    #[schemars(extend("default" = "exact"))]
+    pub query_case: Option<QueryCase>,
+    /// Whether parameters without a value, and an empty query, make no difference.
+    #[schemars(extend("default" = false))]
+    pub ignore_empty_query: Option<bool>,
     /// Request fields that make a difference.
     #[schemars(extend("default" = []))]
     pub headers: Vec<FieldName>,
+    /// Cookies that make a difference by their value. A request that has no other cookies is covered by `ttl`.
+    #[schemars(extend("default" = []))]
+    pub cookies: Vec<CookieName>,
+    /// Whether the host makes a difference. Replies stored without it stand under the host "*".
+    #[schemars(extend("default" = true))]
+    pub host: Option<bool>,
+    /// Whether the method makes a difference: then HEAD is not answered from what GET stored.
+    #[schemars(extend("default" = false))]
+    pub method: Option<bool>,
+}
+
+/// Where upper and lower case make a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QueryCase {
+    /// Everywhere.
+    Exact,
+    /// In values only.
+    Names,
+    /// Nowhere.
+    All,
 }
 
 /// Tags that replies can be purged by.

@@ -78,7 +78,7 @@ fn bad_values_are_told_where_they_stand() {
         ("cache = { ttl = { 400-450 = '1s', 440-499 = '2s' } }", "PS0420 2:17"),
         ("cache = { min_ttl = '2s', max_ttl = '1s' }", "PS0420 2:21"),
         ("cache = { min_ttl = '2s', max_ttl = { default = '1m', 404 = '1s' } }", "PS0420 2:21"),
-        ("cache = { override_ttl = { 5xx = '2s' }, max_ttl = '1s' }", "PS0420 2:26"),
+        ("cache = { override_ttl = { 5xx = '2s' }, max_ttl = '1s' }", "PS0430 2:26"),
         ("cache = { override_ttl = '1s', min_ttl = '2s' }", "PS0420 2:42"),
         ("cache = { min_ttl = { 404 = '2s' }, max_ttl = { 410 = '1s' } }", ""),
         ("cache = { jitter = '10' }", "PS0217 2:20"),
@@ -150,6 +150,15 @@ fn bad_values_are_told_where_they_stand() {
         ("trusted_proxies = ['0.0.0.0/0']", "PS0412 2:20"),
         ("cache = { ttl = '1s', cookies = true }", "PS0413 2:33"),
         ("cache = { ttl = '1500ms' }", "PS0411 2:17"),
+        // Keys.
+        ("cache = { key = { query = ['a'], ignore_query = ['b'] } }", "PS0111 2:49"),
+        ("cache = { key = { cookies = ['a=b'] } }", "PS0211 2:30"),
+        ("cache = { key = { query_case = 'lower' } }", "PS0106 2:32"),
+        (
+            "cache = { key = { host = false } }\n[upstreams.u]\nurl = 'http://u'\nhost = 'client'\n\
+             [[routes]]\nmatch = { path = '/u' }\nupstream = 'u'",
+            "PS0430 2:26",
+        ),
         ("cache = { cache_errors = true }", "PS0411 2:26"),
         ("cache = { max_body = '5GiB' }", "PS0411 2:22"),
         ("store = { memory = '0', disk = '0' }", "PS0411 2:20"),
@@ -327,7 +336,7 @@ access_log = { format = "json", path = "access.log", max_size = "1MB", keep = 2 
     assert_eq!((route.timeout, route.max_request_body), (Some(Duration::from_secs(60)), Some(1 << 20)));
     assert_eq!(route.cache.policy.as_deref(), Some("default"));
     assert_eq!((route.cache.rules.ttl, route.cache.rules.stale_if_error), (Some(60), Some(86_400)));
-    assert_eq!((route.cache.ignore_query.len(), route.cache.key_headers.len()), (2, 1));
+    assert_eq!((route.cache.key.query.ignore.len(), route.cache.key.headers.len()), (2, 1));
     assert_eq!((&*route.cache.tags[0], route.cache.max_body), ("users", Some(1_000_000)));
     assert_eq!(compiled.pipeline.routes[1].cache.mode, Mode::Off);
     assert_eq!(compiled.pipeline.mode, Some(Mode::Off));

@@ -14,6 +14,7 @@ pub mod expand;
 pub mod file;
 pub mod finding;
 pub mod init;
+pub mod keyed;
 pub mod lifetime;
 pub mod load;
 pub mod pattern;

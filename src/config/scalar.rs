@@ -95,6 +95,7 @@ scalars!(
     Parameter,
     QueryName,
     FilePath,
+    super::keyed::CookieName,
     super::lifetime::Statuses,
     super::lifetime::Share,
     super::lifetime::Ahead,
@@ -411,8 +412,8 @@ impl Scalar for Name {
     }
 }
 
-/// RFC 9110 5.6.2.
-fn is_token(text: &str) -> bool {
+/// Whether a text is a token (RFC 9110 5.6.2).
+pub fn is_token(text: &str) -> bool {
     let special = b"!#$%&'*+-.^_`|~";
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || special.contains(&byte))
 }

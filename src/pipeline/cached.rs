@@ -40,7 +40,9 @@ impl Proxy {
         inbound: Inbound,
         target: &Target,
     ) -> Result<Reply, Failure> {
-        let policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
+        let mut policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
+        // Cookies that are in the key leave nothing that could be another's.
+        policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&inbound.head.headers);
         let policy = if inbound.refresh { policy.refreshing() } else { policy };
         if !policy.may_reuse() || !inbound.body.is_end_stream() {
             exchange.cache = CacheOutcome::Bypass;
@@ -49,7 +51,7 @@ impl Proxy {
             }
             return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await;
         }
-        let key = Keyed::of(route, target);
+        let key = Keyed::of(route, target, inbound.key_facts(), self.cache.secret());
         let parts = key.parts(&inbound.head.headers);
         let digest = parts.digest(self.cache.secret());
         let policy = RequestPolicy { spread: digest.spread(), ..policy };

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 
 use super::Proxy;
 use super::exchange::Exchange;
+use super::key::Facts;
 use super::site::Site;
 use crate::http::{ClientConn, Interim, forwarded, request_id};
 use crate::telemetry::event::{Protocol, RequestId};
@@ -40,6 +41,13 @@ impl InboundBody {
             Self::Client(body) => body.is_end_stream(),
             Self::None => true,
         }
+    }
+}
+
+impl Inbound {
+    /// What its key is made from.
+    pub(super) fn key_facts(&self) -> Facts<'_> {
+        Facts { method: &self.head.method, headers: &self.head.headers }
     }
 }
 

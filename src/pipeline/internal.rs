@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use super::Proxy;
 use super::exchange::Exchange;
 use super::inbound::{Inbound, InboundBody};
-use super::key::Keyed;
+use super::key::{Facts, Keyed};
 use super::reply::ReplyBody;
 use super::respond;
 use super::site::Site;
@@ -121,7 +121,8 @@ impl Proxy {
             return Err(Elsewhere::Off);
         }
         let secret = self.cache.secret();
-        let keyed = Keyed::of(&route, &target);
+        let facts = Facts { method: &head.method, headers: &head.headers };
+        let keyed = Keyed::of(&route, &target, facts, secret);
         if !keyed.parts(&head.headers).matches(&entry.key, secret) {
             return Err(Elsewhere::OtherKey(entry.key.fields.iter().map(|(name, _)| name.clone()).collect()));
         }

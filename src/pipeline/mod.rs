@@ -19,7 +19,7 @@ mod heat;
 mod in_flight;
 mod inbound;
 pub mod internal;
-mod key;
+pub mod key;
 mod lead;
 mod pass;
 mod posted;

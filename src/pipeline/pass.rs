@@ -12,7 +12,6 @@ use super::exchange::{Asked, Exchange};
 use super::fetch::{self, Brought};
 use super::forward::{self, ClientNames, ForwardFacts};
 use super::inbound::Inbound;
-use super::key::key_target;
 use super::reply::Source;
 use super::respond::Reply;
 use super::site::{Route, Site};
@@ -132,12 +131,11 @@ impl Proxy {
             invalidate::related_targets(names.scheme, &names.authority, own, &brought.head.headers);
         targets.push(own.to_owned());
         for target in targets {
-            let query = target.split_once('?').map(|(_, query)| query);
             // As they are stored: without what the key leaves out.
-            let stored = key_target(&target, query, &route.cache.ignore_query);
+            let key = &route.cache.key;
             self.cache.invalidate(Criterion::Url {
-                authority: names.authority.clone(),
-                target: stored.into_owned().into_boxed_str(),
+                authority: key.authority(&names.authority).into(),
+                target: key.target(&target).into_owned().into_boxed_str(),
             });
         }
     }

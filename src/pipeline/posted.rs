@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tokio::sync::oneshot;
 
 use super::error::Failure;
@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::fetch::Brought;
 use super::flight::{Direct, Fetch, Landing, Shared, Streaming};
 use super::inbound::Inbound;
-use super::key::Keyed;
+use super::key::{Facts, Keyed};
 use super::reply::Source;
 use super::respond::Reply;
 use super::site::{Route, Site};
@@ -61,13 +61,16 @@ impl Proxy {
         client_headers: HeaderMap,
         request: RequestPolicy,
     ) -> Fetch {
+        let as_get = Facts { method: &Method::GET, headers: &client_headers };
         Fetch {
             cache: self.cache.clone(),
             telemetry: self.telemetry.clone(),
             clock: self.clock.clone(),
             route: route.clone(),
             limits: site.limits_of(route),
-            key: Keyed::of(route, target).parts(&client_headers).to_stored(self.cache.secret()),
+            key: Keyed::of(route, target, as_get, self.cache.secret())
+                .parts(&client_headers)
+                .to_stored(self.cache.secret()),
             client_headers,
             request,
             unconditional: HeaderMap::new(),

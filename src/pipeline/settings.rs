@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::key::KeySettings;
 use crate::cache::Mode;
 use crate::cache::policy::Rules;
 use crate::route::MatchSpec;
@@ -51,10 +52,8 @@ pub struct CacheSettings {
     pub policy: Option<Arc<str>>,
     /// The pure rules.
     pub rules: Arc<Rules>,
-    /// Query parameters left out of the key: exact names, or prefixes kept without their `*`.
-    pub ignore_query: Vec<QueryPattern>,
-    /// Request fields that belong to the key, beside those that the match looks at.
-    pub key_headers: Vec<HeaderName>,
+    /// What belongs to the key, beside what the match looks at.
+    pub key: KeySettings,
     /// Reply fields whose members are purge tags.
     pub tag_headers: Vec<HeaderName>,
     /// Tags that every reply of the route gets.
@@ -80,8 +79,7 @@ impl Default for CacheSettings {
             mode: Mode::Cache,
             policy: None,
             rules: Arc::default(),
-            ignore_query: Vec::new(),
-            key_headers: Vec::new(),
+            key: KeySettings::default(),
             tag_headers: vec![HeaderName::from_static("surrogate-key"), HeaderName::from_static("cache-tag")],
             tags: Vec::new(),
             max_body: None,

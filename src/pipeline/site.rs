@@ -135,13 +135,13 @@ impl Route {
 impl Route {
     /// The key of a target as people read it: upstream and URL, and the names of the fields that belong to it.
     pub fn key_text(&self, target: &crate::http::target::Target) -> String {
-        let path = target.path_and_query().as_str();
-        let kept = super::key::key_target(path, target.query(), &self.cache.ignore_query);
-        let mut text =
-            format!("{} {}://{}{kept}", self.upstream_name, target.scheme().as_str(), target.authority());
-        for field in &self.key_fields {
+        let key = &self.cache.key;
+        let (authority, kept) =
+            (key.authority(target.authority()), key.target(target.path_and_query().as_str()));
+        let mut text = format!("{} {}://{authority}{kept}", self.upstream_name, target.scheme().as_str());
+        for part in self.key_fields.iter().map(HeaderName::as_str).chain(key.part_names()) {
             text.push_str(" +");
-            text.push_str(field.as_str());
+            text.push_str(part);
         }
         text
     }
@@ -151,7 +151,7 @@ impl Route {
 fn key_fields(matcher: &MatchSpec, cache: &CacheSettings) -> Vec<HeaderName> {
     let mut fields: Vec<HeaderName> = Vec::new();
     let of_match = matcher.headers.iter().map(|(name, _): &(HeaderName, FieldMatch)| name);
-    for name in of_match.chain(&cache.key_headers) {
+    for name in of_match.chain(&cache.key.headers) {
         if !fields.contains(name) {
             fields.push(name.clone());
         }

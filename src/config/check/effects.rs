@@ -106,12 +106,14 @@ impl Checks<'_> {
                 self.no_effect(&message, &below(path, key), "add a `ttl`");
             }
         }
-        let keyed = policy.key.headers.iter().any(|name| name.0 == http::header::COOKIE);
+        let keyed = policy.key.headers.iter().any(|name| name.0 == http::header::COOKIE)
+            || !policy.key.cookies.is_empty();
         if policy.cookies == Some(true) && given && !keyed {
             let message = "replies to requests with cookies are shared between all clients";
             let found = self.found(Code::SharedCookies, message, &below(path, "cookies"));
             found.help = Some(
-                "make sure that they do not depend on who asks, or add \"cookie\" to `key.headers`".into(),
+                "make sure that they do not depend on who asks, or name in `key.cookies` what they depend on"
+                    .into(),
             );
         }
         let limit = self.file.store.max_body.map(|size| size.0);

@@ -2,6 +2,7 @@
 //! nothing. Warnings that rest on what is missing are held back while anything is broken.
 
 mod effects;
+mod keys;
 mod lifetimes;
 pub mod listeners;
 mod names;
@@ -53,6 +54,7 @@ impl Checks<'_> {
         self.listeners();
         self.times();
         self.effects();
+        self.keys();
         if super::finding::count(self.findings).0 == 0 {
             self.unused();
             self.shadowed();

@@ -1,0 +1,67 @@
+//! What a policy's `key` says, as the pipeline reads it.
+
+use super::codes::Code;
+use super::file::{Key, QueryCase};
+use super::scalar::{Problem, Scalar, is_token};
+use crate::pipeline::key::{self, KeySettings, QueryRules};
+
+/// A cookie's name (RFC 6265 4.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieName(pub String);
+
+impl Scalar for CookieName {
+    const FORMAT: &'static str = "cookie-name";
+    const EXPECTED: &'static str = "a cookie's name such as \"session\"";
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        if is_token(text) {
+            return Ok(Self(text.to_owned()));
+        }
+        let help = "write the name alone, without `=` and value; case counts";
+        Err(Problem::new(Code::BadName, format!("`{text}` is not a cookie's name"), help))
+    }
+}
+
+/// The key's settings.
+pub fn key_settings(key: Key) -> KeySettings {
+    let mut settings = KeySettings {
+        query: QueryRules {
+            pick: key.query.map(|names| names.into_iter().map(|name| name.0).collect()),
+            ignore: key.ignore_query.into_iter().map(|name| name.0).collect(),
+            sort: key.sort_query.unwrap_or_default(),
+            case: key.query_case.map_or(key::QueryCase::Exact, case),
+            ignore_empty: key.ignore_empty_query.unwrap_or_default(),
+        },
+        headers: key.headers.into_iter().map(|name| name.0).collect(),
+        cookies: key.cookies.iter().map(|name| key::CookieName::new(&name.0)).collect(),
+        ..KeySettings::default()
+    };
+    if let Some(host) = key.host {
+        settings.host = host;
+    }
+    if let Some(method) = key.method {
+        settings.method = method;
+    }
+    settings
+}
+
+fn case(case: QueryCase) -> key::QueryCase {
+    match case {
+        QueryCase::Exact => key::QueryCase::Exact,
+        QueryCase::Names => key::QueryCase::Names,
+        QueryCase::All => key::QueryCase::All,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_s_name_is_a_token() {
+        assert!(CookieName::parse("__Host-session").is_ok());
+        for wrong in ["", "a b", "a=b", "a;", "ä"] {
+            assert_eq!(CookieName::parse(wrong).unwrap_err().code, Code::BadName, "{wrong}");
+        }
+    }
+}
