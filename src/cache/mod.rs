@@ -11,6 +11,9 @@ pub mod purge;
 pub mod spool;
 pub mod store;
 
+#[cfg(test)]
+mod simulation;
+
 pub use store::Cache;
 
 use std::time::Duration;

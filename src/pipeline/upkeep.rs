@@ -68,7 +68,7 @@ impl Keeper<'_> {
             Upkeep::Replace => {
                 let keep_until = policy::store::keep_until(&head, self.keep);
                 let with = Freshened { head, keep_until, sequence: self.sequence };
-                return self.cache.freshen(EntryId::of(digest, stored), with);
+                return self.cache.freshen(EntryId::of(digest, stored), &stored.head, with);
             }
             Upkeep::Leave(reason) => self.telemetry.cache_skip(reason.as_str()),
             Upkeep::Remove(reason) => {

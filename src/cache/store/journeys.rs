@@ -215,17 +215,19 @@ async fn a_validated_entry_is_fresh_again_in_both_tiers() {
     head.response_time = Timestamp::from_secs(2_000);
     let with = Freshened { head: head.clone(), keep_until: old.keep_until, sequence: cache.sequence() };
     let id = EntryId::of(old.key.digest(), &old);
-    assert!(!cache.freshen(id, with.clone()).unwrap().soft_purged);
+    assert!(!cache.freshen(id, &old.head, with.clone()).unwrap().soft_purged);
     settled(&cache).await;
     cache.close().await;
     let cache = open(dir.path()).await;
     let found = lookup(&cache, "/a").unwrap().variants[0].clone();
     assert_eq!((&found.head, found.soft_purged), (&head, false));
     assert_eq!(body(&cache, &found).await.unwrap(), bytes);
+    // Another reply has taken its place: the body of one never gets the head of another.
+    assert!(cache.freshen(id, &old.head, with.clone()).is_none());
     // A hard purge while it was validated: it does not come back.
     cache.purge(Criterion::All, false).await.unwrap();
     let late = Freshened { sequence: cache.sequence(), ..with };
-    assert!(cache.freshen(id, late).is_none());
+    assert!(cache.freshen(id, &found.head, late).is_none());
     assert!(lookup(&cache, "/a").is_none());
 }
 

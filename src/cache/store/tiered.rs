@@ -23,6 +23,7 @@ use crate::cache::purge::rules::Verdict;
 use crate::cache::purge::{Criterion, PurgeError, PurgeReport, Subject};
 use crate::cache::spool::{Spool, SpooledBody};
 use crate::clock::{Clock, Timestamp};
+use crate::http::etag::ETag;
 
 /// A response to be stored; its body is in a [`SpooledBody`].
 #[derive(Clone, Debug)]
@@ -331,25 +332,33 @@ impl Cache {
         found
     }
 
-    /// Replaces the head of a stored variant in both tiers. `None` when it is gone or was purged meanwhile.
-    pub fn freshen(&self, id: EntryId, with: Freshened) -> Option<Arc<Entry>> {
+    /// Replaces the head of a stored variant in both tiers. `None` when it is gone or was purged meanwhile, or when what
+    /// stands in its place is another reply than the one that was `validated`.
+    pub fn freshen(&self, id: EntryId, validated: &EntryHead, with: Freshened) -> Option<Arc<Entry>> {
         let shared = &*self.shared;
         let digest = id.digest;
         let _stripe = shared.stripe(digest);
         let mut loaded = shared.load(digest, shared.memory.peek(&digest));
         let old = loaded.variants.iter().find(|entry| EntryId::of(digest, entry) == id)?.clone();
-        let mut entry = Entry {
-            head: with.head.into_own(),
-            keep_until: with.keep_until,
-            sequence: with.sequence.max(old.sequence),
-            soft_purged: false,
-            ..(*old).clone()
-        };
+        if !is_same_reply(&old.head, validated) {
+            return None;
+        }
         let book = shared.rules.read();
         match book.test(&Subject::of(digest, &old), old.sequence) {
             Verdict::Gone => return None,
             Verdict::Soft | Verdict::Stands => {}
         }
+        if old.sequence > with.sequence {
+            // It was validated again since, after a purge that this validation knows nothing of.
+            return Some(old);
+        }
+        let mut entry = Entry {
+            head: with.head.into_own(),
+            keep_until: with.keep_until,
+            sequence: with.sequence,
+            soft_purged: false,
+            ..(*old).clone()
+        };
         entry.soft_purged = book.test(&Subject::of(digest, &entry), entry.sequence) == Verdict::Soft;
         let entry = Arc::new(entry);
         swap(&mut loaded, id, entry.clone());
@@ -445,6 +454,16 @@ impl Cache {
         let _ = closed.await;
     }
 
+    /// The entries that RAM holds, and what they weigh, counted one by one.
+    #[cfg(test)]
+    pub(in crate::cache) fn held(&self) -> (Vec<Arc<Entry>>, u64) {
+        let resources = self.shared.memory.iter();
+        resources.fold((Vec::new(), 0), |(mut entries, weight), resource| {
+            entries.extend(resource.variants.iter().cloned());
+            (entries, weight + resource.weight())
+        })
+    }
+
     /// A body's file could not be written although storing is on: no room, most likely.
     fn unwritten(&self, is_so: bool) {
         if is_so {
@@ -467,6 +486,12 @@ impl State {
             ClaimError::Io(error) => Closed::Io(error.to_string()),
         })
     }
+}
+
+/// Whether two heads belong to the same body: they are equal, or a strong tag says so (RFC 9110 8.8.1).
+fn is_same_reply(one: &EntryHead, other: &EntryHead) -> bool {
+    let tags = ETag::of(&one.headers).zip(ETag::of(&other.headers));
+    one == other || tags.is_some_and(|(one, other)| one.strong_eq(&other))
 }
 
 fn entry(new: NewEntry, body: BodyRef, trailers: Option<Box<http::HeaderMap>>) -> Entry {
