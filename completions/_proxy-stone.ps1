@@ -132,6 +132,7 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
             [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List stored responses')
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List stored responses')
             [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Show one stored response: freshness, fields, tags')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Say what would happen to a request, and why')
             [CompletionResult]::new('purge', 'purge', [CompletionResultType]::ParameterValue, 'Remove stored responses, or mark them as stale')
             [CompletionResult]::new('stats', 'stats', [CompletionResultType]::ParameterValue, 'Show the store''s size, limits and counters')
             break
@@ -193,6 +194,27 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
             break
         }
         'proxy-stone;cache;show' {
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'How to print the result')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'How to print the result')
+            [CompletionResult]::new('--columns', '--columns', [CompletionResultType]::ParameterName, 'Print these columns only, in this order')
+            [CompletionResult]::new('--socket', '--socket', [CompletionResultType]::ParameterName, 'The admin socket of the instance')
+            [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The instance''s name; it names socket and state directory')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long to wait for the instance [default: 10s]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour. NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results and errors only')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more on standard error; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more on standard error; twice for everything')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'proxy-stone;cache;explain' {
+            [CompletionResult]::new('-H', '-H ', [CompletionResultType]::ParameterName, 'A request field; may be given more than once')
+            [CompletionResult]::new('--header', '--header', [CompletionResultType]::ParameterName, 'A request field; may be given more than once')
+            [CompletionResult]::new('--expect', '--expect', [CompletionResultType]::ParameterName, 'Exit with 1 unless this is what would happen')
+            [CompletionResult]::new('--response-header', '--response-header', [CompletionResultType]::ParameterName, 'Suppose a reply with this field, and say whether it would be stored; may be given more than once')
+            [CompletionResult]::new('--status', '--status', [CompletionResultType]::ParameterName, 'Suppose a reply with this status [default with --response-header: 200]')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'How to print the result')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'How to print the result')
             [CompletionResult]::new('--columns', '--columns', [CompletionResultType]::ParameterName, 'Print these columns only, in this order')

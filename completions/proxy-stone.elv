@@ -124,6 +124,7 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
             cand ls 'List stored responses'
             cand list 'List stored responses'
             cand show 'Show one stored response: freshness, fields, tags'
+            cand explain 'Say what would happen to a request, and why'
             cand purge 'Remove stored responses, or mark them as stale'
             cand stats 'Show the store''s size, limits and counters'
         }
@@ -182,6 +183,26 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'proxy-stone;cache;show'= {
+            cand -o 'How to print the result'
+            cand --output 'How to print the result'
+            cand --columns 'Print these columns only, in this order'
+            cand --socket 'The admin socket of the instance'
+            cand --instance 'The instance''s name; it names socket and state directory'
+            cand --timeout 'How long to wait for the instance [default: 10s]'
+            cand --color 'When to colour. NO_COLOR is honoured'
+            cand -q 'Print results and errors only'
+            cand --quiet 'Print results and errors only'
+            cand -v 'Say more on standard error; twice for everything'
+            cand --verbose 'Say more on standard error; twice for everything'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'proxy-stone;cache;explain'= {
+            cand -H 'A request field; may be given more than once'
+            cand --header 'A request field; may be given more than once'
+            cand --expect 'Exit with 1 unless this is what would happen'
+            cand --response-header 'Suppose a reply with this field, and say whether it would be stored; may be given more than once'
+            cand --status 'Suppose a reply with this status [default with --response-header: 200]'
             cand -o 'How to print the result'
             cand --output 'How to print the result'
             cand --columns 'Print these columns only, in this order'

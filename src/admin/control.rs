@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::pipeline::Proxy;
 
-use super::api::{ReloadReport, Route, RouteTest, RouteTestReply, Status};
+use super::api::{Explain, Explanation, Problem, ReloadReport, Route, RouteTest, RouteTestReply, Status};
 
 /// A boxed future: admin requests are few, so that a box costs nothing that matters.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -36,6 +36,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// What answers its clients, to be asked by the instance itself; `None` where there is nothing.
     fn proxy(&self) -> Option<Arc<Proxy>>;
+
+    /// What would happen to a request now, and why; nothing is fetched or changed.
+    fn explain<'a>(&'a self, asked: &'a Explain) -> Boxed<'a, Result<Explanation, Box<Problem>>>;
 }
 
 /// A config that was not taken over; the old one goes on serving.

@@ -90,6 +90,13 @@ impl Control for Pretended {
             false => Err("that is no path".to_owned()),
         }
     }
+
+    fn explain<'a>(
+        &'a self,
+        asked: &'a api::Explain,
+    ) -> Boxed<'a, Result<api::Explanation, Box<api::Problem>>> {
+        Box::pin(async { Ok(api::Explanation { method: asked.method.clone(), ..Default::default() }) })
+    }
 }
 
 /// A served socket in its own directory.

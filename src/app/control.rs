@@ -13,7 +13,8 @@ use super::options::ServeOptions;
 use super::serve::{Places, accept};
 use crate::admin::Control;
 use crate::admin::api::{
-    Connections, ListenerStatus, ReloadReport, Route, RouteTest, RouteTestReply, State, Status, StoreStatus,
+    Connections, Explain, Explanation, ListenerStatus, Problem, ReloadReport, Route, RouteTest,
+    RouteTestReply, State, Status, StoreStatus,
 };
 use crate::admin::control::{Boxed, Refused};
 use crate::admin::handlers::Admin;
@@ -205,9 +206,11 @@ impl Control for Controller {
     }
 
     fn test_route(&self, test: &RouteTest) -> Result<RouteTestReply, String> {
-        let first = self.instance.local_addrs().first().map(|address| super::startup::reachable(*address));
-        let host = first.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
-        super::routes::test(&self.instance.proxy.site(), &host, test)
+        super::routes::test(&self.instance.proxy.site(), &super::routes::own_host(&self.instance), test)
+    }
+
+    fn explain<'a>(&'a self, asked: &'a Explain) -> Boxed<'a, Result<Explanation, Box<Problem>>> {
+        Box::pin(super::explain::explain(&self.instance, asked))
     }
 }
 

@@ -10,6 +10,7 @@ mod changes;
 mod control;
 pub mod demo;
 mod error;
+mod explain;
 mod gauges;
 mod handler;
 mod instance;

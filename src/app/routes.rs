@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use super::control::mode_word;
+use super::instance::Instance;
 use crate::admin::api::{Route, RouteTest, RouteTestReply, RouteVerdict};
 use crate::http::target::Target;
 use crate::pipeline::Site;
@@ -39,17 +40,26 @@ pub(super) fn list(site: &Site) -> Vec<Route> {
         .collect()
 }
 
-/// Which route takes a request that nobody sends; a path alone is asked of `host`.
-pub(super) fn test(site: &Site, host: &str, test: &RouteTest) -> Result<RouteTestReply, String> {
-    let method = Method::from_bytes(test.method.as_bytes())
-        .map_err(|_| format!("`{}` is not a method", test.method))?;
-    let headers = fields(&test.headers)?;
+/// The host of a request that names none: where clients reach the first listener.
+pub(super) fn own_host(instance: &Instance) -> String {
+    let first = instance.local_addrs().first().map(|address| super::startup::reachable(*address));
+    first.map_or_else(|| "localhost".to_owned(), |address| address.to_string())
+}
+
+/// A request that nobody sends, as the pipeline would see it; a path alone is asked of `host`.
+pub(super) fn request(
+    host: &str,
+    method: &str,
+    url: &str,
+    given: &[(String, String)],
+) -> Result<(http::request::Parts, Target), String> {
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is not a method"))?;
     let mut request = Request::builder()
         .method(method)
-        .uri(&test.url)
+        .uri(url)
         .body(())
-        .map_err(|_| format!("`{}` is neither an absolute URL nor a path", test.url))?;
-    *request.headers_mut() = headers;
+        .map_err(|_| format!("`{url}` is neither an absolute URL nor a path"))?;
+    *request.headers_mut() = fields(given)?;
     let (mut head, ()) = request.into_parts();
     if !head.headers.contains_key(http::header::HOST) {
         let host = head.uri.authority().map_or(host, |authority| authority.as_str());
@@ -58,37 +68,48 @@ pub(super) fn test(site: &Site, host: &str, test: &RouteTest) -> Result<RouteTes
     }
     let tls = head.uri.scheme_str() == Some("https");
     let target = Target::of(&head, tls).map_err(|error| error.to_string())?;
-    let facts = Facts {
+    Ok((head, target))
+}
+
+/// What each route says to a request, in the order of the file.
+pub(super) fn verdicts(site: &Site, head: &http::request::Parts, target: &Target) -> Vec<RouteVerdict> {
+    let facts = facts(head, target);
+    let told = site.router.explain(&facts).into_iter().map(|verdict| RouteVerdict {
+        route: verdict.route.to_string(),
+        matches: verdict.matched,
+        taken: verdict.chosen,
+        reason: verdict
+            .reason
+            .map_or_else(|| "the most specific match".to_owned(), |reason| reason.to_string()),
+    });
+    told.collect()
+}
+
+fn facts<'a>(head: &'a http::request::Parts, target: &'a Target) -> Facts<'a> {
+    Facts {
         host: target.host(),
         path: target.path(),
         method: &head.method,
         headers: &head.headers,
         query: target.query(),
-    };
-    let verdicts: Vec<RouteVerdict> = site
-        .router
-        .explain(&facts)
-        .into_iter()
-        .map(|verdict| RouteVerdict {
-            route: verdict.route.to_string(),
-            matches: verdict.matched,
-            taken: verdict.chosen,
-            reason: verdict
-                .reason
-                .map_or_else(|| "the most specific match".to_owned(), |reason| reason.to_string()),
-        })
-        .collect();
-    let taken = site.router.find(&facts).map(|position| &site.routes[position]);
+    }
+}
+
+/// Which route takes a request that nobody sends; a path alone is asked of `host`.
+pub(super) fn test(site: &Site, host: &str, test: &RouteTest) -> Result<RouteTestReply, String> {
+    let (head, target) = request(host, &test.method, &test.url, &test.headers)?;
+    let taken = site.router.find(&facts(&head, &target)).map(|position| &site.routes[position]);
     Ok(RouteTestReply {
         route: taken.map(|route| route.name.to_string()),
         upstream: taken.map(|route| route.upstream_name.to_string()),
         mode: taken.map(|route| mode_word(route.cache.mode).to_owned()),
         key: taken.map(|route| route.key_text(&target)),
-        verdicts,
+        verdicts: verdicts(site, &head, &target),
     })
 }
 
-fn fields(given: &[(String, String)]) -> Result<HeaderMap, String> {
+/// Fields as they are given on a command line.
+pub(super) fn fields(given: &[(String, String)]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let field = HeaderName::try_from(name).map_err(|_| format!("`{name}` is not a field name"))?;

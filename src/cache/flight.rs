@@ -110,6 +110,12 @@ impl<T: Clone> Flights<T> {
         }
     }
 
+    /// Flights under way for a key, whatever their variant.
+    pub fn under_way(&self, digest: Digest) -> usize {
+        let table = self.shard(&FlightKey { digest, variant: None }).lock();
+        table.keys().filter(|key| key.digest == digest).count()
+    }
+
     /// Flights under way.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::exit::{Exit, Outcome};
 use super::output::{self, Column, Format, Kind, OutputArgs, Printer};
-use super::{Global, instance};
+use super::{Global, instance, values};
 use crate::admin::api::{Route, RouteTest, RouteTestReply, path};
 
 /// See which route takes which request.
@@ -49,7 +49,7 @@ pub struct TestArgs {
     pub url: String,
 
     /// A request field; may be given more than once.
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
     pub headers: Vec<(String, String)>,
 
     /// How to print it.
@@ -149,13 +149,4 @@ fn summary(reply: &RouteTestReply) -> Vec<String> {
     }
     lines.push(String::new());
     lines
-}
-
-/// `Name: value` as curl takes it.
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
-    let name: http::HeaderName = name.trim().parse().map_err(|_| "that can't be a field name")?;
-    let value: http::HeaderValue = value.trim().parse().map_err(|_| "that can't be a field value")?;
-    let value = value.to_str().map_err(|_| "that can't be a field value")?;
-    Ok((name.to_string(), value.to_owned()))
 }

@@ -33,6 +33,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(HELP.into()) } else { Ok(total) }
 }
 
+/// `Name: value` as curl takes it.
+pub fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
+    let name: http::HeaderName = name.trim().parse().map_err(|_| "that can't be a field name")?;
+    let value: http::HeaderValue = value.trim().parse().map_err(|_| "that can't be a field value")?;
+    let value = value.to_str().map_err(|_| "that can't be a field value")?;
+    Ok((name.to_string(), value.to_owned()))
+}
+
 /// A point in time: so long ago (`5m`), or a date and time as RFC 3339 writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {

@@ -18,6 +18,7 @@ use super::file::{
 use super::finding::Finding;
 use super::keyed::key_settings;
 use super::lifetime;
+use super::provenance::Provenance;
 use super::scalar::{CacheText, FieldName, FilePath, PositiveTime, Size, Time};
 use super::tree::{Node, Step};
 use crate::cache::policy::Rules;
@@ -50,6 +51,7 @@ impl Compiler<'_> {
             pipeline: self.pipeline(file),
             cache: cache_settings(file),
             telemetry: self.telemetry(file),
+            provenance: Provenance::of(self.root, file),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a checked config becomes: plain settings for each room.
 
+use super::provenance::Provenance;
 use crate::{cache, pipeline, server, telemetry, upstream};
 
 /// Settings for a whole instance.
@@ -19,4 +20,6 @@ pub struct Compiled {
     pub cache: cache::Settings,
     /// Logs and metrics.
     pub telemetry: telemetry::Settings,
+    /// Where the file says what the routes do, for explanations.
+    pub provenance: Provenance,
 }

@@ -19,6 +19,7 @@ pub mod lifetime;
 pub mod load;
 pub mod pattern;
 pub mod place;
+pub mod provenance;
 pub mod reference;
 pub mod sarif;
 pub mod scalar;

@@ -19,7 +19,7 @@ pub mod request_id;
 pub mod scheme;
 pub mod structured;
 pub mod target;
-mod token;
+pub(crate) mod token;
 pub mod vary;
 pub mod via;
 

@@ -218,7 +218,7 @@ impl Proxy {
 
 /// Whether a request's precondition is about the state at the origin (RFC 9110 13.1.1, 13.1.4): nothing that is
 /// fetched for several can answer it.
-fn only_origin_can_say(headers: &HeaderMap) -> bool {
+pub(super) fn only_origin_can_say(headers: &HeaderMap) -> bool {
     headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE)
 }
 

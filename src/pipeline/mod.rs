@@ -12,6 +12,7 @@ mod cached;
 mod complaint;
 mod error;
 mod exchange;
+pub mod explain;
 mod fetch;
 mod flight;
 mod forward;

@@ -6,6 +6,7 @@
 
 mod commands;
 mod damage;
+mod explaining;
 mod filling;
 mod kill;
 mod machines;

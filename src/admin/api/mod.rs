@@ -4,6 +4,7 @@
 //! [`VERSION`]; none changes its meaning or goes away.
 
 mod cache;
+mod explain;
 mod problem;
 mod route;
 mod status;
@@ -13,6 +14,10 @@ mod warming;
 pub use cache::{
     CacheStats, EntryDetail, EntryOrder, EntryPage, EntryQuery, EntryRow, Purge, PurgeReply, Quarantine,
     Selector, ShowQuery, StoreFinding,
+};
+pub use explain::{
+    ConfigKey, Explain, Explanation, Ground, KeyDifference, KeyPart, KeyParts, NearKey, StoredReply,
+    SupposedOutcome, SupposedReply, TakenRoute, Variant, VariantField,
 };
 pub use problem::{Problem, ProblemCode};
 pub use route::{Route, RouteTest, RouteTestReply, RouteVerdict};
@@ -55,6 +60,8 @@ pub mod path {
     pub const REFRESH: &str = "/v1/cache/refresh";
     /// GET [`FetchQuery`](super::FetchQuery): the reply's body, as text.
     pub const FETCH: &str = "/v1/cache/fetch";
+    /// POST [`Explain`](super::Explain): [`Explanation`](super::Explanation).
+    pub const EXPLAIN: &str = "/v1/cache/explain";
     /// GET: [`CacheStats`](super::CacheStats).
     pub const CACHE_STATS: &str = "/v1/cache/stats";
     /// GET [`LogQuery`](super::LogQuery): a stream of [`LogLine`](super::LogLine).
@@ -80,6 +87,7 @@ pub mod path {
         WARM,
         REFRESH,
         FETCH,
+        EXPLAIN,
         CACHE_STATS,
         LOGS,
         METRICS,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Admin;
 use super::reply::{self, Reply};
 use super::request::Asked;
-use crate::admin::api::{EndpointRow, Problem, ProblemCode, RouteTest, Stop, Stopping};
+use crate::admin::api::{EndpointRow, Explain, Problem, ProblemCode, RouteTest, Stop, Stopping};
 use crate::upstream::snapshot::UpstreamSnapshot;
 
 /// How the instance is doing.
@@ -48,6 +48,13 @@ pub fn test_route(admin: &Admin, asked: &Asked) -> Reply {
         .test_route(&test)
         .map_err(|why| Problem::new(ProblemCode::BadRequest, "that can't be a request").detail(why))?;
     reply::json(&reply)
+}
+
+/// What would happen to a request.
+pub async fn explain(admin: &Admin, asked: &Asked) -> Reply {
+    let wanted: Explain = asked.json()?;
+    let explanation = admin.control.explain(&wanted).await.map_err(|problem| *problem)?;
+    reply::json(&explanation)
 }
 
 /// The endpoints of every upstream.

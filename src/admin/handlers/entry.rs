@@ -98,7 +98,8 @@ fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-const fn source(source: Source) -> &'static str {
+/// The word for who gave a lifetime.
+pub const fn source(source: Source) -> &'static str {
     match source {
         Source::Targeted => "targeted",
         Source::SMaxage => "s-maxage",

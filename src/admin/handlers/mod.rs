@@ -5,7 +5,7 @@
 
 mod cache;
 mod control;
-mod entry;
+pub mod entry;
 mod logs;
 mod metrics;
 pub mod reply;
@@ -74,6 +74,7 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::WARM if post => warming::warm(admin, asked),
         path::REFRESH if post => warming::refresh(admin, asked),
         path::FETCH if get => warming::fetch(admin, asked).await,
+        path::EXPLAIN if post => control::explain(admin, asked).await,
         path::CACHE_STATS if get => cache::stats(admin),
         path::LOGS if get => logs::logs(admin, asked),
         path::METRICS if get => metrics::snapshot(admin),

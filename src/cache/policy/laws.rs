@@ -245,3 +245,60 @@ proptest! {
         }
     }
 }
+
+/// The fields without a line that was quoted; `None` where the reply had none, as with what only the policy says.
+fn without(fields: &http::HeaderMap, quote: &explain::Quote) -> http::HeaderMap {
+    let mut fields = fields.clone();
+    fields.remove(&quote.name);
+    fields
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn an_explanation_of_storing_is_the_decision_and_its_quotations_count(case in case()) {
+        let (asked, headers) = (fields(&case.request), fields(&case.response));
+        let status = StatusCode::from_u16(case.status).unwrap();
+        let verdict = |asked: &http::HeaderMap, headers: &http::HeaderMap| {
+            let policy = RequestPolicy::of(&Method::GET, asked, &case.rules);
+            let response = ResponseHead { status, headers, request_time: NOW, response_time: NOW };
+            (storable(&policy, &response, &case.rules), explain::storing(&policy, asked, &response, &case.rules))
+        };
+        let (decided, (explained, reasons)) = verdict(&asked, &headers);
+        prop_assert_eq!(&decided, &explained);
+        prop_assert!(!reasons.is_empty());
+        for reason in reasons {
+            let Some(quote) = &reason.quote else { continue };
+            let (_, (other, grounds)) = match quote.of {
+                explain::Side::Request => verdict(&without(&asked, quote), &headers),
+                explain::Side::Response => verdict(&asked, &without(&headers, quote)),
+            };
+            // A part is one whether or not it says which.
+            let counts = other != explained || !grounds.contains(&reason) || reason.rule == "RFC 9111 3.3";
+            prop_assert!(counts, "{reason:?} is no ground of {explained:?}");
+        }
+    }
+
+    #[test]
+    fn an_explanation_of_reuse_is_the_decision_and_its_quotation_counts(
+        case in case(),
+        other in request(),
+        secs in 0u64..60,
+        purged: bool,
+    ) {
+        let Some(head) = case.stored() else { return Ok(()) };
+        let verdict = |asked: &http::HeaderMap| {
+            let policy = RequestPolicy::of(&Method::GET, asked, &case.rules);
+            let decided = reuse(&policy, &head, purged, &case.rules, after(secs));
+            (decided, explain::reusing(&policy, asked, &head, purged, &case.rules, after(secs)))
+        };
+        let asked = fields(&other);
+        let (decided, (explained, reason)) = verdict(&asked);
+        prop_assert_eq!(decided, explained);
+        if let Some(quote) = reason.quote.as_ref().filter(|quote| quote.of == explain::Side::Request) {
+            let (without, (_, grounds)) = verdict(&without(&asked, quote));
+            prop_assert!(without != decided || grounds != reason, "{reason:?} is no ground of {decided:?}");
+        }
+    }
+}

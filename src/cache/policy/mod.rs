@@ -4,10 +4,11 @@
 //! variant; `reuse` says whether it answers, must be validated, or may answer stale; `conditional` applies the
 //! client's own preconditions and ranges to it, `partial` to parts of it; `validate` asks the origin and merges a 304;
 //! `store` says whether a new response may be kept, `freshness` for how long, and `lifetimes` what a route makes of
-//! that; `invalidate` says what an unsafe request ends.
+//! that; `invalidate` says what an unsafe request ends; `explain` gives the grounds of those decisions.
 //! They never look anything up and never change anything: the pipeline does what they say.
 
 pub mod conditional;
+pub mod explain;
 pub mod freshness;
 pub mod invalidate;
 pub mod lifetimes;

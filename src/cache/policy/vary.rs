@@ -30,6 +30,33 @@ pub fn matches(key: &VaryKey, request: &HeaderMap, secret: &Secret) -> bool {
     Hashes::new(request, secret).match_all(key)
 }
 
+/// How a request's field stands to the one that a variant was selected by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// It means the same, or both lack it.
+    Same,
+    /// Both have it, and it means something else.
+    Differs,
+    /// Only the request has it.
+    OnlyAsked,
+    /// Only the request that stored the variant had it.
+    OnlyStored,
+}
+
+/// Each field that a variant was selected by, and whether the request's is the same.
+pub fn compare<'k>(key: &'k VaryKey, request: &HeaderMap, secret: &Secret) -> Vec<(&'k str, Compared)> {
+    let compared = |(name, stored): &'k (Box<str>, Option<FieldHash>)| {
+        let compared = match (field_hash(request, name, secret), stored) {
+            (asked, stored) if asked == *stored => Compared::Same,
+            (Some(_), None) => Compared::OnlyAsked,
+            (None, _) => Compared::OnlyStored,
+            (Some(_), Some(_)) => Compared::Differs,
+        };
+        (&**name, compared)
+    };
+    key.fields.iter().map(compared).collect()
+}
+
 /// The first variant (they come newest first) that a request asks for.
 pub fn select<'e>(
     variants: &'e [Arc<Entry>],

@@ -66,7 +66,7 @@ impl Cache {
     }
 }
 
-async fn blocking<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     // An error is the runtime's end, or a panic that has been reported.
     tokio::task::spawn_blocking(work).await.unwrap_or_default()
 }

@@ -22,6 +22,7 @@ mod engine;
 mod frequency;
 mod listing;
 mod memory;
+mod nearest;
 mod queue;
 mod record;
 mod report;
@@ -42,6 +43,7 @@ pub use body::{BodyError, BodyReader};
 pub(crate) use disk::files;
 pub use engine::{Store, StoreError, Usage, Walk};
 pub use memory::Resource;
+pub use nearest::{Difference, differences};
 pub(crate) use record::MAX_INLINE;
 pub use report::{
     Closed, Cursor, Filter, Finding, ListQuery, Order, Page, Quarantine, State, Stats, Summary, Victims,

@@ -260,6 +260,15 @@ pub fn lines(lines: &[String]) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Prints sentences that may have colours, which a pipe does not get.
+pub fn styled(lines: &[String]) -> Result<(), Failure> {
+    let mut out = anstream::AutoStream::auto(io::stdout().lock());
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(out.flush()?)
+}
+
 /// Writes files into a directory, which is made where it isn't there, and prints their paths.
 pub fn files(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
     let refused = |path: &Path, error: io::Error| {

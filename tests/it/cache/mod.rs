@@ -1,6 +1,7 @@
 //! The cache as its clients and its operator see it.
 
 mod collapse;
+mod explain;
 mod keys;
 mod lifetimes;
 mod outcomes;

@@ -1,0 +1,199 @@
+//! `cache explain` against the running instance.
+
+use serde_json::Value;
+
+use crate::support::{Answer, Origin, Place, Proxy, eventually, get};
+
+struct Scene {
+    place: Place,
+    proxy: Proxy,
+    origin: Origin,
+}
+
+const CONFIG: &str = "\
+[[routes]]
+name = \"timed\"
+match = { path = \"/timed/*\" }
+cache = \"short\"
+
+[[routes]]
+name = \"keyed\"
+match = { path = \"/keyed\" }
+cache = { key = { headers = [\"x-tenant\"] } }
+
+[[routes]]
+name = \"off\"
+match = { path = \"/off\" }
+cache = false
+
+[policies.short]
+ttl = \"10m\"
+";
+
+fn scene() -> Scene {
+    let place = Place::new();
+    let origin = Origin::new(|asked| match asked.target.split('?').next().unwrap_or_default() {
+        "/private" => Answer::new("mine").with("Cache-Control", "private"),
+        "/timed/a" => Answer::new("no word of caching"),
+        "/vary" => Answer::fresh("v", 600).with("Vary", "Accept-Language"),
+        "/both" => Answer::new("b").with("Cache-Control", "s-maxage=600, stale-while-revalidate=60"),
+        _ => Answer::fresh("hello", 600).with("ETag", "\"v1\"").with("Cache-Tag", "greeting"),
+    });
+    let proxy = Proxy::configured(&place, &format!("upstream = \"{}\"\n{CONFIG}", origin.url()));
+    proxy.store_is(&place, "open");
+    for target in ["/a?x=1", "/timed/a", "/vary", "/both", "/keyed"] {
+        get(proxy.address, target);
+    }
+    eventually("all is stored", || (place.items(&["cache", "ls"]).len() == 5).then_some(()));
+    Scene { place, proxy, origin }
+}
+
+impl Scene {
+    fn told(&self, args: &[&str]) -> Value {
+        self.place.items(&[&["cache", "explain"], args].concat()).remove(0)
+    }
+
+    fn text(&self, args: &[&str]) -> String {
+        self.place.print(&[&["cache", "explain"], args].concat())
+    }
+}
+
+fn url(target: &str) -> String {
+    format!("http://stone.test{target}")
+}
+
+#[test]
+fn a_hit_is_told_with_its_numbers_and_whose_word_it_is() {
+    let scene = scene();
+    let told = scene.told(&[&url("/a?x=1")]);
+    assert_eq!((&told["verdict"], &told["route"]["name"]), (&"hit".into(), &"default".into()), "{told}");
+    assert_eq!(told["entry"]["lifetime_s"], 600);
+    assert_eq!(told["entry"]["grounds"][0]["rule"], "RFC 9111 5.2.2.1");
+    assert_eq!(told["entry"]["grounds"][0]["field"], "Cache-Control: max-age=600");
+    let age = told["entry"]["age_s"].as_u64().unwrap();
+    let parts =
+        [&told["entry"]["initial_age_s"], &told["entry"]["resident_s"]].map(|part| part.as_u64().unwrap());
+    assert_eq!(age, parts.iter().sum::<u64>(), "{told}");
+    let names: Vec<_> = told["key"]["parts"].as_array().unwrap().iter().map(|part| &part["name"]).collect();
+    assert_eq!(names, ["upstream", "scheme", "host", "target"]);
+    assert_eq!(told["key"]["digest"], told["entry"]["key"]);
+
+    let text = scene.text(&["GET", &url("/a?x=1")]);
+    assert!(text.starts_with("HIT: fresh for "), "{text}");
+    for part in [
+        "\nRequest\n",
+        "\nKey\n",
+        "\nStored response\n",
+        "Cache-Control: max-age=600",
+        "RFC 9111 5.2.2.1",
+        "not",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "no colours in a pipe: {text}");
+    let coloured = scene.text(&[&url("/a?x=1"), "--color", "always"]);
+    assert!(coloured.starts_with('\u{1b}'), "{coloured}");
+    assert_eq!(scene.text(&[&url("/a?x=1"), "-q"]).lines().count(), 1);
+}
+
+#[test]
+fn the_config_is_quoted_by_file_and_line_also_after_a_reload() {
+    let scene = scene();
+    let ground = |scene: &Scene| scene.told(&[&url("/timed/a")])["entry"]["grounds"][0].clone();
+    let first = ground(&scene);
+    assert_eq!(first["rule"], "policy", "{first}");
+    assert_eq!(first["config"]["key"], "policies.short.ttl");
+    assert_eq!(first["config"]["value"], "\"10m\"");
+    let line = |ground: &Value| -> usize {
+        let at = ground["config"]["at"].as_str().unwrap();
+        at.rsplit_once("proxy-stone.toml:").unwrap().1.parse().unwrap()
+    };
+    let config = std::fs::read_to_string(scene.place.path("proxy-stone.toml")).unwrap();
+    let standing = |config: &str| config.lines().position(|line| line.starts_with("ttl")).unwrap() + 1;
+    assert_eq!(line(&first), standing(&config));
+
+    let moved = format!("# a line more\n\n{config}");
+    scene.place.write("proxy-stone.toml", &moved);
+    scene.place.print(&["reload"]);
+    assert_eq!(line(&ground(&scene)), standing(&moved));
+
+    let off = scene.told(&[&url("/off")]);
+    assert_eq!(off["verdict"], "bypass");
+    assert_eq!(off["why"][0]["config"]["value"], "false", "{off}");
+}
+
+#[test]
+fn a_miss_shows_the_nearest_keys_and_keeps_secrets() {
+    let scene = scene();
+    let told = scene.told(&[&url("/a?x=2")]);
+    assert_eq!(told["verdict"], "miss");
+    let near = &told["nearest"][0];
+    assert_eq!(near["url"], url("/a?x=1"));
+    assert_eq!(near["differs"][0]["part"], "query x");
+    assert_eq!((&near["differs"][0]["asked"], &near["differs"][0]["stored"]), (&"2".into(), &"1".into()));
+
+    let keyed = scene.told(&[&url("/keyed"), "-H", "X-Tenant: secret-one"]);
+    assert_eq!(keyed["verdict"], "miss");
+    assert_eq!(keyed["nearest"][0]["differs"][0]["part"], "x-tenant");
+    assert_eq!(keyed["nearest"][0]["differs"][0]["hidden"], "only_asked");
+    assert!(!keyed.to_string().contains("secret-one"), "{keyed}");
+
+    let other = scene.told(&["http://other.test/a?x=1"]);
+    assert_eq!(other["nearest"][0]["differs"][0]["part"], "host", "{other}");
+
+    let text = scene.text(&[&url("/a?x=2")]);
+    assert!(text.contains("query x is 1, not 2"), "{text}");
+}
+
+#[test]
+fn variants_conditions_and_lost_windows_are_told() {
+    let scene = scene();
+    let vary = scene.told(&[&url("/vary"), "-H", "Accept-Language: de"]);
+    assert_eq!(vary["verdict"], "miss", "{vary}");
+    assert_eq!(vary["variants"][0]["fields"][0]["compared"], "only_asked");
+
+    let asked = scene.told(&[&url("/a?x=1"), "-H", "Cache-Control: no-cache"]);
+    assert_eq!(asked["verdict"], "validate");
+    assert_eq!(asked["conditions"][0], serde_json::json!(["If-None-Match", "\"v1\""]));
+    assert_eq!(asked["why"][0]["rule"], "RFC 9111 5.2.1.4");
+    assert_eq!(asked["why"][0]["field"], "Cache-Control: no-cache");
+
+    let both = scene.text(&[&url("/both")]);
+    assert!(both.contains("do nothing") && both.contains("stale_despite_s_maxage"), "{both}");
+
+    get(scene.proxy.address, "/private");
+    let unshared = scene.told(&[&url("/private")]);
+    assert!(unshared["unshared_ms"].as_u64().unwrap() <= 10_000, "{unshared}");
+
+    scene.place.print(&["cache", "purge", &url("/a?x=1"), "--soft", "-y"]);
+    let purged = scene.told(&[&url("/a?x=1")]);
+    assert_eq!((&purged["verdict"], &purged["entry"]["soft_purged"]), (&"validate".into(), &true.into()));
+    assert_eq!(purged["why"][0]["rule"], "purge");
+    assert_eq!(scene.origin.hits("/a?x=1"), 1, "nothing of all this asked the origin");
+}
+
+#[test]
+fn expectations_and_supposed_replies() {
+    let scene = scene();
+    let code = |args: &[&str]| scene.place.run(&[&["cache", "explain"], args].concat()).code;
+    let hit = url("/a?x=1");
+    assert_eq!(code(&[&hit, "--expect", "hit"]), 0);
+    assert_eq!(code(&["GET", &hit, "--expect", "miss"]), 1);
+    assert_eq!(code(&["POST", &hit, "--expect", "bypass"]), 0);
+    assert_eq!(code(&[&hit, "-H", "Pragma: no-cache", "--expect", "miss"]), 0, "validating asks the origin");
+    assert_eq!(code(&[&hit, "--expect", "colour"]), 2);
+    assert_eq!(code(&["ftp://a/"]), 2);
+    assert_eq!(code(&["GET", "POST", "PUT"]), 2);
+
+    let supposed = |fields: &[&str]| {
+        let fields: Vec<&str> = fields.iter().flat_map(|field| ["--response-header", field]).collect();
+        scene.told(&[&[url("/new").as_str()], &fields[..]].concat())["reply"].clone()
+    };
+    let stored = supposed(&["Cache-Control: max-age=60", "Age: 20"]);
+    assert_eq!((&stored["stored"], &stored["lifetime_s"]), (&true.into(), &60.into()), "{stored}");
+    assert_eq!(stored["headline"], "it would be stored, fresh for 40 s");
+    let refused = supposed(&["Cache-Control: private, max-age=60"]);
+    assert_eq!((&refused["stored"], &refused["skip"]), (&false.into(), &"private".into()), "{refused}");
+    assert_eq!(refused["grounds"][0]["rule"], "RFC 9111 5.2.2.7");
+    assert_eq!(scene.told(&[&url("/new"), "--status", "302"])["reply"]["skip"], "status");
+}
