@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header, request};
 
 use super::ask::Who;
-use super::key::Keyed;
+use super::key::{Facts, Keyed};
 use super::site::Route;
 use super::{Proxy, ask};
 use crate::cache::Mode;
@@ -105,8 +105,10 @@ impl Proxy {
         let site = self.site();
         let route = site.route(target, head)?;
         let at = self.clock.now();
-        let request = RequestPolicy::of(&head.method, &head.headers, &route.cache.rules);
-        let key = Keyed::of(&route, target);
+        let mut request = RequestPolicy::of(&head.method, &head.headers, &route.cache.rules);
+        request.cookie = request.cookie && !route.cache.key.covers_cookies(&head.headers);
+        let facts = Facts { method: &head.method, headers: &head.headers };
+        let key = Keyed::of(&route, target, facts, self.cache.secret());
         let parts = key.parts(&head.headers);
         let secret = self.cache.secret();
         let digest = parts.digest(secret);
