@@ -11,12 +11,14 @@ use super::exchange::Exchange;
 use super::flight::Landing;
 use super::inbound::Inbound;
 use super::key::Keyed;
+use super::parts::has_conditions;
 use super::respond::Reply;
 use super::site::{Route, Site};
 use super::{HIT_FOR_MISS, Proxy, pass};
 use crate::cache::entry::{Entry, EntryHead};
 use crate::cache::flight::{Boarding, FlightKey, Ticket};
 use crate::cache::key::{Digest, FieldHash, KeyParts};
+use crate::cache::policy::partial::Missing;
 use crate::cache::policy::request::MethodKind;
 use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
 use crate::cache::store::{EntryId, Resource};
@@ -42,6 +44,8 @@ pub(super) struct Asking<'a> {
     pub(super) resource: Option<Arc<Resource>>,
     /// The variant that the request asks for; it is there only where it may not be sent as it is.
     pub(super) stale: Option<Arc<Entry>>,
+    /// What is missing of a stored part, where that is all that the origin is asked for.
+    pub(super) gap: Option<Box<Missing>>,
     /// The last reply for this key was for one client alone.
     pub(super) unshared: bool,
 }
@@ -81,12 +85,46 @@ impl Asking<'_> {
         self.stale.is_none() && (self.unshared || self.policy.range)
     }
 
+    /// Whether what is stored of it is but a part.
+    pub(super) fn has_part(&self) -> bool {
+        self.stale.as_ref().is_some_and(|entry| entry.part.is_some())
+    }
+
+    /// Whether the origin is asked for the client's own range.
+    fn is_ranged(&self) -> bool {
+        self.policy.range && self.gap.is_none() && (self.stale.is_none() || self.has_part())
+    }
+
     /// A request that wants its own answer from the origin does not take one that was asked for before.
     fn wants_its_own(&self) -> bool {
         self.unshared
             || self.policy.no_cache
             || self.policy.max_age == Some(0)
-            || (self.policy.range && self.stale.is_none())
+            || (self.is_ranged() && has_conditions(&self.inbound.head.headers))
+    }
+
+    /// What stands for the reply among flights: that of a range is not that of another, nor of the whole.
+    fn flight_digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.digest.0);
+        if let Some(Missing { gap, .. }) = self.gap.as_deref() {
+            hasher.update(b"gap");
+            hasher.update(&gap.start.to_le_bytes());
+            hasher.update(&gap.end.to_le_bytes());
+        } else if self.is_ranged() {
+            for name in [header::RANGE, header::IF_RANGE] {
+                for value in self.inbound.head.headers.get_all(&name) {
+                    hasher.update(&[u8::from(name == header::RANGE)]);
+                    hasher.update(&(value.len() as u64).to_le_bytes());
+                    hasher.update(value.as_bytes());
+                }
+            }
+        } else {
+            return self.digest;
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Digest(digest)
     }
 }
 
@@ -106,7 +144,7 @@ impl Proxy {
     pub(super) async fn miss(
         self: &Arc<Self>,
         exchange: &mut Exchange,
-        asking: Asking<'_>,
+        mut asking: Asking<'_>,
         why: Forward,
     ) -> Result<Reply, Failure> {
         exchange.cache = CacheOutcome::Miss;
@@ -117,6 +155,10 @@ impl Proxy {
         exchange.forward = Some(why);
         if asking.inbound.head.method == Method::HEAD {
             return self.ask_head(exchange, asking).await;
+        }
+        self.consider_parts(&mut asking);
+        if asking.is_ranged() || asking.gap.is_some() {
+            asking.unshared |= self.is_unshared(asking.flight_digest(), Who::of(&asking.policy), exchange.at);
         }
         if !asking.wants_its_own() {
             let mut key = self.flight_key(&asking);
@@ -158,7 +200,7 @@ impl Proxy {
         };
         if !vary::matches(vary, &asking.inbound.head.headers, self.cache.secret()) {
             let other = self.variant_of(asking, head);
-            return Ok(Followed::OtherVariant(FlightKey { digest: asking.digest, variant: other }));
+            return Ok(Followed::OtherVariant(FlightKey { digest: asking.flight_digest(), variant: other }));
         }
         let (rules, now) = (&asking.route.cache.rules, self.clock.now());
         if !policy::reuse(&asking.policy, head, false, rules, now).answers() {
@@ -179,7 +221,8 @@ impl Proxy {
         let reply = match &landing {
             Landing::Streaming(streaming) => {
                 let headers = &streaming.head.headers;
-                self.streaming_reply(exchange, asking, streaming, ticket, None, (headers, Some(age)), status)
+                let with = (headers, Some(age));
+                self.streaming_reply(exchange, asking, streaming, ticket, None, with, status).await
             }
             Landing::Freshened(entry) => {
                 self.stored_reply(&asking.inbound.head, entry, age, status).await.ok()
@@ -198,7 +241,8 @@ impl Proxy {
 
     /// Remembers for a while that requests for this key need not wait for each other (hit-for-miss).
     pub(super) fn remember_unshared(&self, asking: &Asking<'_>, now: Timestamp) {
-        self.unshared.insert((asking.digest, Who::of(&asking.policy)), now.plus(HIT_FOR_MISS));
+        let who = Who::of(&asking.policy);
+        self.unshared.insert((asking.flight_digest(), who), now.plus(HIT_FOR_MISS));
     }
 
     /// Which flight a request may join: of its key, and of its variant as far as stored replies tell what varies.
@@ -206,7 +250,7 @@ impl Proxy {
         let newest = asking.resource.as_ref().and_then(|resource| resource.variants.first());
         let newest = newest.filter(|entry| !entry.vary.fields.is_empty());
         let variant = newest.and_then(|entry| self.variant_of(asking, &entry.head));
-        FlightKey { digest: asking.digest, variant }
+        FlightKey { digest: asking.flight_digest(), variant }
     }
 
     /// The variant that a request asks for, going by a reply's `Vary`.

@@ -84,6 +84,7 @@ impl Proxy {
             sequence,
             resource,
             stale,
+            gap: None,
             unshared: self.is_unshared(digest, Who::of(&policy), exchange.at),
         };
         if let Some(reply) = answer {
@@ -143,6 +144,8 @@ impl Proxy {
             // Its body is gone or damaged: as if it had never been stored.
             Err(NoReply::Gone) => Look::Ask(None, Forward::UriMiss),
             Err(NoReply::Forward) => Look::Forward,
+            // Fresh or not, it has not all that is asked for (RFC 9211 2.2).
+            Err(NoReply::Partial) => Look::Ask(Some(entry.clone()), Forward::Partial),
         }
     }
     /// Counts a hit; whether the entry is hot and so near the end of its life that it is to be fetched anew.

@@ -1,11 +1,13 @@
 //! Fetches that are shared: one task per fetch, which judges the reply's head, lands the flight and pumps the body
 //! into the store while everyone reads along.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::RANGE;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -17,10 +19,10 @@ use super::forward::ClientNames;
 use super::site::Route;
 use super::upkeep::Keeper;
 use crate::cache::Cache;
-use crate::cache::entry::{Entry, EntryHead, VaryKey};
+use crate::cache::entry::{Entry, EntryHead, Part, VaryKey};
 use crate::cache::flight::{Pilot, Ticket};
 use crate::cache::key::StoredKey;
-use crate::cache::policy::{self, Plan, RequestPolicy, ResponseHead, Storable};
+use crate::cache::policy::{self, Plan, RequestPolicy, ResponseHead, Storable, partial};
 use crate::cache::spool::{Spool, SpoolError, SpoolHandle, SpoolReader, SpooledBody};
 use crate::cache::store::{NewEntry, Resource};
 use crate::telemetry::Telemetry;
@@ -47,6 +49,18 @@ pub(super) struct Streaming {
     pub(super) body: SpoolHandle,
     /// The body's length, where the head tells.
     pub(super) length: Option<u64>,
+    /// Which part of the representation it is; `None`: all of it.
+    pub(super) part: Option<Part>,
+    /// It is what was missing of stored parts, and nobody's own range.
+    pub(super) completes: bool,
+}
+
+impl Streaming {
+    /// Which bytes of the representation a part has.
+    pub(super) fn bytes(&self) -> Option<Range<u64>> {
+        let first = self.part?.first;
+        Some(first..first.checked_add(self.length?)?)
+    }
 }
 
 /// What the leader alone gets.
@@ -133,6 +147,10 @@ pub(super) struct Fetch {
     pub(super) unconditional: HeaderMap,
     /// What is stored and being validated; `None`: a plain fetch.
     pub(super) validating: Option<Arc<Resource>>,
+    /// All that was stored for the key.
+    pub(super) resource: Option<Arc<Resource>>,
+    /// What is missing of a stored part, and that part, where only that is asked for.
+    pub(super) gap: Option<(Range<u64>, Arc<Entry>)>,
     /// The purge sequence when the fetch began.
     pub(super) sequence: u64,
     /// What a `Location` is mapped back to.
@@ -172,23 +190,27 @@ impl Fetch {
                 pilot.land(Landing::Freshened(entry.clone()));
                 let _ = leader.send(Direct::Freshened { entry, asked });
             }
-            Ok(Outcome::Brought(brought)) => self.judge(brought, pilot, leader).await,
+            Ok(Outcome::Brought(brought, completes)) => self.judge(brought, completes, pilot, leader).await,
         }
     }
 
-    /// Asks the origin; a 304 that freshens nothing (its entry is gone) is followed by a plain request.
+    /// Asks the origin; a 304 that freshens nothing (its entry is gone), or a part that does not fit into the gap that it was
+    /// asked for, is followed by a plain request.
     async fn ask(&self, request: FetchRequest) -> Result<Outcome, FetchError> {
-        let again = self.validating.is_some().then(|| FetchRequest {
+        let again = (self.validating.is_some() || self.gap.is_some()).then(|| FetchRequest {
             headers: self.unconditional.clone(),
             client_host: request.client_host.clone(),
             deadline: request.deadline,
             ..FetchRequest::new(request.method.clone(), request.target.clone())
         });
         let brought = self.fetch(request).await?;
+        if let Some((gap, entry)) = &self.gap {
+            return self.fill(gap, entry, brought, again).await;
+        }
         let Some(resource) =
             self.validating.as_ref().filter(|_| brought.status() == StatusCode::NOT_MODIFIED)
         else {
-            return Ok(Outcome::Brought(brought));
+            return Ok(Outcome::Brought(brought, false));
         };
         let keeper = Keeper {
             cache: &self.cache,
@@ -200,8 +222,28 @@ impl Fetch {
         };
         match (keeper.freshen(resource, &brought), again) {
             (Some(entry), _) => Ok(Outcome::Freshened(entry, brought.asked)),
-            (None, Some(again)) => self.fetch(again).await.map(Outcome::Brought),
-            (None, None) => Ok(Outcome::Brought(brought)),
+            (None, Some(again)) => self.fetch(again).await.map(|brought| Outcome::Brought(brought, false)),
+            (None, None) => Ok(Outcome::Brought(brought, false)),
+        }
+    }
+
+    /// What came of asking for a gap: what fills it, a whole in its place, or neither.
+    async fn fill(
+        &self,
+        gap: &Range<u64>,
+        entry: &Entry,
+        brought: Box<Brought>,
+        again: Option<FetchRequest>,
+    ) -> Result<Outcome, FetchError> {
+        let fills =
+            || partial::fills(gap, entry, &brought.response_head()) && self.plan_part(&brought, true).is_ok();
+        match (brought.status(), again) {
+            (StatusCode::PARTIAL_CONTENT, _) if fills() => Ok(Outcome::Brought(brought, true)),
+            // Neither is an answer to what the client asked.
+            (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, Some(again)) => {
+                self.fetch(again).await.map(|brought| Outcome::Brought(brought, false))
+            }
+            _ => Ok(Outcome::Brought(brought, false)),
         }
     }
 
@@ -210,12 +252,17 @@ impl Fetch {
     }
 
     /// Decides whether a reply is stored and shared, lands the flight, and pumps the body.
-    async fn judge(&self, brought: Box<Brought>, pilot: Pilot<Landing>, leader: oneshot::Sender<Direct>) {
+    async fn judge(
+        &self,
+        brought: Box<Brought>,
+        completes: bool,
+        pilot: Pilot<Landing>,
+        leader: oneshot::Sender<Direct>,
+    ) {
         let status = brought.status();
-        let stored = match policy::storable(&self.request, &brought.response_head(), &self.route.cache.rules)
-        {
-            Storable::Store(plan) => self.plan(&brought, plan),
-            Storable::Skip(reason) => Err(reason),
+        let stored = match status {
+            StatusCode::PARTIAL_CONTENT => self.plan_part(&brought, completes),
+            _ => self.plan_whole(&brought),
         };
         let (entry, length) = match stored {
             Ok(entry) => entry,
@@ -231,15 +278,20 @@ impl Fetch {
                 return;
             }
         };
-        self.stream(brought, entry, length, pilot, leader).await;
+        if entry.part.is_some() && !completes && self.gap.is_some() {
+            // The leader's own range after all, which others of this flight need not have asked for.
+            pilot.close();
+            pilot.land(Landing::Own);
+        }
+        self.stream(brought, (entry, length), completes, pilot, leader).await;
     }
 
     /// Lands the flight with a reply that is stored as it streams, and pumps its body.
     pub(super) async fn stream(
         &self,
         brought: Box<Brought>,
-        entry: NewEntry,
-        length: Option<u64>,
+        (entry, length): (NewEntry, Option<u64>),
+        completes: bool,
         pilot: Pilot<Landing>,
         leader: oneshot::Sender<Direct>,
     ) {
@@ -249,36 +301,73 @@ impl Fetch {
             vary: entry.vary.clone(),
             body: spool.handle(),
             length,
+            part: entry.part,
+            completes,
         });
         let reader = streaming.body.reader(0).ok();
         pilot.land(Landing::Streaming(streaming.clone()));
         let Brought { head, body, asked, .. } = *brought;
         let _ = leader.send(Direct::Streaming { streaming, reader, headers: head.headers, asked });
-        if let Some(body) = self.pump(Box::into_pin(body), spool, &pilot).await {
+        let whole = |body: &SpooledBody| entry.part.is_none() || Some(body.len()) == length;
+        if let Some(body) = self.pump(Box::into_pin(body), spool, &pilot).await.filter(whole) {
             self.cache.insert(entry, body);
         }
     }
 
     /// The entry to be, with its body's length where that is known; or why there will be none.
-    pub(super) fn plan(
-        &self,
-        brought: &Brought,
-        plan: Plan,
-    ) -> Result<(NewEntry, Option<u64>), policy::SkipReason> {
+    fn plan_whole(&self, brought: &Brought) -> Planned {
         let response = brought.response_head();
-        let length = brought.length();
+        match policy::storable(&self.request, &response, &self.route.cache.rules) {
+            Storable::Store(plan) => self.plan(brought, &plan),
+            Storable::Skip(reason) => Err(reason),
+        }
+    }
+
+    /// The same for a reply of which it is known how it is to be stored.
+    pub(super) fn plan(&self, brought: &Brought, plan: &Plan) -> Planned {
+        let response = brought.response_head();
+        self.entry(&response, plan.entry_head(&response), None, brought.length())
+    }
+
+    /// The same for a 206. Where parts of the same representation are stored, theirs are updated fields (RFC 9111 3.4).
+    fn plan_part(&self, brought: &Brought, completes: bool) -> Planned {
+        let response = brought.response_head();
+        let asked = completes || self.unconditional.contains_key(RANGE);
+        let range = partial::content_range(response.status, response.headers).filter(|_| asked);
+        let range = range.ok_or(policy::SkipReason::Partial)?;
+        if brought.length().is_some_and(|length| length != range.range.len()) {
+            return Err(policy::SkipReason::Partial);
+        }
+        let variants = self.resource.iter().flat_map(|resource| &resource.variants);
+        let stored = variants.filter(|entry| entry.part.is_some()).find(|entry| {
+            policy::vary::matches(&entry.vary, &self.client_headers, self.cache.secret())
+                && partial::is_same(&entry.head.headers, response.headers)
+        });
+        let stored = stored.map(|entry| &entry.head);
+        let head = partial::part_head(&self.request, &response, stored, &self.route.cache.rules)?;
+        self.entry(&response, head, Some(range.into()), Some(range.range.len()))
+    }
+
+    fn entry(
+        &self,
+        response: &ResponseHead<'_>,
+        head: EntryHead,
+        part: Option<Part>,
+        length: Option<u64>,
+    ) -> Planned {
         if length.is_some_and(|length| length > self.limits.max_body) {
             return Err(policy::SkipReason::TooLarge);
         }
-        let vary = policy::vary::vary_key(&self.client_headers, response.headers, self.cache.secret())
+        // A part's own fields may leave out what the others' say.
+        let fields = if part.is_some() { &head.headers } else { response.headers };
+        let vary = policy::vary::vary_key(&self.client_headers, fields, self.cache.secret())
             .ok_or(policy::SkipReason::VaryStar)?;
-        let head = plan.entry_head(&response);
         let entry = NewEntry {
             key: self.key.clone(),
             vary,
-            part: None,
+            part,
             keep_until: policy::store::keep_until(&head, self.limits.keep),
-            tags: super::tags::tags(response.headers, &self.route.cache),
+            tags: super::tags::tags(fields, &self.route.cache),
             route: self.route.name.as_ref().into(),
             sequence: self.sequence,
             head,
@@ -340,8 +429,12 @@ impl Fetch {
 /// What asking the origin came to.
 enum Outcome {
     Freshened(Arc<Entry>, Asked),
-    Brought(Box<Brought>),
+    /// A reply, and whether it is what was missing of a stored part.
+    Brought(Box<Brought>, bool),
 }
+
+/// An entry to be, with its body's length where that is known; or why there will be none.
+type Planned = Result<(NewEntry, Option<u64>), policy::SkipReason>;
 
 impl Brought {
     /// The head as the policy reads it.

@@ -1,9 +1,10 @@
 //! Requests whose own fetch brings the reply: those that lead a flight, HEAD, and refreshes in the background; and what
 //! stands in for a reply that did not come.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::ask::{Asking, in_time};
@@ -19,7 +20,7 @@ use super::{Proxy, REFRESH_PAUSE, forward, pass};
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Boarding, Pilot, Ticket};
 use crate::cache::policy::request::MethodKind;
-use crate::cache::policy::{self, RequestPolicy, vary};
+use crate::cache::policy::{self, RequestPolicy, partial, vary};
 use crate::cache::spool::SpoolReader;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::telemetry::event::CacheOutcome;
@@ -50,16 +51,24 @@ impl Proxy {
                 exchange.asked = Some(asked);
                 let status =
                     CacheStatus { forward: exchange.forward, stored: true, ..CacheStatus::default() };
-                self.streaming_reply(exchange, &asking, &streaming, ticket, reader, (&headers, None), status)
-                    .ok_or(Failure::Internal)
+                let with = (&headers, None);
+                let reply =
+                    self.streaming_reply(exchange, &asking, &streaming, ticket, reader, with, status).await;
+                match reply {
+                    Some(reply) => Ok(reply),
+                    // What it was to be joined with is gone, or is not what it was.
+                    None => {
+                        let Asking { site, route, target, inbound, .. } = asking;
+                        self.pass_as(site, route, exchange, inbound, target, Forward::Partial).await
+                    }
+                }
             }
             Direct::Freshened { entry, asked } => {
                 exchange.asked = Some(asked);
                 self.freshened(exchange, asking, &entry).await
             }
             Direct::Reply(brought, reason) => {
-                // What a range or a condition got says nothing of the whole.
-                if !brought.status().is_server_error() && !asking.policy.range {
+                if !brought.status().is_server_error() {
                     self.remember_unshared(&asking, exchange.at);
                 }
                 self.brought(exchange, &asking, *brought, Some(reason.as_str())).await
@@ -139,14 +148,26 @@ impl Proxy {
             true => client_headers.clone(),
             false => pass::without_conditions(&client_headers),
         };
+        if asking.has_part() {
+            keep_range(&client_headers, &mut headers);
+        }
         self.make_ours(exchange, asking, &mut headers);
         let unconditional = headers.clone();
-        let validating = asking.stale.as_ref().and_then(|stale| {
+        let gap = asking.gap.as_ref().zip(asking.stale.as_ref()).map(|(missing, entry)| {
+            ask_for_gap(&missing.gap, entry, &mut headers);
+            (missing.gap.clone(), entry.clone())
+        });
+        let validating = asking.stale.as_ref().filter(|_| gap.is_none()).and_then(|stale| {
             let resource = asking.resource.as_ref()?;
-            let others = resource.variants.iter().filter(|entry| !Arc::ptr_eq(entry, stale));
+            // A part's tag speaks for a range that it has, and so far for this request's only (RFC 9111 4.3.1).
+            let others = resource.variants.iter().filter(|entry| entry.part.is_none());
+            let others = others.filter(|entry| !Arc::ptr_eq(entry, stale));
             let candidates = std::iter::once(stale).chain(others).map(|entry| &entry.head);
             policy::validate::validation_fields(candidates, &mut headers).then(|| resource.clone())
         });
+        if validating.is_some() && asking.has_part() {
+            keep_range(&client_headers, &mut headers);
+        }
         let fetch = Fetch {
             cache: self.cache.clone(),
             telemetry: self.telemetry.clone(),
@@ -158,6 +179,8 @@ impl Proxy {
             request: RequestPolicy { method: MethodKind::Get, ..asking.policy },
             unconditional,
             validating,
+            resource: asking.resource.clone(),
+            gap,
             sequence,
             names: pass::names(target),
         };
@@ -191,7 +214,7 @@ impl Proxy {
                 Ok(reply)
             }
             // Its body was lost meanwhile.
-            Err(NoReply::Gone | NoReply::Forward) => {
+            Err(NoReply::Gone | NoReply::Forward | NoReply::Partial) => {
                 let Asking { site, route, target, inbound, .. } = asking;
                 self.pass_as(site, route, exchange, inbound, target, Forward::Stale).await
             }
@@ -276,7 +299,7 @@ impl Proxy {
 
     /// The reply that is being stored, as it streams: its fields and, where it is not this request's own, its age. The
     /// client's own conditions and range are applied to it.
-    pub(super) fn streaming_reply(
+    pub(super) async fn streaming_reply(
         &self,
         exchange: &Exchange,
         asking: &Asking<'_>,
@@ -286,6 +309,11 @@ impl Proxy {
         (headers, age): (&HeaderMap, Option<u64>),
         cache_status: CacheStatus<'static>,
     ) -> Option<Reply> {
+        if streaming.part.is_some() {
+            let reply =
+                self.part_reply(exchange, asking, streaming, ticket, reader, (headers, age), cache_status);
+            return Box::pin(reply).await;
+        }
         let (client, whole) = (&asking.inbound.head, streaming.head.status);
         let (status, mut headers, part) = stored::shape(client, &streaming.head, headers, streaming.length)?;
         if let Some(age) = age {
@@ -297,7 +325,8 @@ impl Proxy {
                 ticket.detach();
                 None
             }
-            Part::Whole => {
+            // Several ranges may be answered by the whole (RFC 9110 14.2).
+            Part::Whole | Part::Several => {
                 let reader = reader.or_else(|| streaming.body.reader(0).ok())?;
                 Some(Shared::new(reader, streaming.length, ticket))
             }
@@ -316,6 +345,23 @@ impl Proxy {
             },
             deadline: pass::deadline(asking.route, exchange),
         })
+    }
+}
+
+/// Puts the client's own range into a request of ours.
+fn keep_range(client: &HeaderMap, headers: &mut HeaderMap) {
+    for name in [header::RANGE, header::IF_RANGE] {
+        if let Some(value) = client.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// Asks for what is missing of a stored part, if it is still a part of the same (RFC 9110 13.1.5).
+fn ask_for_gap(gap: &Range<u64>, entry: &Entry, headers: &mut HeaderMap) {
+    headers.insert(header::RANGE, partial::gap_range(gap, entry.complete()));
+    if let Some(validator) = partial::if_range(&entry.head.headers) {
+        headers.insert(header::IF_RANGE, validator.clone());
     }
 }
 

@@ -42,7 +42,7 @@ impl Proxy {
             return Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()));
         };
         let fetch = self.as_fetch(site, route, target, client_headers, request);
-        match fetch.plan(&brought, plan) {
+        match fetch.plan(&brought, &plan) {
             Ok(entry) => self.store_posted(route, exchange, brought, fetch, entry).await,
             Err(reason) => {
                 self.telemetry.cache_skip(reason.as_str());
@@ -75,6 +75,8 @@ impl Proxy {
             request,
             unconditional: HeaderMap::new(),
             validating: None,
+            resource: None,
+            gap: None,
             // The POST has ended what was stored for its URI (RFC 9111 4.4) before its own reply is: only what is purged
             // from here on ends that.
             sequence: self.cache.sequence(),
@@ -95,7 +97,9 @@ impl Proxy {
         let flight = FlightKey { digest: entry.key.digest(), variant: None };
         let (ticket, pilot) = self.flights.alone(flight, fetch.sequence);
         let (tell, told) = oneshot::channel();
-        tokio::spawn(async move { fetch.stream(Box::new(brought), entry, length, pilot, tell).await });
+        tokio::spawn(
+            async move { fetch.stream(Box::new(brought), (entry, length), false, pilot, tell).await },
+        );
         // It ends without a word only if the instance is shutting down.
         let Ok(Direct::Streaming { streaming, reader, headers, asked }) = told.await else {
             return Err(Failure::Internal);

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 
 use super::exchange::Exchange;
 use super::flight::Shared;
+use super::pieces::Pieces;
 use crate::cache::store::BodyReader;
 use crate::telemetry::event::End;
 use crate::upstream::{BodyError, UpstreamBody};
@@ -28,6 +29,8 @@ pub(super) enum Source {
     Upstream(Box<UpstreamBody>),
     /// A fetch that others may share.
     Shared(Box<Shared>),
+    /// Put together from several places.
+    Pieces(Box<Pieces>),
 }
 
 /// A reply's body on its way to the client. When it ends or is dropped, so does the exchange.
@@ -70,7 +73,8 @@ impl ReplyError {
 impl ReplyBody {
     pub(super) fn new(source: Source, exchange: Box<Exchange>, deadline: Option<Instant>) -> Self {
         // What is in hand already is not timed: no timer on the hit path.
-        let timed = matches!(source, Source::Upstream(_) | Source::Shared(_) | Source::File(_));
+        let timed =
+            matches!(source, Source::Upstream(_) | Source::Shared(_) | Source::File(_) | Source::Pieces(_));
         let deadline = deadline.filter(|_| timed).map(|at| Box::pin(tokio::time::sleep_until(at.into())));
         Self { source, exchange: Some(exchange), deadline }
     }
@@ -104,6 +108,10 @@ impl ReplyBody {
                 Poll::Ready(next.map(|frame| frame.map_err(ReplyError::from)))
             }
             Source::Shared(shared) => shared.poll_frame(cx).map_err(|_| ReplyError::Shared),
+            Source::Pieces(pieces) => {
+                let next = ready!(pieces.poll_next(cx));
+                Poll::Ready(next.map(|read| read.map(Frame::data)))
+            }
         }
     }
 }
@@ -118,6 +126,7 @@ impl Source {
             Self::Upstream(body) => body.is_end_stream(),
             Self::File(reader) => reader.remaining() == 0,
             Self::Shared(shared) => shared.is_end(),
+            Self::Pieces(pieces) => pieces.left() == 0,
         }
     }
 }
@@ -169,6 +178,7 @@ impl Body for ReplyBody {
             Source::File(reader) => SizeHint::with_exact(reader.remaining()),
             Source::Upstream(body) => body.size_hint(),
             Source::Shared(shared) => shared.size_hint(),
+            Source::Pieces(pieces) => SizeHint::with_exact(pieces.left()),
         }
     }
 }

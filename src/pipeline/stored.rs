@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 
 use super::Proxy;
+use super::parts::part_headers;
 use super::reply::Source;
 use super::respond::Reply;
 use crate::cache::entry::{BodyRef, Entry, EntryHead};
 use crate::cache::policy::{Answer, conditional};
 use crate::http::cache_status::CacheStatus;
-use crate::http::range::ByteRange;
+use crate::http::range;
 
 /// Why a stored entry gives no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(super) enum NoReply {
     Gone,
     /// Only the origin can say.
     Forward,
+    /// It is a part, and more is asked for.
+    Partial,
 }
 
 /// Which part of a body a reply has.
@@ -32,6 +35,8 @@ pub(super) enum Part {
     Whole,
     /// One range.
     Range(Range<u64>),
+    /// Several.
+    Several,
 }
 
 /// Status, fields and part of the body that a request's own conditions and range leave of a reply, which has `headers`;
@@ -52,13 +57,21 @@ pub(super) fn shape(
             (StatusCode::RANGE_NOT_SATISFIABLE, unsatisfiable(length), Part::Nothing)
         }
         (Answer::Partial(ranges), Some(length)) if ranges.len() == 1 => {
-            let ByteRange { first, last } = ranges[0];
-            let headers = partial(headers, ranges[0], length);
-            (StatusCode::PARTIAL_CONTENT, headers, Part::Range(first..last + 1))
+            let range = ranges[0].first..ranges[0].last + 1;
+            let headers = part_headers(headers, &range, Some(length));
+            (StatusCode::PARTIAL_CONTENT, headers, Part::Range(range))
         }
-        // Several ranges may be answered by the whole (RFC 9110 14.2).
+        (Answer::Partial(_), Some(_)) => (head.status, headers.clone(), Part::Several),
         _ => (head.status, headers.clone(), Part::Whole),
     })
+}
+
+/// What of a reply from an entry is not made without waiting.
+enum Unmade {
+    /// These bytes of the body's file are still to be opened.
+    File(Box<Reply>, Range<u64>),
+    /// It is put together.
+    Parts,
 }
 
 impl Proxy {
@@ -70,49 +83,61 @@ impl Proxy {
         age: u64,
         cache_status: CacheStatus<'static>,
     ) -> Result<Reply, NoReply> {
-        let length = entry.body.len();
-        let shaped = shape(request, &entry.head, &entry.head.headers, Some(length));
-        let Some((status, mut headers, part)) = shaped else {
-            return Err(NoReply::Forward);
+        // What is in RAM does not wait, and its reply has no place in the future that is moved about for it.
+        let unmade = match prepared(request, entry, age, cache_status)? {
+            Ok(reply) => return Ok(reply),
+            Err(unmade) => unmade,
         };
-        let range = match part {
-            Part::Nothing => None,
-            Part::Whole => {
-                // A 204 has none (RFC 9110 8.6).
-                if status != StatusCode::NO_CONTENT && !headers.contains_key(header::CONTENT_LENGTH) {
-                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        match unmade {
+            Unmade::File(mut reply, range) => match Box::pin(self.cache.read_body(entry, range)).await {
+                Ok(reader) => {
+                    reply.source = Source::File(Box::new(reader));
+                    Ok(*reply)
                 }
-                Some(0..length)
-            }
-            Part::Range(range) => Some(range),
-        };
-        // Trailers are kept apart from the body and not sent with a stored one: none are announced.
-        headers.remove(header::TRAILER);
-        set_age(&mut headers, age);
-        let wanted = range.filter(|range| !range.is_empty() && request.method != http::Method::HEAD);
-        let source = match wanted {
-            None => Source::Empty,
-            Some(range) => match self.source(entry, range).await {
-                Some(source) => source,
-                None => return Err(NoReply::Gone),
-            },
-        };
-        Ok(Reply { status, headers, source, cache_status, deadline: None })
-    }
-
-    /// The bytes of an entry's body; `None` where they are gone.
-    async fn source(&self, entry: &Arc<Entry>, range: Range<u64>) -> Option<Source> {
-        match &entry.body {
-            BodyRef::Bytes(bytes) => Some(Source::Full(slice(bytes, range))),
-            BodyRef::File(_) => match Box::pin(self.cache.read_body(entry, range)).await {
-                Ok(reader) => Some(Source::File(Box::new(reader))),
                 Err(error) => {
                     tracing::warn!(%error, url = %entry.key.url(), "stored body not usable, asking the origin");
-                    None
+                    Err(NoReply::Gone)
                 }
             },
+            Unmade::Parts => Box::pin(self.reply_from_parts(request, entry, age, cache_status)).await,
         }
     }
+}
+
+fn prepared(
+    request: &request::Parts,
+    entry: &Entry,
+    age: u64,
+    cache_status: CacheStatus<'static>,
+) -> Result<Result<Reply, Unmade>, NoReply> {
+    if entry.part.is_some() {
+        return Ok(Err(Unmade::Parts));
+    }
+    let length = entry.body.len();
+    let shaped = shape(request, &entry.head, &entry.head.headers, Some(length));
+    let (status, mut headers, part) = shaped.ok_or(NoReply::Forward)?;
+    let range = match part {
+        Part::Nothing => None,
+        Part::Whole => {
+            // A 204 has none (RFC 9110 8.6).
+            if status != StatusCode::NO_CONTENT && !headers.contains_key(header::CONTENT_LENGTH) {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            Some(0..length)
+        }
+        Part::Range(range) => Some(range),
+        Part::Several => return Ok(Err(Unmade::Parts)),
+    };
+    // Trailers are kept apart from the body and not sent with a stored one: none are announced.
+    headers.remove(header::TRAILER);
+    set_age(&mut headers, age);
+    let wanted = range.filter(|range| !range.is_empty() && request.method != http::Method::HEAD);
+    let reply = |source| Reply { status, headers, source, cache_status, deadline: None };
+    Ok(match (wanted, &entry.body) {
+        (None, _) => Ok(reply(Source::Empty)),
+        (Some(range), BodyRef::Bytes(bytes)) => Ok(reply(Source::Full(slice(bytes, range)))),
+        (Some(range), BodyRef::File(_)) => Err(Unmade::File(Box::new(reply(Source::Empty)), range)),
+    })
 }
 
 /// Sets `Age` (RFC 9111 5.1), in place of one that the origin sent.
@@ -127,21 +152,10 @@ fn slice(bytes: &Bytes, range: Range<u64>) -> Bytes {
     bytes.slice(at(range.start)..at(range.end))
 }
 
-fn partial(whole: &HeaderMap, range: ByteRange, length: u64) -> HeaderMap {
-    let mut headers = whole.clone();
-    let content_range = format!("bytes {}-{}/{length}", range.first, range.last);
-    if let Ok(value) = HeaderValue::try_from(content_range) {
-        headers.insert(header::CONTENT_RANGE, value);
-    }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.last - range.first + 1));
-    headers
-}
-
-fn unsatisfiable(length: u64) -> HeaderMap {
+/// The fields of a 416 (RFC 9110 15.5.17).
+pub(super) fn unsatisfiable(length: u64) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6);
-    if let Ok(value) = HeaderValue::try_from(format!("bytes */{length}")) {
-        headers.insert(header::CONTENT_RANGE, value);
-    }
+    headers.insert(header::CONTENT_RANGE, range::unsatisfied(length));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
     headers
 }

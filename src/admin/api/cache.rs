@@ -155,6 +155,9 @@ pub struct EntryRow {
     pub lifetime_from: String,
     /// The body's length in bytes.
     pub size: u64,
+    /// Which bytes of the representation it has, as `Content-Range` says it: `0-499/1000`; absent: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// Where the body is: `record` or `file`.
     pub body: String,
     /// The media type, as the origin sent it.

@@ -1,6 +1,7 @@
 //! A stored response as the admin API tells it, and as filters ask it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -56,6 +57,7 @@ pub fn row(summary: &Summary, now: Timestamp) -> EntryRow {
         ttl_s: seen.ttl(),
         lifetime_from: source(entry.head.freshness.source).to_owned(),
         size: entry.body.len(),
+        part: entry.part.map(|part| place_of(&entry.bytes(), part.complete)),
         body: place(&entry.body).to_owned(),
         content_type: seen.content_type().map(Cow::into_owned),
         upstream: entry.key.upstream.to_string(),
@@ -89,6 +91,11 @@ pub fn detail(summary: &Summary, now: Timestamp) -> EntryDetail {
         headers: fields(&entry.head.headers),
         trailers: entry.trailers.as_deref().map(fields).unwrap_or_default(),
     }
+}
+
+fn place_of(bytes: &Range<u64>, complete: Option<u64>) -> String {
+    let (first, last) = (bytes.start, bytes.end.saturating_sub(1));
+    complete.map_or_else(|| format!("{first}-{last}/*"), |complete| format!("{first}-{last}/{complete}"))
 }
 
 fn fields(headers: &HeaderMap) -> Vec<(String, String)> {

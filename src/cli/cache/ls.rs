@@ -46,6 +46,7 @@ pub const COLUMNS: &[Column] = &[
     Column::new("age", Kind::Seconds).at("/age_s"),
     Column::new("ttl", Kind::Seconds).at("/ttl_s"),
     Column::new("size", Kind::Bytes),
+    Column::new("part", Kind::Text),
     Column::new("route", Kind::Text),
     Column::new("url", Kind::Text),
     Column::new("type", Kind::Text).at("/content_type").wide(),

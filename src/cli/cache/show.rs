@@ -46,6 +46,7 @@ const COLUMNS: &[Column] = &[
     Column::new("keep_until", Kind::Time).at("/keep_until_ms"),
     Column::new("initial_age", Kind::Seconds).at("/initial_age_s").wide(),
     Column::new("size", Kind::Bytes),
+    Column::new("part", Kind::Text),
     Column::new("body", Kind::Text),
     Column::new("body_hash", Kind::Text),
     Column::new("upstream", Kind::Text),

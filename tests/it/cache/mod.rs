@@ -5,6 +5,7 @@ mod explain;
 mod keys;
 mod lifetimes;
 mod outcomes;
+mod partial;
 mod persistence;
 mod purge;
 mod ranges;

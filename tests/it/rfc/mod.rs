@@ -10,6 +10,7 @@ mod run;
 mod age;
 mod bodies;
 mod freshness;
+mod ranges;
 mod storing;
 
 pub use case::{Case, case, refetched, reused, validated};

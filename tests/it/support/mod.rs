@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use client::{Client, Reply, request};
 pub use gate::Gate;
 pub use h2::H2;
-pub use message::{Fields, Framing};
+pub use message::{Fields, Framing, Head};
 pub use origin::{Answer, Call, Origin};
 pub use proxy::Proxy;
 pub use time::{http_date, noon, pass};
