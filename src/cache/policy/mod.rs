@@ -76,6 +76,9 @@ impl Default for Rules {
 mod laws;
 
 #[cfg(test)]
+mod oracle;
+
+#[cfg(test)]
 mod tests {
     //! What the tests of this room share.
 
