@@ -17,3 +17,4 @@ mod reloading;
 mod start;
 mod stopping;
 mod support;
+mod warming;

@@ -192,8 +192,9 @@ fn refreshed(url: String, reply: &InternalReply, before: &Entry) -> Warmed {
 fn told(url: String, result: &str, reply: &InternalReply) -> Warmed {
     let detail = reply.cache_status.detail.map(str::to_owned);
     let forward = || reply.cache_status.forward.map(|forward| format!("fwd={}", forward.as_str()));
+    let said = || Some(format!("the origin said {}", reply.status.as_u16()));
     let reason = match result {
-        "failed" => reply.broken.clone().or(reply.error.map(str::to_owned)).or(detail),
+        "failed" => reply.broken.clone().or(reply.error.map(str::to_owned)).or_else(said),
         "not-stored" => detail.or_else(forward),
         _ => detail,
     };

@@ -3,10 +3,15 @@
 mod explain;
 mod explained;
 mod ls;
+mod pace;
 mod purge;
+mod refresh;
 mod select;
 mod show;
+mod sitemap;
 mod stats;
+mod urls;
+mod warm;
 
 use clap::Subcommand;
 
@@ -49,6 +54,18 @@ pub enum Command {
     /// cannot bring back what it took.
     #[command(after_long_help = purge::EXAMPLES)]
     Purge(purge::Args),
+    /// Ask the origin anew for stored responses, with conditions where they have a validator.
+    ///
+    /// What is stored is replaced only by what the origin says now. Of an entry only hashes of the request fields in
+    /// its key or Vary are kept: such entries are refreshed with the fields that -H gives, or skipped.
+    #[command(after_long_help = refresh::EXAMPLES)]
+    Refresh(refresh::Args),
+    /// Request URLs of the running instance itself, so that they are stored before clients ask.
+    ///
+    /// The requests go the way of clients' requests, and are keyed as theirs are; in logs their protocol is
+    /// "internal". What is fresh already is only a hit.
+    #[command(after_long_help = warm::EXAMPLES)]
+    Warm(warm::Args),
     /// Show the store's size, limits and counters.
     #[command(after_long_help = stats::EXAMPLES)]
     Stats(stats::Args),
@@ -61,6 +78,8 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
         Command::Show(args) => show::run(args, global),
         Command::Explain(args) => explain::run(args, global),
         Command::Purge(args) => purge::run(args, global),
+        Command::Refresh(args) => refresh::run(args, global),
+        Command::Warm(args) => warm::run(args, global),
         Command::Stats(args) => stats::run(args, global),
     }
 }

@@ -3,6 +3,7 @@
 mod collapse;
 mod explain;
 mod keys;
+mod internal;
 mod lifetimes;
 mod outcomes;
 mod partial;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Reply, get};
 pub use origin::{Answer, Gate, Origin};
 pub use place::{Output, Place, finish};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, code};
 
 /// The longest that anything here may take; the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(20);
