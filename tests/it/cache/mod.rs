@@ -2,8 +2,8 @@
 
 mod collapse;
 mod explain;
-mod keys;
 mod internal;
+mod keys;
 mod lifetimes;
 mod outcomes;
 mod partial;
