@@ -73,15 +73,6 @@ pub fn when(text: &str) -> Result<When, String> {
         .map_err(|_| "that is before 1970".to_owned())
 }
 
-/// `Name: value` as curl takes it.
-pub fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("write it as 'Name: value'")?;
-    let name: http::HeaderName = name.trim().parse().map_err(|_| "that can't be a field name")?;
-    let value: http::HeaderValue = value.trim().parse().map_err(|_| "that can't be a field value")?;
-    let value = value.to_str().map_err(|_| "that can't be a field value")?;
-    Ok((name.to_string(), value.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
