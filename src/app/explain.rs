@@ -162,6 +162,12 @@ impl Telling<'_> {
                     "a body gives the request a meaning that its key does not tell",
                 ));
             }
+            Verdict::Bypass(Bypass::Doubtful) => {
+                why.push(ground(
+                    "key",
+                    "users have replies of their own, and its token has expired or is none",
+                ));
+            }
             Verdict::Bypass(Bypass::Precondition) => {
                 why.push(ground("RFC 9110 13.1", "its precondition is about the state at the origin"));
             }
@@ -312,6 +318,7 @@ const fn bypass(why: Bypass) -> &'static str {
         Bypass::Method => "the method is not answered from a cache",
         Bypass::Body => "the request has a body",
         Bypass::Precondition => "only the origin can judge its precondition",
+        Bypass::Doubtful => "its user is not to be believed",
     }
 }
 

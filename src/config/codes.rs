@@ -171,6 +171,8 @@ codes! {
     PrefetchAlways = "PS0421", Warning;
     /// What the key leaves out may change a reply
     UnkeyedInput = "PS0430", Warning;
+    /// Every POST is taken for a query
+    EveryPost = "PS0431", Warning;
 
     /// A certificate file cannot be read
     CaUnreadable = "PS0501", Error;

@@ -349,6 +349,30 @@ pub struct Key {
     /// Whether the method makes a difference: then HEAD is not answered from what GET stored.
     #[schemars(extend("default" = false))]
     pub method: Option<bool>,
+    /// Whether GET, POST and QUERY with a body are answered from the cache too, keyed by method and body. It declares that
+    /// they change nothing: none of them ends what is stored, and they may be sent twice.
+    #[schemars(extend("default" = false))]
+    pub body: Option<bool>,
+    /// The largest body that is keyed; it is held in memory. Requests with a larger one are passed on as they come.
+    #[schemars(extend("default" = "64KiB"))]
+    pub max_body: Option<Size>,
+    /// How users are told apart, each of whom gets stored replies of its own, though its requests have credentials. What
+    /// the origin calls private is not stored even so.
+    pub user: Option<User>,
+}
+
+/// How users are told apart: one of these.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct User {
+    /// A request field that names the user. It is believed from `trusted_proxies` only; what others send with it is passed
+    /// on. Or "authorization": the credential itself, from anyone.
+    pub header: Option<FieldName>,
+    /// The cookie that the origin knows its users by: a session, which cannot be guessed.
+    pub cookie: Option<CookieName>,
+    /// A claim that a bearer token (JWT) must have. Signatures are not verified here, so that a stored reply answers only the
+    /// very token that it was fetched with, and not past its `exp`.
+    pub claim: Option<Parameter>,
 }
 
 /// Where upper and lower case make a difference.

@@ -1,9 +1,12 @@
 //! What a policy's `key` says, as the pipeline reads it.
 
 use super::codes::Code;
-use super::file::{Key, QueryCase};
+use super::file::{Key, QueryCase, User};
 use super::scalar::{Problem, Scalar, is_token};
-use crate::pipeline::key::{self, KeySettings, QueryRules};
+use crate::pipeline::key::{self, KeySettings, QueryRules, UserKey};
+
+/// The largest body that belongs to a key where nobody says.
+const DEFAULT_MAX_BODY: u64 = 64 << 10;
 
 /// A cookie's name (RFC 6265 4.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +45,17 @@ pub fn key_settings(key: Key) -> KeySettings {
     if let Some(method) = key.method {
         settings.method = method;
     }
+    let max = key.max_body.map_or(DEFAULT_MAX_BODY, |size| size.0);
+    settings.body = (key.body == Some(true)).then_some(max);
+    settings.user = key.user.and_then(user);
     settings
+}
+
+/// What tells users apart; the check has seen to it that it is one thing.
+fn user(user: User) -> Option<UserKey> {
+    let header = user.header.map(|name| UserKey::Header(name.0));
+    let cookie = user.cookie.map(|name| UserKey::Cookie(key::CookieName::new(&name.0)));
+    header.or(cookie).or_else(|| user.claim.map(|claim| UserKey::Claim(claim.0.into())))
 }
 
 fn case(case: QueryCase) -> key::QueryCase {

@@ -153,6 +153,11 @@ fn bad_values_are_told_where_they_stand() {
         // Keys.
         ("cache = { key = { query = ['a'], ignore_query = ['b'] } }", "PS0111 2:49"),
         ("cache = { key = { cookies = ['a=b'] } }", "PS0211 2:30"),
+        ("cache = { key = { body = true } }", "PS0431 2:26"),
+        ("cache = { key = { max_body = '1k' } }", "PS0411 2:30"),
+        ("cache = { key = { user = {} } }", "PS0105 2:26"),
+        ("cache = { key = { user = { claim = 'sub', cookie = 'sid' } } }", "PS0111 2:26"),
+        ("cache = { key = { user = { header = 'x-user-id' } } }", "PS0411 2:37"),
         ("cache = { key = { query_case = 'lower' } }", "PS0106 2:32"),
         (
             "cache = { key = { host = false } }\n[upstreams.u]\nurl = 'http://u'\nhost = 'client'\n\

@@ -7,7 +7,7 @@ use super::ask::{Asking, Who};
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::inbound::Inbound;
-use super::key::Keyed;
+use super::key::{Keyed, User};
 use super::respond::Reply;
 use super::site::{Route, Site};
 use super::stored::NoReply;
@@ -44,14 +44,42 @@ impl Proxy {
         // Cookies that are in the key leave nothing that could be another's.
         policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&inbound.head.headers);
         let policy = if inbound.refresh { policy.refreshing() } else { policy };
-        if !policy.may_reuse() || !inbound.body.is_end_stream() {
-            exchange.cache = CacheOutcome::Bypass;
-            if policy.method == MethodKind::Post {
-                return Box::pin(self.posted(site, route, exchange, inbound, target, policy)).await;
-            }
-            return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await;
+        if policy.may_reuse() && inbound.body.is_end_stream() {
+            return self.looked_up(site, route, exchange, inbound, target, policy).await;
         }
-        let key = Keyed::of(route, target, inbound.key_facts(), self.cache.secret());
+        if route.cache.key.takes_content(&inbound.head.method) {
+            return Box::pin(self.with_content(site, route, exchange, inbound, target, policy)).await;
+        }
+        exchange.cache = CacheOutcome::Bypass;
+        // Of the users' own replies none is stored that was not asked for by GET.
+        if policy.method == MethodKind::Post && route.cache.key.user.is_none() {
+            return Box::pin(self.posted(site, route, exchange, inbound, target, policy)).await;
+        }
+        Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await
+    }
+
+    /// Looks a request up, and has the origin asked where that does not answer.
+    pub(super) async fn looked_up(
+        self: &Arc<Self>,
+        site: &Site,
+        route: &Arc<Route>,
+        exchange: &mut Exchange,
+        inbound: Inbound,
+        target: &Target,
+        mut policy: RequestPolicy,
+    ) -> Result<Reply, Failure> {
+        let mut user = None;
+        if let Some(rule) = &route.cache.key.user {
+            match rule.user(&inbound.head.headers, inbound.trusted, exchange.at, self.cache.secret()) {
+                User::Nobody => {}
+                User::Known(known) => {
+                    user = Some(known);
+                    rule.lift(&mut policy);
+                }
+                User::Doubtful => return Box::pin(self.pass(site, route, exchange, inbound, target)).await,
+            }
+        }
+        let key = Keyed::of(route, target, inbound.key_facts(user), self.cache.secret());
         let parts = key.parts(&inbound.head.headers);
         let digest = parts.digest(self.cache.secret());
         let policy = RequestPolicy { spread: digest.spread(), ..policy };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header, request};
 
 use super::ask::Who;
-use super::key::{Facts, Keyed};
+use super::key::{Facts, Keyed, User};
 use super::site::Route;
 use super::{Proxy, ask};
 use crate::cache::Mode;
@@ -49,6 +49,8 @@ pub enum Bypass {
     Body,
     /// It has a precondition that only the origin can judge.
     Precondition,
+    /// It claims to be a user, and is not to be believed.
+    Doubtful,
 }
 
 /// A request as the cache stage sees it.
@@ -107,7 +109,19 @@ impl Proxy {
         let at = self.clock.now();
         let mut request = RequestPolicy::of(&head.method, &head.headers, &route.cache.rules);
         request.cookie = request.cookie && !route.cache.key.covers_cookies(&head.headers);
-        let facts = Facts { method: &head.method, headers: &head.headers };
+        let known = route.cache.key.user.as_ref().map(|rule| {
+            // The operator asks: a field that names a user is taken for a trusted peer's.
+            let user = rule.user(&head.headers, true, at, self.cache.secret());
+            if matches!(user, User::Known(_)) {
+                rule.lift(&mut request);
+            }
+            user
+        });
+        let user = match known {
+            Some(User::Known(user)) => Some(user),
+            _ => None,
+        };
+        let facts = Facts { method: &head.method, headers: &head.headers, body: None, user };
         let key = Keyed::of(&route, target, facts, self.cache.secret());
         let parts = key.parts(&head.headers);
         let secret = self.cache.secret();
@@ -137,6 +151,7 @@ impl Proxy {
         };
         explained.verdict = match bypass(&explained.route, &explained.request, head) {
             Some(why) => Verdict::Bypass(why),
+            None if known == Some(User::Doubtful) => Verdict::Bypass(Bypass::Doubtful),
             None => explained.look(head),
         };
         Some(explained)

@@ -115,7 +115,12 @@ fn outcome(failure: &Failure) -> AttemptOutcome {
 /// The client's body on its way up.
 pub(super) fn request_body(body: InboundBody, method: &Method, route: &Route) -> RequestBody {
     use http_body::Body as _;
-    let InboundBody::Client(body) = body else { return RequestBody::Empty };
+    let body = match body {
+        InboundBody::Client(body) => body,
+        InboundBody::Whole(bytes) => return RequestBody::Full(bytes),
+        InboundBody::Begun(stream) => return RequestBody::Stream(*stream),
+        InboundBody::None => return RequestBody::Empty,
+    };
     // A body of length zero is none, unless the method is one whose `Content-Length: 0` means something.
     if body.is_end_stream() {
         let empty_counts = matches!(*method, Method::POST | Method::PUT | Method::PATCH);

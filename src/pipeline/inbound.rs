@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, Version};
 use http_body::Body as _;
@@ -11,8 +12,10 @@ use super::Proxy;
 use super::exchange::Exchange;
 use super::key::Facts;
 use super::site::Site;
+use crate::cache::key::FieldHash;
 use crate::http::{ClientConn, Interim, forwarded, request_id};
 use crate::telemetry::event::{Protocol, RequestId};
+use crate::upstream::StreamBody;
 
 /// A request on its way through the stages.
 pub(super) struct Inbound {
@@ -30,6 +33,10 @@ pub(super) struct Inbound {
 pub(super) enum InboundBody {
     /// A client's, as it comes in.
     Client(Incoming),
+    /// All of it, read into memory.
+    Whole(Bytes),
+    /// Some of it has been read and put back.
+    Begun(Box<StreamBody>),
     /// There is none: the request is the instance's own.
     None,
 }
@@ -39,6 +46,8 @@ impl InboundBody {
     pub(super) fn is_end_stream(&self) -> bool {
         match self {
             Self::Client(body) => body.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Begun(stream) => stream.is_end_stream(),
             Self::None => true,
         }
     }
@@ -46,8 +55,12 @@ impl InboundBody {
 
 impl Inbound {
     /// What its key is made from.
-    pub(super) fn key_facts(&self) -> Facts<'_> {
-        Facts { method: &self.head.method, headers: &self.head.headers }
+    pub(super) fn key_facts(&self, user: Option<FieldHash>) -> Facts<'_> {
+        let body = match &self.body {
+            InboundBody::Whole(body) => Some(body),
+            _ => None,
+        };
+        Facts { method: &self.head.method, headers: &self.head.headers, body, user }
     }
 }
 

@@ -12,6 +12,7 @@ use super::error::Failure;
 use super::exchange::{Asked, Exchange};
 use super::fetch::{self, Brought};
 use super::flight::{Direct, Fetch, Landing, Shared, Streaming};
+use super::inbound::InboundBody;
 use super::reply::Source;
 use super::respond::{self, Reply};
 use super::stored::{self, NoReply, Part};
@@ -24,7 +25,7 @@ use crate::cache::policy::{self, RequestPolicy, partial, vary};
 use crate::cache::spool::SpoolReader;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::telemetry::event::CacheOutcome;
-use crate::upstream::{FetchError, FetchRequest};
+use crate::upstream::{FetchError, FetchRequest, RequestBody};
 
 impl Proxy {
     /// Runs a fetch that others may share, and answers from what it brings.
@@ -139,8 +140,8 @@ impl Proxy {
         });
     }
 
-    /// The fetch and its first request: conditional where something stored can be validated. It is always a GET, also
-    /// where a HEAD is what makes a refresh due.
+    /// The fetch and its first request: conditional where something stored can be validated. It is a GET, also
+    /// where a HEAD is what makes a refresh due, unless the request's body belongs to the key.
     fn fetch(&self, exchange: &Exchange, asking: &Asking<'_>, sequence: u64) -> (Fetch, FetchRequest) {
         let Asking { site, route, target, inbound, .. } = asking;
         let client_headers = inbound.head.headers.clone();
@@ -157,7 +158,9 @@ impl Proxy {
             ask_for_gap(&missing.gap, entry, &mut headers);
             (missing.gap.clone(), entry.clone())
         });
-        let validating = asking.stale.as_ref().filter(|_| gap.is_none()).and_then(|stale| {
+        // A POST with If-None-Match asks for something else (RFC 9110 13.1.2).
+        let keyed_post = asking.policy.method == MethodKind::KeyedPost;
+        let validating = asking.stale.as_ref().filter(|_| gap.is_none() && !keyed_post).and_then(|stale| {
             let resource = asking.resource.as_ref()?;
             // A part's tag speaks for a range that it has, and so far for this request's only (RFC 9111 4.3.1).
             let others = resource.variants.iter().filter(|entry| entry.part.is_none());
@@ -176,7 +179,10 @@ impl Proxy {
             limits: site.limits_of(route),
             key: asking.parts().to_stored(self.cache.secret()),
             client_headers,
-            request: RequestPolicy { method: MethodKind::Get, ..asking.policy },
+            request: RequestPolicy {
+                method: if keyed_post { MethodKind::KeyedPost } else { MethodKind::Get },
+                ..asking.policy
+            },
             unconditional,
             validating,
             resource: asking.resource.clone(),
@@ -184,7 +190,12 @@ impl Proxy {
             sequence,
             names: pass::names(target),
         };
-        (fetch, outgoing(asking, Method::GET, headers))
+        let InboundBody::Whole(body) = &inbound.body else {
+            return (fetch, outgoing(asking, Method::GET, headers));
+        };
+        let method = inbound.head.method.clone();
+        let body = RequestBody::Full(body.clone());
+        (fetch, FetchRequest { body, repeatable: true, ..outgoing(asking, method, headers) })
     }
 
     /// Makes a client's fields those of a request of ours.

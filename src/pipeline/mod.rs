@@ -10,6 +10,7 @@
 mod ask;
 mod cached;
 mod complaint;
+mod content;
 mod error;
 mod exchange;
 pub mod explain;

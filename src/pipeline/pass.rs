@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
 use super::Proxy;
 use super::error::Failure;
@@ -62,7 +62,9 @@ impl Proxy {
         why: Forward,
     ) -> Result<Brought, Failure> {
         exchange.forward = Some(why);
-        let kind = MethodKind::of(&inbound.head.method);
+        // On the route's word its requests with a body are queries, which change nothing.
+        let queries = route.cache.key.takes_content(&inbound.head.method);
+        let kind = if queries { MethodKind::Safe } else { MethodKind::of(&inbound.head.method) };
         let names = names(target);
         let request = self.fetch_request(site, route, exchange, inbound, target);
         let brought =
@@ -108,6 +110,7 @@ impl Proxy {
         let client_host = target.authority_value();
         let facts = forward_facts(site, exchange, &client, target, trusted);
         forward::upstream_request_headers(&mut head.headers, &facts);
+        let repeatable = is_repeatable(route, &head.method);
         let body = fetch::request_body(body, &head.method, route);
         if let crate::upstream::RequestBody::Stream(stream) = &body {
             exchange.request_body = Some(stream.progress());
@@ -118,6 +121,7 @@ impl Proxy {
             headers: head.headers,
             client_host,
             body,
+            repeatable,
             on_interim: interim.as_ref().map(fetch::pass_interim),
             expect_continue,
             deadline: deadline(route, exchange),
@@ -139,6 +143,11 @@ impl Proxy {
             });
         }
     }
+}
+
+/// Whether a request may be sent twice beside what its method's name says: a query may (RFC 9110 9.2.1).
+pub(super) fn is_repeatable(route: &Route, method: &Method) -> bool {
+    route.cache.key.takes_content(method) || method.as_str() == "QUERY"
 }
 
 /// How the client names us.

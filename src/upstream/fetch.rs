@@ -69,7 +69,8 @@ impl Upstream {
         settle_body(&mut request.body);
         let replayable = request.body.is_replayable();
         let mut alarm = Alarm::default();
-        let mut course = Course::new(request.method.is_idempotent() && replayable);
+        let repeatable = (request.repeatable || request.method.is_idempotent()) && replayable;
+        let mut course = Course::new(repeatable);
         let mut last: Option<(usize, Failure)> = None;
         loop {
             let now = Instant::now();
@@ -82,7 +83,7 @@ impl Upstream {
                 }
                 Err(missed) => missed,
             };
-            let next = retry::next(&missed, &request.method, replayable);
+            let next = retry::next(&missed, repeatable);
             last = Some((index, missed.failure));
             if !course.follow(next, index, self.settings.retries) || is_past(request.deadline) {
                 return Err(self.give_up(&course, last));

@@ -27,6 +27,8 @@ pub struct FetchRequest {
     pub client_host: HeaderValue,
     /// The body.
     pub body: RequestBody,
+    /// Whether it does no harm to send it twice, whatever its method's name says (RFC 9110 9.2.2).
+    pub repeatable: bool,
     /// Told of interim replies.
     pub on_interim: Option<OnInterim>,
     /// The client waits for 100 before it sends its body: the origin is asked the same way.
@@ -44,6 +46,7 @@ impl FetchRequest {
             headers: HeaderMap::new(),
             client_host: HeaderValue::from_static(""),
             body: RequestBody::Empty,
+            repeatable: false,
             on_interim: None,
             expect_continue: false,
             deadline: None,

@@ -1,7 +1,5 @@
 //! Whether a request that failed may be sent again (RFC 9110 9.2.2).
 
-use http::Method;
-
 use super::error::Failure;
 
 /// How an attempt failed.
@@ -50,15 +48,15 @@ pub(crate) enum Next {
     Stop,
 }
 
-/// What follows a failed attempt at a request of this method, whose body can be sent again or not.
-pub(crate) fn next(missed: &Missed, method: &Method, replayable: bool) -> Next {
+/// What follows a failed attempt at a request that may be sent twice or not.
+pub(crate) fn next(missed: &Missed, repeatable: bool) -> Next {
     match (&missed.failure, missed.sent) {
         (_, Sent::UnwrittenReused) => Next::Same,
         (_, Sent::UnwrittenFresh) => Next::Renewed,
         // A line too long here says nothing of the others; a wait in vain has used up the time.
         (Failure::QueueFull, Sent::Nothing) => Next::Elsewhere,
         (failure, Sent::Nothing) if failure.is_connect() => Next::Elsewhere,
-        (Failure::ResetBeforeHead(_), Sent::Reused) if method.is_idempotent() && replayable => Next::Renewed,
+        (Failure::ResetBeforeHead(_), Sent::Reused) if repeatable => Next::Renewed,
         _ => Next::Stop,
     }
 }
@@ -67,16 +65,15 @@ pub(crate) fn next(missed: &Missed, method: &Method, replayable: bool) -> Next {
 mod tests {
     use super::*;
 
-    fn after(failure: Failure, sent: Sent, method: &Method, replayable: bool) -> Next {
-        next(&Missed { failure, sent }, method, replayable)
+    fn after(failure: Failure, sent: Sent, repeatable: bool) -> Next {
+        next(&Missed { failure, sent }, repeatable)
     }
 
     #[test]
     fn what_was_never_sent_may_be_sent_whatever_it_is() {
-        let post = &Method::POST;
-        assert_eq!(after(Failure::ConnectRefused, Sent::Nothing, post, false), Next::Elsewhere);
-        assert_eq!(after(Failure::QueueFull, Sent::Nothing, post, false), Next::Elsewhere);
-        let unwritten = |sent: Sent| after(Failure::FirstByteTimeout, sent.unwritten(), post, false);
+        assert_eq!(after(Failure::ConnectRefused, Sent::Nothing, false), Next::Elsewhere);
+        assert_eq!(after(Failure::QueueFull, Sent::Nothing, false), Next::Elsewhere);
+        let unwritten = |sent: Sent| after(Failure::FirstByteTimeout, sent.unwritten(), false);
         assert_eq!(unwritten(Sent::Reused), Next::Same);
         assert_eq!(unwritten(Sent::Fresh), Next::Renewed, "this one counts, or it might never end");
     }
@@ -84,9 +81,9 @@ mod tests {
     #[test]
     fn what_may_have_arrived_is_not_sent_again() {
         for sent in [Sent::Reused, Sent::Fresh] {
-            assert_eq!(after(Failure::FirstByteTimeout, sent, &Method::GET, true), Next::Stop);
-            assert_eq!(after(Failure::Deadline, sent, &Method::GET, true), Next::Stop);
+            assert_eq!(after(Failure::FirstByteTimeout, sent, true), Next::Stop);
+            assert_eq!(after(Failure::Deadline, sent, true), Next::Stop);
         }
-        assert_eq!(after(Failure::QueueTimeout, Sent::Nothing, &Method::GET, true), Next::Stop);
+        assert_eq!(after(Failure::QueueTimeout, Sent::Nothing, true), Next::Stop);
     }
 }

@@ -47,6 +47,9 @@ pub enum MethodKind {
     Get,
     /// Answered from a stored GET, never stored as one.
     Head,
+    /// A POST that its route declares a query and keys by its body: answered from and stored in the cache, but neither
+    /// validated nor stored on a guess (RFC 9110 9.3.3).
+    KeyedPost,
     /// Stored only with explicit freshness and its own `Content-Location` (RFC 9110 9.3.3), never answered.
     Post,
     /// Safe, but never stored: OPTIONS, TRACE and the like.
@@ -116,7 +119,7 @@ impl RequestPolicy {
 
     /// Whether a stored response may answer this method at all (GET and HEAD).
     pub const fn may_reuse(&self) -> bool {
-        matches!(self.method, MethodKind::Get | MethodKind::Head)
+        matches!(self.method, MethodKind::Get | MethodKind::Head | MethodKind::KeyedPost)
     }
 }
 

@@ -82,10 +82,22 @@ pub enum SkipReason {
 
 /// Decides whether a response may be stored. A POST's never is by this function: see [`storable_post`].
 pub fn storable(request: &RequestPolicy, response: &ResponseHead<'_>, rules: &Rules) -> Storable {
-    if request.method != MethodKind::Get {
-        return Storable::Skip(SkipReason::Method);
+    let verdict = match request.method {
+        MethodKind::Get | MethodKind::KeyedPost => {
+            decide(request, response, &Directed::of(response.headers, rules), rules)
+        }
+        _ => return Storable::Skip(SkipReason::Method),
+    };
+    match verdict {
+        // Without a lifetime it could only be validated, which POST is not made for.
+        Storable::Store(plan)
+            if request.method == MethodKind::KeyedPost
+                && matches!(plan.freshness.source, Source::Heuristic | Source::None) =>
+        {
+            Storable::Skip(SkipReason::NoFreshness)
+        }
+        verdict => verdict,
     }
-    decide(request, response, &Directed::of(response.headers, rules), rules)
 }
 
 /// Decides whether a POST's response may be stored as that of a later GET for the same URI: only with explicit

@@ -107,7 +107,8 @@ impl Checks<'_> {
             }
         }
         let keyed = policy.key.headers.iter().any(|name| name.0 == http::header::COOKIE)
-            || !policy.key.cookies.is_empty();
+            || !policy.key.cookies.is_empty()
+            || policy.key.user.is_some();
         if policy.cookies == Some(true) && given && !keyed {
             let message = "replies to requests with cookies are shared between all clients";
             let found = self.found(Code::SharedCookies, message, &below(path, "cookies"));

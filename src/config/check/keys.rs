@@ -3,7 +3,7 @@
 use super::{Checks, below, route_path};
 use crate::config::codes::Code;
 use crate::config::compile::route_name;
-use crate::config::file::{Cache, File, Key, Policy, Route};
+use crate::config::file::{Cache, File, Key, Policy, Route, User};
 use crate::config::finding::Finding;
 use crate::config::scalar::CacheText;
 use crate::config::tree::Step;
@@ -18,11 +18,14 @@ impl Checks<'_> {
             .collect();
         for (path, key) in &policies {
             self.query(path, key);
+            self.content(path, key);
+            self.user(path, key);
         }
         let file = self.file;
         for (index, route) in file.routes.iter().enumerate() {
             if let Some((path, policy)) = policy_of(file, index, route) {
                 self.shared_host(&below(&path, "key"), index, route, policy);
+                self.every_post(&below(&path, "key"), index, route, policy);
             }
         }
     }
@@ -36,6 +39,56 @@ impl Checks<'_> {
         let message = "a key has both `query` and `ignore_query`";
         let finding = Finding::new(Code::ExclusiveKeys, message).at(place).related(other, "the one");
         self.push(finding.help("keep `query`: what it does not name makes no difference anyway"));
+    }
+
+    fn content(&mut self, path: &[Step], key: &Key) {
+        if key.body != Some(true) && self.written(&below(path, "max_body")) {
+            let message = "`max_body` of a key does nothing without `body = true`";
+            self.no_effect(message, &below(path, "max_body"), "add `body = true`");
+        }
+    }
+
+    fn user(&mut self, path: &[Step], key: &Key) {
+        let Some(user) = &key.user else { return };
+        let path = below(path, "user");
+        let given = [user.header.is_some(), user.cookie.is_some(), user.claim.is_some()];
+        match given.iter().filter(|given| **given).count() {
+            0 if self.damaged(&path) => {}
+            0 => {
+                let help = "write one of `header`, `cookie` and `claim`";
+                self.found(Code::MissingKey, "it is not said what tells users apart", &path).help =
+                    Some(help.into());
+            }
+            1 => self.trusted_header(&path, user),
+            _ => {
+                let help = "keep the one that the origin goes by";
+                let message = "users are told apart by more than one thing";
+                self.found(Code::ExclusiveKeys, message, &path).help = Some(help.into());
+            }
+        }
+    }
+
+    fn trusted_header(&mut self, path: &[Step], user: &User) {
+        let named = user.header.as_ref().is_some_and(|name| name.0 != http::header::AUTHORIZATION);
+        if named && self.file.trusted_proxies.is_empty() {
+            let message =
+                "nobody is trusted to name users: requests with this field are passed on and not stored";
+            let help = "put the network of the gateway that sets it into `trusted_proxies`";
+            self.no_effect(message, &below(path, "header"), help);
+        }
+    }
+
+    /// A route for everything hardly has nothing but queries.
+    fn every_post(&mut self, path: &[Step], index: usize, route: &Route, policy: &Policy) {
+        if policy.key.body != Some(true) || route.matching.path.is_some() {
+            return;
+        }
+        let name = route_name(index, route);
+        let message = format!(
+            "every POST of route `{name}` is answered from the cache and ends nothing that is stored"
+        );
+        let found = self.found(Code::EveryPost, message, &below(path, "body"));
+        found.help = Some("give the paths of the queries to a route of their own".into());
     }
 
     /// What is left out of the key still reaches the origin, which may make something of it.

@@ -6,15 +6,19 @@
 
 mod cookie;
 mod query;
+mod user;
 
 pub use query::{QueryCase, QueryRules};
+pub(super) use user::User;
+pub use user::UserKey;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method};
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
 
 use super::site::Route;
-use crate::cache::key::{KeyParts, Part, Secret};
+use crate::cache::key::{FieldHash, KeyParts, Part, Secret, field_hash};
 use crate::http::target::Target;
 
 /// The authority of keys that hosts share: no host is called so.
@@ -33,6 +37,11 @@ pub struct KeySettings {
     pub host: bool,
     /// Whether the method belongs to the key: HEAD is not answered from what GET stored then.
     pub method: bool,
+    /// The longest body, in bytes, that belongs to the key of GET, POST and QUERY, which count as queries then; `None`:
+    /// requests with a body are not answered from the cache.
+    pub body: Option<u64>,
+    /// How users are told apart, each of whom has replies of its own.
+    pub user: Option<UserKey>,
 }
 
 /// A cookie of the key.
@@ -62,6 +71,8 @@ impl Default for KeySettings {
             cookies: Vec::new(),
             host: true,
             method: false,
+            body: None,
+            user: None,
         }
     }
 }
@@ -83,14 +94,20 @@ impl KeySettings {
             && cookie::all(headers, |name| self.cookies.iter().any(|key| key.name() == name))
     }
 
-    /// The names of the computed parts, in their order.
+    /// The names of the computed parts of a request without a body, in their order.
     pub fn part_names(&self) -> impl Iterator<Item = &str> {
         let method = self.method.then_some(Part::METHOD);
-        method.into_iter().chain(self.cookies.iter().map(|cookie| &*cookie.part))
+        let user = self.user.as_ref().map(|_| Part::USER);
+        method.into_iter().chain(self.cookies.iter().map(|cookie| &*cookie.part)).chain(user)
+    }
+
+    /// Whether requests of this method are queries whose body belongs to the key.
+    pub fn takes_content(&self, method: &Method) -> bool {
+        self.body.is_some() && matches!(method.as_str(), "GET" | "POST" | "QUERY")
     }
 
     fn has_parts(&self) -> bool {
-        self.method || !self.cookies.is_empty()
+        self.method || self.user.is_some() || !self.cookies.is_empty()
     }
 }
 
@@ -99,6 +116,10 @@ impl KeySettings {
 pub(super) struct Facts<'r> {
     pub(super) method: &'r Method,
     pub(super) headers: &'r HeaderMap,
+    /// The body, where it belongs to the key.
+    pub(super) body: Option<&'r Bytes>,
+    /// The user, where the route tells users apart and there is one.
+    pub(super) user: Option<FieldHash>,
 }
 
 /// What a request's key is made of, beside its fields.
@@ -125,7 +146,7 @@ impl<'a> Keyed<'a> {
         if let Cow::Owned(own) = rules.target(target.path_and_query().as_str()) {
             key.made().target = Some(own);
         }
-        if rules.has_parts() {
+        if rules.has_parts() || request.body.is_some() {
             key.add_parts(rules, request, secret);
         }
         key
@@ -137,13 +158,19 @@ impl<'a> Keyed<'a> {
 
     fn add_parts(&mut self, rules: &'a KeySettings, request: Facts<'_>, secret: &Secret) {
         let extra = &mut self.made().extra;
-        if rules.method {
+        if rules.method || request.body.is_some() {
             let method = request.method.as_str();
             extra.push(Part { name: Part::METHOD, value: Some(secret.hash([method.as_bytes()])) });
+        }
+        if let Some(body) = request.body {
+            extra.push(Part { name: Part::BODY, value: Some(content_hash(request.headers, body, secret)) });
         }
         for cookie in &rules.cookies {
             let value = cookie::value(request.headers, cookie.name(), secret);
             extra.push(Part { name: &cookie.part, value });
+        }
+        if rules.user.is_some() {
+            extra.push(Part { name: Part::USER, value: request.user });
         }
     }
 
@@ -162,4 +189,11 @@ impl<'a> Keyed<'a> {
             extra: made.map_or(&[], |made| &made.extra),
         }
     }
+}
+
+/// The hash of a body and of what says how to read it.
+fn content_hash(headers: &HeaderMap, body: &Bytes, secret: &Secret) -> FieldHash {
+    // Each with the hash of its own lines, so that no line of one is taken for a line of the other.
+    let hash = |name| field_hash(headers, name, secret).map_or([0; 16], |hash| hash.0);
+    secret.hash([&hash(&header::CONTENT_TYPE)[..], &hash(&header::CONTENT_ENCODING)[..], &body[..]])
 }

@@ -1,5 +1,6 @@
 //! A request's body as it comes from the client.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
@@ -23,6 +24,8 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 /// length of a pause, and not touched at all before the origin has asked for it where the client waits for that
 /// (hyper's server sends the client its 100 at the first touch).
 pub struct StreamBody {
+    /// What was read and put back: it comes first, and is counted already.
+    start: VecDeque<Frame<Bytes>>,
     source: Source,
     idle: Duration,
     max: Option<u64>,
@@ -33,7 +36,7 @@ pub struct StreamBody {
 
 enum Source {
     Client(Incoming),
-    Boxed(UnsyncBoxBody<Bytes, RequestBodyError>),
+    Boxed(BoxBody<Bytes, RequestBodyError>),
 }
 
 impl StreamBody {
@@ -45,15 +48,28 @@ impl StreamBody {
     /// Any other body; its errors count as the client's.
     pub fn boxed<B>(body: B, idle: Duration, max: Option<u64>) -> Self
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Sync + 'static,
     {
-        let body = body.map_err(|_| RequestBodyError::Aborted).boxed_unsync();
+        let body = body.map_err(|_| RequestBodyError::Aborted).boxed();
         Self::from_source(Source::Boxed(body), idle, max)
     }
 
     fn from_source(source: Source, idle: Duration, max: Option<u64>) -> Self {
         let progress = Arc::new(BodyProgress::new());
-        Self { source, idle, max, waiting_since: None, alarm: Alarm::default(), progress }
+        Self {
+            start: VecDeque::new(),
+            source,
+            idle,
+            max,
+            waiting_since: None,
+            alarm: Alarm::default(),
+            progress,
+        }
+    }
+
+    /// Puts back what was read from it.
+    pub fn put_back(&mut self, frames: impl IntoIterator<Item = Frame<Bytes>>) {
+        self.start.extend(frames);
     }
 
     /// What has become of the body, seen from outside; stays valid once the body was handed over.
@@ -118,6 +134,9 @@ impl StreamBody {
         if let Err(error) = std::task::ready!(self.poll_gate(cx)) {
             return Poll::Ready(Some(Err(error)));
         }
+        if let Some(frame) = self.start.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         match self.poll_source(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.took(&frame).map(|()| frame))),
             Poll::Ready(other) => Poll::Ready(other),
@@ -147,17 +166,25 @@ impl Body for StreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Client(body) => body.is_end_stream(),
-            Source::Boxed(body) => body.is_end_stream(),
-        }
+        self.start.is_empty()
+            && match &self.source {
+                Source::Client(body) => body.is_end_stream(),
+                Source::Boxed(body) => body.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        let left = match &self.source {
             Source::Client(body) => body.size_hint(),
             Source::Boxed(body) => body.size_hint(),
+        };
+        let start: u64 = self.start.iter().filter_map(|frame| Some(frame.data_ref()?.len() as u64)).sum();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = left.upper() {
+            hint.set_upper(upper.saturating_add(start));
         }
+        hint.set_lower(left.lower().saturating_add(start));
+        hint
     }
 }
 

@@ -1,6 +1,7 @@
 //! The cache as its clients and its operator see it.
 
 mod collapse;
+mod content;
 mod explain;
 mod internal;
 mod keys;
@@ -13,3 +14,4 @@ mod ranges;
 mod reuse;
 mod stale;
 mod storing;
+mod users;
