@@ -121,6 +121,8 @@ codes! {
     BadStatus = "PS0216", Error;
     /// Not a share
     BadShare = "PS0217", Error;
+    /// A secret in the config
+    PlainSecret = "PS0220", Error;
 
     /// An unknown upstream
     UnknownUpstream = "PS0301", Error;
@@ -173,6 +175,10 @@ codes! {
     UnkeyedInput = "PS0430", Warning;
     /// Every POST is taken for a query
     EveryPost = "PS0431", Warning;
+    /// Nobody may purge by request
+    PurgeByNobody = "PS0440", Error;
+    /// Everyone may purge by request
+    PurgeByEveryone = "PS0441", Warning;
 
     /// A certificate file cannot be read
     CaUnreadable = "PS0501", Error;
@@ -182,6 +188,8 @@ codes! {
     LogDirectory = "PS0503", Error;
     /// An address cannot be bound
     CannotBind = "PS0504", Error;
+    /// A secret cannot be read
+    SecretUnreadable = "PS0510", Error;
 }
 
 impl fmt::Display for Code {

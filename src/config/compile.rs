@@ -13,15 +13,18 @@ use super::Compiled;
 use super::codes::Code;
 use super::file::{
     AccessLog, Cache, Endpoint, FieldRule, File, Lifetime, LogFormat, LogWord, Match, Mode, OneOrMany,
-    Policy, Route, Upstream,
+    Policy, Purge, PurgeMethod, Route, Upstream,
 };
 use super::finding::Finding;
 use super::keyed::key_settings;
 use super::lifetime;
 use super::provenance::Provenance;
 use super::scalar::{CacheText, FieldName, FilePath, PositiveTime, Size, Time};
+use super::secret::SecretRef;
+use super::substitute::Environment;
 use super::tree::{Node, Step};
 use crate::cache::policy::Rules;
+use crate::pipeline::settings::{PurgeSettings, Token};
 use crate::pipeline::{CacheSettings, RouteSettings};
 use crate::route::{FieldMatch, MatchSpec};
 use crate::server::ListenerSettings;
@@ -34,6 +37,8 @@ pub struct Compiler<'a> {
     pub root: &'a Node,
     /// Relative paths start here.
     pub directory: &'a Path,
+    /// Where secrets may be.
+    pub env: Environment<'a>,
     /// What was found.
     pub findings: &'a mut Vec<Finding>,
     /// Files that were read.
@@ -108,7 +113,36 @@ impl Compiler<'_> {
             trusted: file.trusted_proxies.iter().map(|network| network.0).collect(),
             name: file.name.as_ref().map_or_else(|| "proxy-stone".into(), |name| name.0.as_str().into()),
             mode: file.mode.map(mode),
+            purge: self.purge(&file.purge),
         }
+    }
+
+    /// Who may purge by a request; nobody, where the config does not say.
+    fn purge(&mut self, from: &Purge) -> Option<PurgeSettings> {
+        let token =
+            from.token.as_ref().and_then(|token| self.secret(token, &["purge".into(), "token".into()]));
+        if from.allow.is_empty() && token.is_none() {
+            return None;
+        }
+        let takes = |method| from.methods.as_ref().is_none_or(|methods| methods.contains(&method));
+        Some(PurgeSettings {
+            purge: takes(PurgeMethod::Purge),
+            ban: takes(PurgeMethod::Ban),
+            allow: from.allow.iter().map(|network| network.0).collect(),
+            token: token.as_deref().map(Token::of),
+            soft: from.soft.unwrap_or_default(),
+        })
+    }
+
+    fn secret(&mut self, secret: &SecretRef, at: &[Step]) -> Option<String> {
+        self.files.extend(secret.path(self.directory));
+        let why = match secret.read(self.directory, self.env) {
+            Ok(text) => return Some(text),
+            Err(why) => why,
+        };
+        let finding = Finding::new(Code::SecretUnreadable, format!("there is no such secret: {why}"));
+        self.findings.push(finding.at(self.root.place_of(at)));
+        None
     }
 
     fn telemetry(&mut self, file: &File) -> telemetry::Settings {

@@ -15,6 +15,7 @@ use super::scalar::{
     CacheText, FieldName, FilePath, Name, Network, Parameter, PolicyName, PositiveTime, Pseudonym, QueryName,
     Scalar, Size, Tag, Time, Verb,
 };
+use super::secret::SecretRef;
 
 /// The configuration of proxy-stone: where it listens, where it forwards to, and what it keeps.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -47,6 +48,9 @@ pub struct File {
     pub routes: Vec<Route>,
     /// Caching policies by name. A policy may not be named like a duration.
     pub policies: Named<Policy, PolicyName>,
+    /// Purging by requests of clients, beside the command `cache purge`. Without this table PURGE and BAN are methods
+    /// like any other, and forwarded.
+    pub purge: Purge,
     /// What is stored, in memory and on disk. The directory is given by --state-dir.
     pub store: Store,
     /// Limits of client connections.
@@ -391,12 +395,42 @@ pub enum QueryCase {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tags {
-    /// Reply fields that list tags.
-    #[schemars(extend("default" = ["surrogate-key", "cache-tag"]))]
+    /// Reply fields that list tags. Cache-Groups (RFC 9875) is always read, and is no tag.
+    #[schemars(extend("default" = ["surrogate-key", "cache-tag", "xkey"]))]
     pub headers: Option<Vec<FieldName>>,
     /// Tags that every reply gets.
     #[schemars(extend("default" = []))]
     pub add: Vec<Tag>,
+}
+
+/// Purging by requests: `PURGE /path` takes a URL with all its variants, `PURGE /path/*` all that begin so, `BAN` takes
+/// `*` anywhere. Where the request has Surrogate-Key, Cache-Tag, xkey or xkey-purge it purges these tags instead, and
+/// where it has Cache-Group-Invalidation, these groups of its host. `Fastly-Soft-Purge: 1` or xkey-softpurge marks as stale. A
+/// request of anyone else is refused, never forwarded.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Purge {
+    /// Networks of the clients that may purge. Forwarding fields are believed as `trusted_proxies` says.
+    #[schemars(extend("default" = []))]
+    pub allow: Vec<Network>,
+    /// Where the token is that `Authorization: Bearer` must give: "env:NAME" or "file:PATH". With `allow`, both must hold.
+    pub token: Option<SecretRef>,
+    /// The methods that purge.
+    #[schemars(extend("default" = ["PURGE", "BAN"]))]
+    pub methods: Option<Vec<PurgeMethod>>,
+    /// Whether every such purge only marks as stale.
+    #[schemars(extend("default" = false))]
+    pub soft: Option<bool>,
+}
+
+/// A method that purges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PurgeMethod {
+    /// One URL, or all that begin so.
+    Purge,
+    /// All URLs that a pattern matches.
+    Ban,
 }
 
 /// What is stored, in memory and on disk.

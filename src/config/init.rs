@@ -44,6 +44,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Policy", "key", "{ ignore_query = [\"utm_*\"], headers = [\"accept-language\"] }"),
     ("Policy", "tags", "{ headers = [\"surrogate-key\", \"cache-tag\"], add = [\"users\"] }"),
     ("Policy", "max_body", "\"10MiB\""),
+    ("Purge", "allow", "[\"10.0.0.0/8\"]"),
+    ("Purge", "token", "\"env:PURGE_TOKEN\""),
     ("Telemetry", "listen", "\"127.0.0.1:9090\""),
     (
         "Telemetry",
@@ -53,10 +55,11 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
 ];
 
 /// The sections after the top level: header, definition.
-const SECTIONS: [(&str, &str, &str); 6] = [
+const SECTIONS: [(&str, &str, &str); 7] = [
     ("upstreams", "[upstreams.api]", "Upstream"),
     ("routes", "[[routes]]", "Route"),
     ("policies", "[policies.default]", "Policy"),
+    ("purge", "[purge]", "Purge"),
     ("store", "[store]", "Store"),
     ("server", "[server]", "Server"),
     ("telemetry", "[telemetry]", "Telemetry"),
@@ -170,10 +173,10 @@ mod tests {
         };
         let text: String = starter().lines().map(set).collect();
         let loaded = lint(&Source::Text { name: "all.toml".into(), text: text.clone() }, None);
-        // A URL and a list of endpoints exclude each other, and there is no such certificate file.
+        // A URL and a list of endpoints exclude each other, and there is no such certificate file or secret.
         let errors: Vec<_> =
             loaded.findings.iter().filter(|finding| finding.severity() == Severity::Error).collect();
-        let expected = [Code::ExclusiveKeys, Code::CaUnreadable];
+        let expected = [Code::ExclusiveKeys, Code::CaUnreadable, Code::SecretUnreadable];
         assert_eq!(errors.iter().map(|finding| finding.code).collect::<Vec<_>>(), expected, "{text}");
         for (_, _, definition) in SECTIONS {
             for (key, _) in properties(&schema()["$defs"][definition]) {

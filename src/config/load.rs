@@ -210,7 +210,8 @@ impl Loading {
         let file = file?;
         let root = &self.tree;
         let compiled =
-            Compiler { root, directory, findings: &mut self.findings, files: &mut self.files }.compile(&file);
+            Compiler { root, directory, env, findings: &mut self.findings, files: &mut self.files }
+                .compile(&file);
         Checks { file: &file, root, declared: &declared, findings: &mut self.findings }.run();
         Some(compiled)
     }

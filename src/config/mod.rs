@@ -24,6 +24,7 @@ pub mod reference;
 pub mod sarif;
 pub mod scalar;
 pub mod schema;
+pub mod secret;
 pub mod shape;
 pub mod show;
 pub mod substitute;

@@ -37,7 +37,7 @@ ttl = \"5s\"
 stale_if_error = \"1d\"
 ";
 
-const VALUES: [(&str, &str); 6] = [
+const VALUES: [(&str, &str); 7] = [
     (
         "duration",
         "A string of numbers with units: \"250ms\", \"60s\", \"1h30m\", \"1d\". Units are ms, s, m, h, d, w and y.",
@@ -56,6 +56,11 @@ const VALUES: [(&str, &str); 6] = [
         "In every string ${VAR} stands for an environment variable, ${VAR:-default} for one that may be unset or \
          empty, and $${ for a plain ${. Where a number or boolean is wanted, the variable's text is read as one.",
     ),
+    (
+        "secret",
+        "Where a secret is, never the secret: \"env:NAME\" for an environment variable, \"file:PATH\" for a file, of which \
+         a final line break does not count. It is read when the config is loaded.",
+    ),
     ("paths", "A relative path of a file starts at the directory of the config file."),
     (
         "names",
@@ -65,7 +70,7 @@ const VALUES: [(&str, &str); 6] = [
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 12] = [
+const SECTIONS: [(&str, &str, &str); 13] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("LISTENERS", "Items of listen that are tables.", "Listener"),
@@ -74,6 +79,7 @@ const SECTIONS: [(&str, &str, &str); 12] = [
     ("POLICIES", "[policies.NAME], or a table in place of a policy's name.", "Policy"),
     ("KEY", "The table key of a policy.", "Key"),
     ("TAGS", "The table tags of a policy.", "Tags"),
+    ("PURGE", "[purge]", "Purge"),
     ("STORE", "[store]", "Store"),
     ("SERVER", "[server]", "Server"),
     ("TELEMETRY", "[telemetry]", "Telemetry"),

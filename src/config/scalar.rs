@@ -99,6 +99,7 @@ scalars!(
     super::lifetime::Statuses,
     super::lifetime::Share,
     super::lifetime::Ahead,
+    super::secret::SecretRef,
     super::address::Address,
     super::address::OriginUrl,
     super::address::Target,

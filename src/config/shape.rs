@@ -241,7 +241,8 @@ fn unknown_key(schema: &'static Json, key: &str, value: &Node) -> Finding {
 
 /// Where a key that is not known here is known.
 fn belongs(key: &str) -> Option<String> {
-    const PLACES: [(&str, &str); 11] = [
+    const PLACES: [(&str, &str); 12] = [
+        ("Purge", "`[purge]`"),
         ("Route", "a route (`[[routes]]`)"),
         ("Match", "a route's `match`"),
         ("Policy", "a policy (`[policies.NAME]`)"),

@@ -3,6 +3,7 @@
 pub mod age;
 pub mod authority;
 pub mod cache_control;
+pub mod cache_groups;
 pub mod cache_status;
 pub mod client;
 pub mod connection;

@@ -28,6 +28,18 @@ pub(super) enum Failure {
     /// `only-if-cached`, and nothing stored can answer (RFC 9111 5.2.1.7).
     #[error("only-if-cached, and nothing stored can answer")]
     OnlyIfCached,
+    /// A purge by a client that may not.
+    #[error("a purge by a client that may not purge was refused")]
+    PurgeDenied,
+    /// A purge without the token that it takes.
+    #[error("a purge without the right token was refused")]
+    PurgeToken,
+    /// A purge of more names than one request may have.
+    #[error("a purge of too many tags was refused")]
+    PurgeTooMuch,
+    /// A purge that a restart would forget.
+    #[error("a purge could not be written to the journal")]
+    PurgeNotKept,
     /// A fault of ours.
     #[error("the fetch ended without a word")]
     Internal,
@@ -71,6 +83,10 @@ impl Failure {
         if face.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if face.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 15.5.2 wants a challenge.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.closes() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -109,6 +125,30 @@ impl Failure {
                 error: None,
                 title: "Nothing stored can answer",
                 detail: "The request said only-if-cached.",
+            },
+            Self::PurgeDenied => Face {
+                status: StatusCode::FORBIDDEN,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "This client may not purge",
+                detail: "The config names the networks that may.",
+            },
+            Self::PurgeToken => Face {
+                status: StatusCode::UNAUTHORIZED,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "Purging takes a token",
+                detail: "Send it as Authorization: Bearer TOKEN.",
+            },
+            Self::PurgeTooMuch => Face {
+                status: StatusCode::BAD_REQUEST,
+                error: Some(ErrorType::HttpRequestError),
+                title: "Too many tags in one request",
+                detail: "Nothing was purged. Send them in several requests.",
+            },
+            Self::PurgeNotKept => Face {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                error: Some(ErrorType::ProxyInternalError),
+                title: "The purge holds, but may not outlast a restart",
+                detail: "It could not be written to the journal. Send it again.",
             },
             Self::Internal => Face {
                 status: StatusCode::INTERNAL_SERVER_ERROR,

@@ -215,7 +215,8 @@ impl Fetch {
         let keeper = Keeper {
             cache: &self.cache,
             telemetry: &self.telemetry,
-            rules: &self.route.cache.rules,
+            settings: &self.route.cache,
+            names: &self.names,
             request: &self.request,
             keep: self.limits.keep,
             sequence: self.sequence,
@@ -367,7 +368,7 @@ impl Fetch {
             vary,
             part,
             keep_until: policy::store::keep_until(&head, self.limits.keep),
-            tags: super::tags::tags(fields, &self.route.cache),
+            tags: super::tags::tags(fields, &self.route.cache, &self.names),
             route: self.route.name.as_ref().into(),
             sequence: self.sequence,
             head,

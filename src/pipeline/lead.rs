@@ -98,7 +98,8 @@ impl Proxy {
             let keeper = Keeper {
                 cache: &self.cache,
                 telemetry: &self.telemetry,
-                rules: &route.cache.rules,
+                settings: &route.cache,
+                names: &names,
                 request: &asking.policy,
                 keep: asking.site.limits_of(route).keep,
                 sequence,

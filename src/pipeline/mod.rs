@@ -27,6 +27,7 @@ mod parts;
 mod pass;
 mod pieces;
 mod posted;
+mod purging;
 mod reply;
 mod respond;
 pub mod settings;
@@ -160,6 +161,9 @@ impl Proxy {
         let secure = forwarded::is_secure(inbound.client.tls, &inbound.head.headers, inbound.trusted);
         let target = Target::of(&inbound.head, secure)?;
         exchange.host = target.authority().into();
+        if let Some(purging) = site.purging.as_ref().filter(|purging| purging.takes(&inbound.head.method)) {
+            return Box::pin(self.purge(site, purging, exchange, inbound, target)).await;
+        }
         let route = site.route(&target, &inbound.head).ok_or(Failure::NoRoute)?;
         exchange.route = Some(route.clone());
         if via::loops(&inbound.head.headers, &site.name) {

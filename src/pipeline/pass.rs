@@ -12,12 +12,16 @@ use super::exchange::{Asked, Exchange};
 use super::fetch::{self, Brought};
 use super::forward::{self, ClientNames, ForwardFacts};
 use super::inbound::Inbound;
+use super::key::{Facts, Keyed};
 use super::reply::Source;
 use super::respond::Reply;
 use super::site::{Route, Site};
+use super::tags;
+use crate::cache::key::StoredKey;
 use crate::cache::policy::invalidate;
 use crate::cache::policy::request::MethodKind;
-use crate::cache::purge::Criterion;
+use crate::cache::purge::{Criterion, group};
+use crate::http::cache_groups::CACHE_GROUP_INVALIDATION;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::http::target::Target;
 use crate::telemetry::event::CacheOutcome;
@@ -66,6 +70,8 @@ impl Proxy {
         let queries = route.cache.key.takes_content(&inbound.head.method);
         let kind = if queries { MethodKind::Safe } else { MethodKind::of(&inbound.head.method) };
         let names = names(target);
+        let key = matches!(kind, MethodKind::Post | MethodKind::Unsafe)
+            .then(|| self.key_of_get(route, &inbound.head.headers, target));
         let request = self.fetch_request(site, route, exchange, inbound, target);
         let brought =
             fetch::bring(route, request, &self.clock, &self.telemetry, &names).await.map_err(|error| {
@@ -73,7 +79,7 @@ impl Proxy {
                 Failure::from(error)
             })?;
         if invalidate::invalidates(kind, brought.status()) {
-            self.invalidate(route, &brought, &names, target);
+            self.invalidate(route, &brought, &names, target, key);
         }
         Ok(brought)
     }
@@ -128,19 +134,47 @@ impl Proxy {
         }
     }
 
-    /// What a successful unsafe request ends (RFC 9111 4.4): the target, and what the reply names on the same origin.
-    fn invalidate(&self, route: &Route, brought: &Brought, names: &ClientNames, target: &Target) {
+    /// The key under which a GET with these fields would have stored.
+    fn key_of_get(&self, route: &Route, headers: &HeaderMap, target: &Target) -> StoredKey {
+        let (facts, secret) = (Facts { method: &Method::GET, headers }, self.cache.secret());
+        Keyed::of(route, target, facts, secret).parts(headers).to_stored(secret)
+    }
+
+    /// What a successful unsafe request ends (RFC 9111 4.4): the target, and what the reply names on the same origin;
+    /// and of that origin what shares a group with any of them (RFC 9875 2.2.1) or is in a group that the reply names
+    /// (RFC 9875 3). Groups do not cascade.
+    fn invalidate(
+        &self,
+        route: &Route,
+        brought: &Brought,
+        names: &ClientNames,
+        target: &Target,
+        key: Option<StoredKey>,
+    ) {
+        let headers = &brought.head.headers;
+        let mut groups: Vec<Box<str>> = tags::groups(headers, &CACHE_GROUP_INVALIDATION, names).collect();
         let own = target.path_and_query().as_str();
-        let mut targets =
-            invalidate::related_targets(names.scheme, &names.authority, own, &brought.head.headers);
+        let mut targets = invalidate::related_targets(names.scheme, &names.authority, own, headers);
         targets.push(own.to_owned());
         for target in targets {
             // As they are stored: without what the key leaves out.
-            let key = &route.cache.key;
+            let rules = &route.cache.key;
+            let stored = rules.target(&target);
+            if let Some(key) = &key {
+                // Before it is invalidated: nothing is found of it afterwards.
+                let key = StoredKey { target: (&*stored).into(), ..key.clone() };
+                let tags = self.cache.tags(&key).into_iter();
+                groups.extend(tags.filter(|tag| group::of(tag).is_some()));
+            }
             self.cache.invalidate(Criterion::Url {
-                authority: key.authority(&names.authority).into(),
-                target: key.target(&target).into_owned().into_boxed_str(),
+                authority: rules.authority(&names.authority).into(),
+                target: stored.into_owned().into_boxed_str(),
             });
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        for group in groups {
+            self.cache.invalidate(Criterion::Tag(group));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What the pipeline is told by the config.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
+use subtle::ConstantTimeEq;
 
 use super::key::KeySettings;
 use crate::cache::Mode;
@@ -22,6 +24,45 @@ pub struct Settings {
     pub name: Arc<str>,
     /// A mode that overrides every route's (`serve --mode`).
     pub mode: Option<Mode>,
+    /// Who may purge by a request; `None`: such requests are forwarded like any other.
+    pub purge: Option<PurgeSettings>,
+}
+
+/// Who may purge by a request, and how. All that is demanded must hold.
+#[derive(Clone, Debug)]
+pub struct PurgeSettings {
+    /// Whether `PURGE` does.
+    pub purge: bool,
+    /// Whether `BAN` does.
+    pub ban: bool,
+    /// Networks of clients that may; empty: any that knows the token.
+    pub allow: Vec<IpNet>,
+    /// What they must know.
+    pub token: Option<Token>,
+    /// Whether what is purged is only marked as stale.
+    pub soft: bool,
+}
+
+/// A token, kept as its hash: it cannot be printed, and comparing takes the same time whatever is given.
+#[derive(Clone)]
+pub struct Token([u8; 32]);
+
+impl Token {
+    /// The token that is this text.
+    pub fn of(text: &str) -> Self {
+        Self(*blake3::hash(text.as_bytes()).as_bytes())
+    }
+
+    /// Whether it is the one that was given.
+    pub fn is(&self, given: &[u8]) -> bool {
+        blake3::hash(given).as_bytes().ct_eq(&self.0).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
 }
 
 /// One route: what it takes and what is done with it.
@@ -80,7 +121,7 @@ impl Default for CacheSettings {
             policy: None,
             rules: Arc::default(),
             key: KeySettings::default(),
-            tag_headers: vec![HeaderName::from_static("surrogate-key"), HeaderName::from_static("cache-tag")],
+            tag_headers: ["surrogate-key", "cache-tag", "xkey"].map(HeaderName::from_static).into(),
             tags: Vec::new(),
             max_body: None,
             keep: None,

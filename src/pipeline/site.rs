@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::complaint::Complaints;
 use super::flight::Limits;
+use super::purging::Purging;
 use super::settings::{CacheSettings, RouteSettings, Settings};
 use crate::cache::{self, Mode};
 use crate::route::{FieldMatch, MatchSpec, Router};
@@ -25,6 +26,8 @@ pub struct Site {
     pub name: Arc<str>,
     /// Peers whose forwarding fields are believed.
     pub trusted: Vec<IpNet>,
+    /// Who may purge by a request.
+    pub(super) purging: Option<Purging>,
     limits: Limits,
 }
 
@@ -87,7 +90,8 @@ impl Site {
             .into_iter()
             .map(|route| Route::bind(route, settings.mode, upstreams, telemetry).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { router, routes, name: settings.name, trusted: settings.trusted, limits })
+        let purging = settings.purge.map(Purging::new);
+        Ok(Self { router, routes, name: settings.name, trusted: settings.trusted, purging, limits })
     }
 
     /// What a fetch for a route has to know of the store's limits.

@@ -7,11 +7,14 @@ use http::header::VARY;
 use http::{HeaderMap, StatusCode};
 
 use super::fetch::Brought;
+use super::forward::ClientNames;
+use super::settings::CacheSettings;
+use super::tags;
 use crate::cache::Cache;
 use crate::cache::entry::{Entry, EntryHead};
 use crate::cache::key::Digest;
 use crate::cache::policy::validate::{self, HeadUpdate, Upkeep};
-use crate::cache::policy::{self, RequestPolicy, Rules, vary};
+use crate::cache::policy::{self, RequestPolicy, vary};
 use crate::cache::store::{EntryId, Freshened, Resource};
 use crate::telemetry::Telemetry;
 
@@ -19,7 +22,9 @@ use crate::telemetry::Telemetry;
 pub(super) struct Keeper<'a> {
     pub(super) cache: &'a Cache,
     pub(super) telemetry: &'a Telemetry,
-    pub(super) rules: &'a Rules,
+    pub(super) settings: &'a CacheSettings,
+    /// The origin, as the client names it.
+    pub(super) names: &'a ClientNames,
     pub(super) request: &'a RequestPolicy,
     /// How long what can be validated is kept past its freshness.
     pub(super) keep: Duration,
@@ -58,7 +63,7 @@ impl Keeper<'_> {
     fn update(&self, digest: Digest, stored: &Arc<Entry>, brought: &Brought) -> Option<Arc<Entry>> {
         let update = brought.response_head();
         let validate::Freshened { head, upkeep } =
-            validate::freshen(&stored.head, self.request, &update, self.rules);
+            validate::freshen(&stored.head, self.request, &update, &self.settings.rules);
         let varies = |headers: &HeaderMap| headers.get_all(VARY).iter().cloned().collect::<Vec<_>>();
         match upkeep {
             // It is now selected by other fields, which the request that stored it may have had differently.
@@ -67,7 +72,9 @@ impl Keeper<'_> {
             }
             Upkeep::Replace => {
                 let keep_until = policy::store::keep_until(&head, self.keep);
-                let with = Freshened { head, keep_until, sequence: self.sequence };
+                // Fields that say tags and groups may have been among those that were replaced.
+                let tags = tags::tags(&head.headers, self.settings, self.names);
+                let with = Freshened { head, tags, keep_until, sequence: self.sequence };
                 return self.cache.freshen(EntryId::of(digest, stored), &stored.head, with);
             }
             Upkeep::Leave(reason) => self.telemetry.cache_skip(reason.as_str()),

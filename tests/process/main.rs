@@ -2,7 +2,8 @@
 //! `kill -9`, a damaged or full disk, memory.
 //!
 //! Each test has its own directory for state and socket, and ports that the system chose. By hand:
-//! `PROXY_STONE_KILL_ROUNDS=1000` for more rounds of `kill -9`, `PROXY_STONE_BIG=1` for bodies of 1 GiB.
+//! `PROXY_STONE_KILL_ROUNDS=1000` for more rounds of `kill -9`, `PROXY_STONE_BIG=1` for bodies of 1 GiB; `million` says what
+//! purging costs.
 
 mod commands;
 mod damage;
@@ -11,6 +12,7 @@ mod filling;
 mod kill;
 mod machines;
 mod memory;
+mod million;
 mod purging;
 mod refusal;
 mod reloading;

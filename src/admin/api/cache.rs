@@ -22,6 +22,8 @@ pub enum Selector {
     Route(String),
     /// Everything that carries a tag.
     Tag(String),
+    /// Every member of a group (RFC 9875), written `https://host/group`: the origin, and after its `/` the group as it is.
+    Group(String),
     /// Everything whose response is older than so many milliseconds.
     OlderThan(u64),
     /// Everything.
@@ -38,6 +40,7 @@ impl fmt::Display for Selector {
             Self::Host(host) => write!(f, "host:{host}"),
             Self::Route(route) => write!(f, "route:{route}"),
             Self::Tag(tag) => write!(f, "tag:{tag}"),
+            Self::Group(group) => write!(f, "group:{group}"),
             Self::OlderThan(millis) => write!(f, "older_than:{millis}ms"),
             Self::All => f.write_str("all"),
         }
@@ -61,13 +64,14 @@ impl FromStr for Selector {
             "host" => Self::Host(value),
             "route" => Self::Route(value),
             "tag" => Self::Tag(value),
+            "group" => Self::Group(value),
             "older_than" => {
                 let millis = value.strip_suffix("ms").and_then(|millis| millis.parse().ok());
                 Self::OlderThan(millis.ok_or("write older_than in milliseconds, such as older_than:5000ms")?)
             }
             _ => {
                 return Err(format!(
-                    "\"{kind}\" is none of key, url, prefix, glob, host, route, tag, older_than, all"
+                    "\"{kind}\" is none of key, url, prefix, glob, host, route, tag, group, older_than, all"
                 ));
             }
         })
@@ -169,6 +173,9 @@ pub struct EntryRow {
     pub route: String,
     /// Names by which it can be purged.
     pub tags: Vec<String>,
+    /// The groups of its origin that it belongs to (RFC 9875).
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// The request fields it varies on.
     pub vary: Vec<String>,
     /// When it arrived, milliseconds since the Unix epoch.
@@ -233,6 +240,35 @@ pub struct Purge {
     /// How many of the entries the reply shows.
     #[serde(default)]
     pub sample: u64,
+    /// Don't count what it takes: who purges much and often has no use for the number.
+    #[serde(default)]
+    pub uncounted: bool,
+}
+
+/// Asks for many purges in one go: what they take is not counted, and one write of the journal is for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeBatch {
+    /// What, 10 000 at most.
+    pub select: Vec<Selector>,
+    /// Mark as stale instead of removing.
+    #[serde(default)]
+    pub soft: bool,
+}
+
+/// What many purges did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeBatchReply {
+    /// How many purges there were.
+    pub purges: u64,
+    /// Whether the entries were only marked as stale.
+    pub soft: bool,
+    /// The newest rule's sequence number; whatever was fetched before it is purged.
+    pub sequence: u64,
+    /// Whether they are certain to hold after a crash.
+    pub durable: bool,
+    /// Why they aren't, where that is a fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// What a purge took, or would take.
@@ -349,6 +385,7 @@ mod tests {
             Selector::Host("[::1]:80".into()),
             Selector::Route("r".into()),
             Selector::Tag("a:b".into()),
+            Selector::Group("https://a/b c".into()),
             Selector::OlderThan(5000),
             Selector::All,
         ] {

@@ -12,8 +12,8 @@ mod traffic;
 mod warming;
 
 pub use cache::{
-    CacheStats, EntryDetail, EntryOrder, EntryPage, EntryQuery, EntryRow, Purge, PurgeReply, Quarantine,
-    Selector, ShowQuery, StoreFinding,
+    CacheStats, EntryDetail, EntryOrder, EntryPage, EntryQuery, EntryRow, Purge, PurgeBatch, PurgeBatchReply,
+    PurgeReply, Quarantine, Selector, ShowQuery, StoreFinding,
 };
 pub use explain::{
     ConfigKey, Explain, Explanation, Ground, KeyDifference, KeyPart, KeyParts, NearKey, StoredReply,
@@ -62,6 +62,8 @@ pub mod path {
     pub const FETCH: &str = "/v1/cache/fetch";
     /// POST [`Explain`](super::Explain): [`Explanation`](super::Explanation).
     pub const EXPLAIN: &str = "/v1/cache/explain";
+    /// POST [`PurgeBatch`](super::PurgeBatch): [`PurgeBatchReply`](super::PurgeBatchReply).
+    pub const PURGE_BATCH: &str = "/v1/cache/purge/batch";
     /// GET: [`CacheStats`](super::CacheStats).
     pub const CACHE_STATS: &str = "/v1/cache/stats";
     /// GET [`LogQuery`](super::LogQuery): a stream of [`LogLine`](super::LogLine).
@@ -88,6 +90,7 @@ pub mod path {
         REFRESH,
         FETCH,
         EXPLAIN,
+        PURGE_BATCH,
         CACHE_STATS,
         LOGS,
         METRICS,

@@ -1,7 +1,7 @@
 //! Stored responses: list, show, purge, stats.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use url::Url;
 
@@ -10,11 +10,11 @@ use super::entry::{self, Seen};
 use super::reply::{self, Reply};
 use super::request::{Asked, filter};
 use crate::admin::api::{
-    CacheStats, EntryOrder, EntryPage, EntryQuery, EntryRow, Problem, ProblemCode, Purge, PurgeReply,
-    Quarantine, Selector, ShowQuery, StoreFinding,
+    CacheStats, EntryOrder, EntryPage, EntryQuery, EntryRow, Problem, ProblemCode, Purge, PurgeBatch,
+    PurgeBatchReply, PurgeReply, Quarantine, Selector, ShowQuery, StoreFinding,
 };
 use crate::cache::key::Digest;
-use crate::cache::purge::Criterion;
+use crate::cache::purge::{Criterion, group};
 use crate::cache::store::{Closed, Cursor, ListQuery, Order, State, Summary, Victims};
 use crate::clock::Timestamp;
 use crate::http::path;
@@ -29,8 +29,11 @@ const PAGE: u64 = 500;
 /// The variants of one URL that are shown.
 const MAX_SHOWN: usize = 1000;
 
-/// How long a purge may count what it takes before it just takes it.
-const COUNT_TIME: Duration = Duration::from_millis(200);
+/// How long a purge may count what it takes before it just takes it: it must hold within a tenth of a second.
+const COUNT_TIME: Duration = Duration::from_millis(25);
+
+/// The most purges of one request.
+const MAX_BATCH: usize = 10_000;
 
 /// One page of entries.
 pub async fn list(admin: &Admin, asked: &Asked) -> Reply {
@@ -96,12 +99,18 @@ pub async fn purge(admin: &Arc<Admin>, asked: &Asked) -> Reply {
     let now = admin.clock.now();
     let criterion = criterion(&wanted.select, now)?;
     let sample = usize::try_from(wanted.sample.min(MAX_PAGE)).unwrap_or(0);
-    let victims = admin.cache.victims(criterion.clone(), sample);
     if wanted.dry_run {
-        return reply::json(&report(&wanted, Some(&victims.await), now));
+        let victims = admin.cache.victims(criterion, sample).await;
+        return reply::json(&report(&wanted, Some(&victims), now));
     }
     // The count is a courtesy: a purge of a million entries is not held up for it.
-    let victims = tokio::time::timeout(COUNT_TIME, victims).await.ok();
+    let victims = match wanted.uncounted {
+        true => None,
+        false => {
+            let until = Instant::now() + COUNT_TIME;
+            admin.cache.victims_until(criterion.clone(), sample, until).await
+        }
+    };
     let mut report = report(&wanted, victims.as_ref(), now);
     match admin.cache.purge(criterion, wanted.soft).await {
         Ok(done) => {
@@ -111,6 +120,31 @@ pub async fn purge(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         Err(error) => report.warning = Some(error.to_string()),
     }
     reply::json(&report)
+}
+
+/// Purges much in one go.
+pub async fn purge_batch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
+    let wanted: PurgeBatch = asked.json()?;
+    if wanted.select.len() > MAX_BATCH {
+        return Err(bad(format!("more than {MAX_BATCH} purges in one request")));
+    }
+    let now = admin.clock.now();
+    // All are understood, or none is done.
+    let criteria: Vec<Criterion> =
+        wanted.select.iter().map(|select| criterion(select, now)).collect::<Result<_, _>>()?;
+    let purges = criteria.len() as u64;
+    let mut reply = PurgeBatchReply { purges, soft: wanted.soft, ..PurgeBatchReply::default() };
+    match admin.cache.purge_all(criteria, wanted.soft).await {
+        Ok(done) => {
+            reply.sequence = done.sequence;
+            reply.durable = done.durable;
+        }
+        Err(error) => {
+            reply.sequence = admin.cache.sequence();
+            reply.warning = Some(error.to_string());
+        }
+    }
+    reply::json(&reply)
 }
 
 fn report(wanted: &Purge, victims: Option<&Victims>, now: Timestamp) -> PurgeReply {
@@ -204,9 +238,25 @@ pub(super) fn criterion(select: &Selector, now: Timestamp) -> Result<Criterion, 
         Selector::Host(host) => Criterion::Host(host.to_ascii_lowercase().into()),
         Selector::Route(route) => Criterion::Route(route.as_str().into()),
         Selector::Tag(tag) => Criterion::Tag(tag.as_str().into()),
+        Selector::Group(group) => Criterion::Tag(group_tag(group)?),
         Selector::OlderThan(millis) => Criterion::Before(now.minus(Duration::from_millis(*millis))),
         Selector::All => Criterion::All,
     })
+}
+
+/// The tag of a group that is written behind its origin.
+fn group_tag(text: &str) -> Result<Box<str>, Problem> {
+    let bad = || {
+        bad(format!("\"{text}\" names no group")).detail(
+            "groups belong to an origin: write https://host/group, the group as `cache show` prints it",
+        )
+    };
+    let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
+    let (authority, name) = rest.split_once('/').ok_or_else(bad)?;
+    let origin = Url::parse(&format!("{scheme}://{authority}/")).map_err(|_| bad())?;
+    let host = origin.host_str().filter(|_| matches!(origin.scheme(), "http" | "https")).ok_or_else(bad)?;
+    let authority = origin.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    Ok(group::tag(origin.scheme(), &authority, name))
 }
 
 /// Host and target of a URL that may lack its scheme.
@@ -260,6 +310,10 @@ mod tests {
                 Selector::Prefix("http://a/v1".into()),
                 Criterion::Prefix { authority: Some("a".into()), target: "/v1".into() },
             ),
+            (
+                Selector::Group("HTTPS://A.example:443/x /y".into()),
+                Criterion::Tag(group::tag("https", "a.example", "x /y")),
+            ),
             (Selector::Glob("https://a/*".into()), Criterion::Glob("a/*".into())),
             (Selector::OlderThan(40_000), Criterion::Before(Timestamp::from_secs(60))),
             (Selector::All, Criterion::All),
@@ -272,6 +326,8 @@ mod tests {
             Selector::Url("ftp://a/".into()),
             Selector::Url("http://".into()),
             Selector::Url("/plain".into()),
+            Selector::Group("scripts".into()),
+            Selector::Group("ftp://a/scripts".into()),
         ] {
             assert_eq!(criterion(&wrong, now).unwrap_err().code, ProblemCode::BadRequest, "{wrong}");
         }

@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use crate::admin::api::{EntryDetail, EntryRow};
 use crate::cache::entry::{BodyRef, Entry, Source};
+use crate::cache::purge::group;
 use crate::cache::store::Summary;
 use crate::clock::Timestamp;
 use crate::telemetry::filter::{Field, Fields, Kind, Value};
@@ -62,7 +63,8 @@ pub fn row(summary: &Summary, now: Timestamp) -> EntryRow {
         content_type: seen.content_type().map(Cow::into_owned),
         upstream: entry.key.upstream.to_string(),
         route: entry.route.to_string(),
-        tags: entry.tags.iter().map(ToString::to_string).collect(),
+        tags: group::tags(&entry.tags).map(str::to_owned).collect(),
+        groups: group::groups(&entry.tags).map(str::to_owned).collect(),
         vary: entry.vary.fields.iter().map(|(name, _)| name.to_string()).collect(),
         stored_ms: entry.head.response_time.millis(),
         expires_ms: entry.head.fresh_until().millis(),
@@ -161,7 +163,7 @@ impl Fields for Seen<'_> {
             "type" => self.content_type().map_or(Value::Absent, Value::Text),
             "upstream" => Value::Text((&*entry.key.upstream).into()),
             "route" => Value::Text((&*entry.route).into()),
-            "tags" => Value::Text(entry.tags.join(" ").into()),
+            "tags" => Value::Text(group::tags(&entry.tags).collect::<Vec<_>>().join(" ").into()),
             _ => Value::Absent,
         }
     }

@@ -75,6 +75,7 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::REFRESH if post => warming::refresh(admin, asked),
         path::FETCH if get => warming::fetch(admin, asked).await,
         path::EXPLAIN if post => control::explain(admin, asked).await,
+        path::PURGE_BATCH if post => cache::purge_batch(admin, asked).await,
         path::CACHE_STATS if get => cache::stats(admin),
         path::LOGS if get => logs::logs(admin, asked),
         path::METRICS if get => metrics::snapshot(admin),

@@ -67,6 +67,20 @@ impl<'a> Subject<'a> {
 }
 
 impl Criterion {
+    /// The host of an authority that has a port.
+    pub(super) fn without_port(authority: &str) -> Option<&str> {
+        let (host, port) = authority.rsplit_once(':')?;
+        (!port.contains(']')).then_some(host)
+    }
+
+    /// What a pattern names outright: its host, if it has one, and how its targets begin; `None`: the host has a
+    /// wildcard.
+    pub(in crate::cache) fn literal(pattern: &str) -> Option<(Option<&str>, &str)> {
+        let literal = &pattern[..pattern.find('*').unwrap_or(pattern.len())];
+        let (host, target) = literal.split_at(literal.find('/')?);
+        Some(((!host.is_empty()).then_some(host), target))
+    }
+
     /// Whether it takes this entry.
     pub fn takes(&self, subject: &Subject<'_>) -> bool {
         let key = subject.key;
@@ -94,10 +108,7 @@ impl Criterion {
 
 /// Whether `authority` is `host`, or `host` on some port.
 fn is_host(authority: &str, host: &str) -> bool {
-    authority.strip_prefix(host).is_some_and(|rest| {
-        rest.is_empty()
-            || rest.strip_prefix(':').is_some_and(|port| !port.contains(']') && !port.contains(':'))
-    })
+    authority == host || Criterion::without_port(authority) == Some(host)
 }
 
 /// Matches `*` wildcards against the concatenation of `parts`: one pass with one point to go back to, so that

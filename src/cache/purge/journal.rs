@@ -54,6 +54,8 @@ pub(crate) struct Journal {
 struct Written {
     file: File,
     len: u64,
+    /// How long it was when it was written anew: what it needs, more or less.
+    needed: u64,
     /// After a failed write the end of the file is unknown: it is cut back to `len` first.
     broken: bool,
 }
@@ -130,7 +132,8 @@ impl Journal {
 
     /// Whether the file has grown so far that it should be written anew.
     pub(crate) fn is_long(&self) -> bool {
-        self.file.lock().len > COMPACT_BEYOND
+        let written = self.file.lock();
+        written.len > COMPACT_BEYOND.max(2 * written.needed)
     }
 
     /// Writes the file anew with what `rules` says now. Blocking.
@@ -215,7 +218,8 @@ fn write_anew(path: &Path, contents: &Contents) -> io::Result<Written> {
         File::open(dir)?.sync_all()?;
     }
     let file = OpenOptions::new().append(true).open(path)?;
-    Ok(Written { file, len: bytes.len() as u64, broken: false })
+    let len = bytes.len() as u64;
+    Ok(Written { file, len, needed: len, broken: false })
 }
 
 fn frame(out: &mut Vec<u8>, payload: &[u8]) {

@@ -7,8 +7,11 @@
 //! flight across it cannot bring back what it took. In doubt a purge takes more, never less.
 
 mod criterion;
+pub mod group;
 pub(crate) mod journal;
+mod prefixes;
 pub(crate) mod rules;
+mod set;
 
 pub use criterion::{Criterion, Subject};
 

@@ -1,24 +1,26 @@
 //! The rules that lookups and inserts are tested against.
 //!
 //! What matters of a rule is its criterion and the newest sequence at which it was given, so that equal rules
-//! merge, and those for a key, a URL or a tag are found by a hash however many there are. A rule stays testable
-//! after its removal is done: entries in RAM, and fetches still in flight, are older than it.
+//! merge; `set` finds those that may concern an entry, however many there are. A rule stays testable after its removal
+//! is done: entries in RAM, and fetches still in flight, are older than it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::criterion::{Criterion, Subject};
+use super::set::RuleSet;
 use crate::cache::key::{Digest, StoredKey};
 use crate::clock::Timestamp;
 
 /// Rules whose removal is not finished: with more, one that takes everything stands for all of them.
-const MAX_ACTIVE: usize = 65_536;
+const MAX_ACTIVE: usize = 262_144;
+/// Of those, the ones that are looked at one after the other.
+const MAX_LISTED: usize = 16_384;
 /// Finished rules that are still tested.
-const MAX_RETIRED: usize = 16_384;
-/// Of those, the ones that no hash finds.
+const MAX_RETIRED: usize = 65_536;
+/// Of those, the ones that are looked at one after the other.
 const MAX_RETIRED_LISTED: usize = 128;
 
 /// A purge as it is remembered.
@@ -99,7 +101,8 @@ impl Rules {
     pub(crate) fn add(&self, criterion: Criterion, soft: bool, told: impl FnOnce(&Rule)) -> u64 {
         let mut book = self.book.write();
         let sequence = self.latest.load(Ordering::Acquire) + 1;
-        let full = book.active.len() >= MAX_ACTIVE;
+        let full =
+            book.active.len() >= MAX_ACTIVE || (criterion.is_listed() && book.set.listed() >= MAX_LISTED);
         let rule = match full {
             false => Rule { sequence, soft, criterion },
             true => Rule { sequence, soft: false, criterion: Criterion::All },
@@ -192,7 +195,7 @@ impl Rules {
             }
             book.forgotten = book.forgotten.max(rule.sequence);
             book.set.remove(&rule);
-            if !rule.criterion.is_hashed() {
+            if rule.criterion.is_listed() {
                 book.retired_listed -= 1;
             }
         }
@@ -211,140 +214,11 @@ impl Book {
     }
 
     fn retire(&mut self, rule: Rule) {
-        if !rule.criterion.is_hashed() {
+        if rule.criterion.is_listed() {
             self.retired_listed += 1;
         }
         self.retired.push_back(rule);
     }
-}
-
-/// The newest hard and soft rule for one criterion; zero where there is none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    hard: u64,
-    soft: u64,
-}
-
-impl Slot {
-    fn side(&mut self, soft: bool) -> &mut u64 {
-        if soft { &mut self.soft } else { &mut self.hard }
-    }
-
-    fn verdict(self, sequence: u64) -> Verdict {
-        if self.hard > sequence {
-            Verdict::Gone
-        } else if self.soft > sequence {
-            Verdict::Soft
-        } else {
-            Verdict::Stands
-        }
-    }
-
-    const fn is_empty(self) -> bool {
-        self.hard == 0 && self.soft == 0
-    }
-}
-
-#[derive(Debug, Default)]
-struct RuleSet {
-    keys: HashMap<Digest, Slot>,
-    /// By the hash of authority and target; the criteria are compared.
-    urls: HashMap<u64, Vec<(Criterion, Slot)>>,
-    tags: HashMap<Box<str>, Slot>,
-    listed: Vec<(Criterion, Slot)>,
-    hasher: RandomState,
-}
-
-impl Criterion {
-    /// Whether a hash finds it, so that its number does not matter.
-    const fn is_hashed(&self) -> bool {
-        matches!(self, Self::Key(_) | Self::Url { .. } | Self::Tag(_))
-    }
-}
-
-impl RuleSet {
-    fn add(&mut self, rule: &Rule) {
-        let side = match &rule.criterion {
-            Criterion::Key(digest) => self.keys.entry(*digest).or_default(),
-            Criterion::Tag(tag) => self.tags.entry(tag.clone()).or_default(),
-            Criterion::Url { authority, target } => {
-                let bucket = self.urls.entry(self.hasher.hash_one((authority, target))).or_default();
-                slot(bucket, &rule.criterion)
-            }
-            other => slot(&mut self.listed, other),
-        }
-        .side(rule.soft);
-        *side = rule.sequence.max(*side);
-    }
-
-    fn remove(&mut self, rule: &Rule) {
-        let clear = |slot: &mut Slot| {
-            let side = slot.side(rule.soft);
-            if *side == rule.sequence {
-                *side = 0;
-            }
-            slot.is_empty()
-        };
-        match &rule.criterion {
-            Criterion::Key(digest) => {
-                if self.keys.get_mut(digest).is_some_and(clear) {
-                    self.keys.remove(digest);
-                }
-            }
-            Criterion::Tag(tag) => {
-                if self.tags.get_mut(tag).is_some_and(clear) {
-                    self.tags.remove(tag);
-                }
-            }
-            Criterion::Url { authority, target } => {
-                let hash = self.hasher.hash_one((authority, target));
-                let Some(bucket) = self.urls.get_mut(&hash) else { return };
-                bucket.retain_mut(|(criterion, slot)| *criterion != rule.criterion || !clear(slot));
-                if bucket.is_empty() {
-                    self.urls.remove(&hash);
-                }
-            }
-            other => self.listed.retain_mut(|(criterion, slot)| criterion != other || !clear(slot)),
-        }
-    }
-
-    fn test(&self, subject: &Subject<'_>, sequence: u64) -> Verdict {
-        let mut verdict = Verdict::Stands;
-        if let Some(slot) = self.keys.get(&subject.digest) {
-            verdict = verdict.max(slot.verdict(sequence));
-        }
-        if !self.urls.is_empty() {
-            let hash = self.hasher.hash_one((&subject.key.authority, &subject.key.target));
-            let bucket = self.urls.get(&hash).map_or(&[][..], Vec::as_slice);
-            verdict = verdict.max(worst(bucket, subject, sequence));
-        }
-        if !self.tags.is_empty() {
-            for tag in subject.tags {
-                verdict =
-                    verdict.max(self.tags.get(tag).map_or(Verdict::Stands, |slot| slot.verdict(sequence)));
-            }
-        }
-        verdict.max(worst(&self.listed, subject, sequence))
-    }
-}
-
-fn worst(rules: &[(Criterion, Slot)], subject: &Subject<'_>, sequence: u64) -> Verdict {
-    rules
-        .iter()
-        .map(|(criterion, slot)| (criterion, slot.verdict(sequence)))
-        // The criterion is the dear part: asked only where it would matter.
-        .filter(|(criterion, verdict)| *verdict != Verdict::Stands && criterion.takes(subject))
-        .map(|(_, verdict)| verdict)
-        .max()
-        .unwrap_or(Verdict::Stands)
-}
-
-fn slot<'a>(list: &'a mut Vec<(Criterion, Slot)>, criterion: &Criterion) -> &'a mut Slot {
-    let at = list.iter().position(|(standing, _)| standing == criterion).unwrap_or_else(|| {
-        list.push((criterion.clone(), Slot::default()));
-        list.len() - 1
-    });
-    &mut list[at].1
 }
 
 #[cfg(test)]

@@ -215,7 +215,12 @@ impl Actor {
             validate::freshen(&entry.head, &GET, &fetch.response(life.response_time, &headers), &world.rules);
         assert_eq!(updated.upkeep, Upkeep::Replace);
         life.keep_until = policy::store::keep_until(&updated.head, world.cache.settings().keep);
-        let with = Freshened { head: updated.head, keep_until: life.keep_until, sequence: fetch.sequence };
+        let with = Freshened {
+            head: updated.head,
+            tags: entry.tags.clone(),
+            keep_until: life.keep_until,
+            sequence: fetch.sequence,
+        };
         let gone = {
             let mut model = world.model.lock();
             model.lives.insert(id, life);

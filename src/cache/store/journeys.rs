@@ -213,7 +213,12 @@ async fn a_validated_entry_is_fresh_again_in_both_tiers() {
     let mut head = old.head.clone();
     head.headers.insert("etag", "\"2\"".parse().unwrap());
     head.response_time = Timestamp::from_secs(2_000);
-    let with = Freshened { head: head.clone(), keep_until: old.keep_until, sequence: cache.sequence() };
+    let with = Freshened {
+        head: head.clone(),
+        tags: vec!["blue".into()],
+        keep_until: old.keep_until,
+        sequence: cache.sequence(),
+    };
     let id = EntryId::of(old.key.digest(), &old);
     assert!(!cache.freshen(id, &old.head, with.clone()).unwrap().soft_purged);
     settled(&cache).await;

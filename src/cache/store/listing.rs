@@ -6,8 +6,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::EntryId;
+use super::memory::Resource;
 use super::report::{Cursor, ListQuery, Order, Page, Summary, Victims};
 use super::shared::{Shared, judged};
 use super::tiered::Cache;
@@ -26,19 +28,28 @@ const LOOKED_AT: usize = 20_000;
 impl Cache {
     /// What a purge would take, with a sample of at most `limit` (10 000 at most).
     pub async fn victims(&self, criterion: Criterion, limit: usize) -> Victims {
+        self.count(criterion, limit, None).await.unwrap_or_default()
+    }
+
+    /// As [`Cache::victims`], if they can be counted by then.
+    pub async fn victims_until(&self, criterion: Criterion, limit: usize, until: Instant) -> Option<Victims> {
+        self.count(criterion, limit, Some(until)).await
+    }
+
+    async fn count(&self, criterion: Criterion, limit: usize, until: Option<Instant>) -> Option<Victims> {
         let shared = self.shared.clone();
         let limit = limit.min(MAX_PAGE);
         blocking(move || {
             let mut victims = Victims::default();
-            walk(&shared, &criterion, &mut Place::default(), |summary| {
+            let count = |summary: Summary| {
                 victims.entries += 1;
                 victims.bytes += summary.entry.body.len();
                 if victims.sample.len() < limit {
                     victims.sample.push(summary);
                 }
                 true
-            });
-            victims
+            };
+            walk_until(&shared, &criterion, &mut Place::default(), until, count).then_some(victims)
         })
         .await
     }
@@ -102,9 +113,23 @@ fn walk(
     shared: &Shared,
     criterion: &Criterion,
     place: &mut Place,
+    show: impl FnMut(Summary) -> bool,
+) -> bool {
+    walk_until(shared, criterion, place, None, show)
+}
+
+/// As [`walk`], for no longer than until then.
+fn walk_until(
+    shared: &Shared,
+    criterion: &Criterion,
+    place: &mut Place,
+    until: Option<Instant>,
     mut show: impl FnMut(Summary) -> bool,
 ) -> bool {
     while !place.in_memory {
+        if until.is_some_and(|until| Instant::now() > until) {
+            return false;
+        }
         let tier = shared.disk.load_full();
         let part = tier.map(|tier| tier.store.candidates(criterion, place.after.as_deref(), PART));
         let Some(Ok(part)) = part else {
@@ -134,7 +159,28 @@ fn walk(
         }
         *place = Place { in_memory: part.next.is_none(), after: part.next };
     }
-    walk_memory(shared, criterion, place, show)
+    walk_memory(shared, criterion, place, until, show)
+}
+
+/// Entries that are looked at between two looks at the clock.
+const LOOKS: u32 = 64;
+
+/// Looks at the clock now and then.
+struct Looks {
+    until: Option<Instant>,
+    left: u32,
+}
+
+impl Looks {
+    fn late(&mut self) -> bool {
+        let Some(until) = self.until else { return false };
+        self.left -= 1;
+        if self.left > 0 {
+            return false;
+        }
+        self.left = LOOKS;
+        Instant::now() > until
+    }
 }
 
 /// What is in RAM and not on disk, in the order of keys.
@@ -142,12 +188,21 @@ fn walk_memory(
     shared: &Shared,
     criterion: &Criterion,
     place: &mut Place,
+    until: Option<Instant>,
     mut show: impl FnMut(Summary) -> bool,
 ) -> bool {
     let after = place.after.clone();
     let tier = shared.disk.load_full();
     let mut found = Vec::new();
-    for resource in shared.memory.iter() {
+    let resources: Box<dyn Iterator<Item = Arc<Resource>>> = match criterion {
+        Criterion::Key(digest) => Box::new(shared.memory.peek(digest).into_iter()),
+        _ => Box::new(shared.memory.iter()),
+    };
+    let mut looks = Looks { until, left: LOOKS };
+    for resource in resources {
+        if looks.late() {
+            return false;
+        }
         for entry in &resource.variants {
             let id = EntryId::of(resource.digest, entry);
             let later = after.as_ref().is_none_or(|after| id_bytes(id) > *after);
@@ -158,6 +213,9 @@ fn walk_memory(
     }
     found.sort_by_key(|(id, _)| *id);
     for (id, entry) in found {
+        if looks.late() {
+            return false;
+        }
         if tier.as_ref().is_some_and(|tier| tier.store.contains(id).unwrap_or(false)) {
             continue;
         }

@@ -56,6 +56,8 @@ pub(super) struct Shared {
     /// One who changes what stands under a key at a time.
     stripes: Box<[Mutex<()>]>,
     pub counters: Counters,
+    /// The writer has been told to look at the rules and limits, and has not begun to.
+    pub woken: AtomicBool,
     /// Reads that failed since the disk tier was opened: the writer looks at them.
     pub read_failures: ReadFailures,
 }
@@ -119,6 +121,7 @@ impl Shared {
             quarantines: Mutex::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             counters: Counters::default(),
+            woken: AtomicBool::new(false),
             read_failures: ReadFailures::default(),
         }
     }
@@ -157,8 +160,9 @@ impl Shared {
         }
         let book = self.rules.read();
         let latest = self.rules.latest();
+        let checked = resource.checked.load(Acquire);
         let stands = resource.variants.iter().all(|entry| {
-            match book.test(&Subject::of(resource.digest, entry), entry.sequence) {
+            match book.test(&Subject::of(resource.digest, entry), entry.sequence.max(checked)) {
                 Verdict::Stands => true,
                 Verdict::Soft => entry.soft_purged,
                 Verdict::Gone => false,
@@ -230,8 +234,9 @@ impl Shared {
         for stripe in &self.stripes {
             drop(stripe.lock());
         }
-        let book = self.rules.read();
         self.memory.retain(|resource| {
+            // Read anew for each: a rule that is being given must not wait for the whole walk, nor lookups for it.
+            let book = self.rules.read();
             resource
                 .variants
                 .iter()

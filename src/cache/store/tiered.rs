@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::mpsc::Sender;
 
 use tokio::sync::oneshot;
@@ -66,6 +66,8 @@ pub enum Inserted {
 pub struct Freshened {
     /// The merged head.
     pub head: EntryHead,
+    /// The names by which it can be purged now.
+    pub tags: Vec<Box<str>>,
     /// Until when the entry is worth keeping now.
     pub keep_until: Timestamp,
     /// [`Cache::sequence`] as it was when the validation began.
@@ -153,7 +155,7 @@ impl Cache {
     pub fn reconfigure(&self, settings: Settings) {
         self.shared.memory.resize(settings.memory);
         self.shared.settings.store(Arc::new(settings));
-        self.wake(Op::Wake);
+        self.wake_once();
     }
 
     /// The limits that hold now.
@@ -354,12 +356,18 @@ impl Cache {
         }
         let mut entry = Entry {
             head: with.head.into_own(),
+            tags: with.tags,
             keep_until: with.keep_until,
             sequence: with.sequence,
             soft_purged: false,
             ..(*old).clone()
         };
-        entry.soft_purged = book.test(&Subject::of(digest, &entry), entry.sequence) == Verdict::Soft;
+        // By its new tags: a purge of one of them may have come while the validation was under way.
+        match book.test(&Subject::of(digest, &entry), entry.sequence) {
+            Verdict::Gone => return None,
+            Verdict::Soft => entry.soft_purged = true,
+            Verdict::Stands => {}
+        }
         let entry = Arc::new(entry);
         swap(&mut loaded, id, entry.clone());
         let resource = shared.keep(digest, loaded);
@@ -384,12 +392,41 @@ impl Cache {
         }
     }
 
+    /// The names by which what is stored under a key can be purged.
+    pub fn tags(&self, key: &StoredKey) -> Vec<Box<str>> {
+        let digest = key.digest();
+        let shared = &*self.shared;
+        let loaded = {
+            let _stripe = shared.stripe(digest);
+            shared.load(digest, shared.memory.peek(&digest))
+        };
+        let own = loaded.variants.iter().filter(|entry| entry.key == *key);
+        own.flat_map(|entry| entry.tags.iter().cloned()).collect()
+    }
+
     /// Purges: holds on every worker from now on and, once answered, across `kill -9`. `soft` marks stale instead.
     pub async fn purge(&self, criterion: Criterion, soft: bool) -> Result<PurgeReport, PurgeError> {
-        let (sequence, journal) = self.add_rule(criterion, soft);
-        let Some(journal) = journal else { return Ok(PurgeReport { sequence, durable: false }) };
-        journal.commit(sequence).await.map_err(PurgeError::NotDurable)?;
-        Ok(PurgeReport { sequence, durable: true })
+        self.purge_all([criterion], soft).await
+    }
+
+    /// As [`Cache::purge`], by several criteria in one go.
+    pub async fn purge_all(
+        &self,
+        criteria: impl IntoIterator<Item = Criterion>,
+        soft: bool,
+    ) -> Result<PurgeReport, PurgeError> {
+        let mut report = PurgeReport { sequence: self.sequence(), durable: true };
+        let mut last = None;
+        for criterion in criteria {
+            let (sequence, journal) = self.add_rule(criterion, soft);
+            report.sequence = sequence;
+            report.durable &= journal.is_some();
+            last = journal;
+        }
+        if let Some(journal) = last {
+            journal.commit(report.sequence).await.map_err(PurgeError::NotDurable)?;
+        }
+        Ok(report)
     }
 
     /// Purges without waiting for the journal: what an unsafe method invalidates (RFC 9111 4.4).
@@ -410,7 +447,7 @@ impl Cache {
                 journal.append(rule);
             }
         });
-        self.wake(Op::Wake);
+        self.wake_once();
         (sequence, journal)
     }
 
@@ -468,6 +505,13 @@ impl Cache {
     fn unwritten(&self, is_so: bool) {
         if is_so {
             self.wake(Op::Unwritten);
+        }
+    }
+
+    /// Has the writer look at the rules and limits: one word for all that came before it looks.
+    fn wake_once(&self) {
+        if !self.shared.woken.swap(true, AcqRel) {
+            self.wake(Op::Wake);
         }
     }
 

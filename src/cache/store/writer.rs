@@ -9,7 +9,7 @@ mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -130,7 +130,10 @@ impl Writer {
             };
             match op {
                 Ok(Op::Write(write, weight)) => self.shared.waiting.leave(write.id().digest, weight),
-                Ok(Op::Wake) => self.purge_memory(),
+                Ok(Op::Wake) => {
+                    self.shared.woken.store(false, Release);
+                    self.purge_memory();
+                }
                 Ok(Op::Unwritten) => {}
                 Ok(Op::Failed) => self.clear_failures(),
                 Ok(Op::Close(done)) => {
@@ -188,6 +191,7 @@ impl Writer {
                 written
             }
             Op::Wake => {
+                self.shared.woken.store(false, Release);
                 self.begin_batch();
                 self.upkeep.due = true;
                 Ok(())

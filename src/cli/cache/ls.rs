@@ -51,6 +51,7 @@ pub const COLUMNS: &[Column] = &[
     Column::new("url", Kind::Text),
     Column::new("type", Kind::Text).at("/content_type").wide(),
     Column::new("tags", Kind::List).wide(),
+    Column::new("groups", Kind::List).wide(),
     Column::new("vary", Kind::List).wide(),
     Column::new("upstream", Kind::Text).wide(),
     Column::new("lifetime_from", Kind::Text).wide(),

@@ -5,6 +5,7 @@ mod explained;
 mod ls;
 mod pace;
 mod purge;
+mod purge_batch;
 mod refresh;
 mod select;
 mod show;

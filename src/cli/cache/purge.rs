@@ -1,10 +1,12 @@
 //! `proxy-stone cache purge`
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
 use anstream::eprintln;
 
 use super::ls;
+use super::purge_batch as batch;
 use super::select::SelectArgs;
 use crate::admin::Client;
 use crate::admin::api::{Purge, PurgeReply, Selector, path};
@@ -29,6 +31,11 @@ pub struct Args {
     #[command(flatten)]
     pub select: SelectArgs,
 
+    /// Many purges at once: a line each, a URL or one of key:, url:, prefix:, glob:, host:, route:, tag:, group: and a
+    /// value; - is standard input. Empty lines and those that begin with # count for nothing.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["target", "SelectArgs", "dry_run"])]
+    pub file: Option<PathBuf>,
+
     /// Only show what it would take.
     #[arg(long)]
     pub dry_run: bool,
@@ -51,7 +58,9 @@ Examples:
   proxy-stone cache purge https://api.example.com/v1/users/7
   proxy-stone cache purge --tag users --soft
   proxy-stone cache purge --prefix /v1/ --dry-run
+  proxy-stone cache purge --group https://api.example.com/scripts
   proxy-stone cache purge --all -y
+  generate-urls | proxy-stone cache purge -f -
 
 Exit codes:
   0 purged    2 usage    5 no running instance
@@ -62,9 +71,12 @@ const SHOWN: u64 = 20;
 
 /// Purges, after having asked where somebody can answer.
 pub fn run(args: &Args, global: &Global) -> Outcome {
+    if let Some(file) = &args.file {
+        return batch::run(args, file, global);
+    }
     let Some(select) = args.target.clone().map(Selector::Url).or_else(|| args.select.selector()) else {
         return Err(Failure::new(Exit::Usage, "say what to purge")
-            .why("one of --key, --url, --prefix, --glob, --host, --route, --tag, --older-than, --all is needed")
+            .why("one of --key, --url, --prefix, --glob, --host, --route, --tag, --group, --older-than, --all or --file is needed")
             .next("proxy-stone cache purge --help"));
     };
     let client = instance::client(&global.patient())?;
@@ -90,7 +102,7 @@ async fn ask_instance(
     dry_run: bool,
 ) -> Result<PurgeReply, Failure> {
     let sample = if args.dry_run { SHOWN } else { 0 };
-    let purge = Purge { select: select.clone(), soft: args.soft, dry_run, sample };
+    let purge = Purge { select: select.clone(), soft: args.soft, dry_run, sample, uncounted: false };
     Ok(client.post(path::PURGE, &purge).await?)
 }
 
@@ -108,8 +120,13 @@ async fn dry_run(args: &Args, global: &Global, client: &Client, select: Selector
 }
 
 fn confirmed(args: &Args, select: &Selector, reply: &PurgeReply) -> Result<bool, Failure> {
+    yes(&format!("{} {} ({select})?", capitalised(verb(args)), amount(reply)))
+}
+
+/// Asks on the terminal.
+pub(super) fn yes(question: &str) -> Result<bool, Failure> {
     let mut stderr = io::stderr().lock();
-    write!(stderr, "{} {} ({select})? [y/N] ", capitalised(verb(args)), amount(reply))?;
+    write!(stderr, "{question} [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
@@ -129,11 +146,11 @@ fn report(args: &Args, global: &Global, reply: &PurgeReply) -> Outcome {
     }
 }
 
-const fn verb(args: &Args) -> &'static str {
+pub(super) const fn verb(args: &Args) -> &'static str {
     if args.soft { "mark as stale" } else { "purge" }
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
 }

@@ -39,6 +39,10 @@ pub struct SelectArgs {
     #[arg(long, value_name = "TAG")]
     pub tag: Option<String>,
 
+    /// Every member of this group of an origin (Cache-Groups, RFC 9875).
+    #[arg(long, value_name = "ORIGIN/GROUP")]
+    pub group: Option<String>,
+
     /// Everything that arrived longer ago.
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub older_than: Option<Duration>,
@@ -59,6 +63,7 @@ impl SelectArgs {
             .or_else(|| text(&self.host, Selector::Host))
             .or_else(|| text(&self.route, Selector::Route))
             .or_else(|| text(&self.tag, Selector::Tag))
+            .or_else(|| text(&self.group, Selector::Group))
             .or_else(|| {
                 self.older_than
                     .map(|age| Selector::OlderThan(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))

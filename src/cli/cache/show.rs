@@ -52,6 +52,7 @@ const COLUMNS: &[Column] = &[
     Column::new("upstream", Kind::Text),
     Column::new("route", Kind::Text),
     Column::new("tags", Kind::List),
+    Column::new("groups", Kind::List),
     Column::new("key_fields", Kind::List),
     Column::new("vary", Kind::List),
     Column::new("sequence", Kind::Number).wide(),

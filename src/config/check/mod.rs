@@ -6,6 +6,7 @@ mod keys;
 mod lifetimes;
 pub mod listeners;
 mod names;
+mod purging;
 mod times;
 mod upstreams;
 
@@ -53,6 +54,7 @@ impl Checks<'_> {
         self.upstreams();
         self.listeners();
         self.times();
+        self.purging();
         self.effects();
         self.keys();
         if super::finding::count(self.findings).0 == 0 {

@@ -3,6 +3,7 @@
 mod collapse;
 mod content;
 mod explain;
+mod groups;
 mod internal;
 mod keys;
 mod lifetimes;
@@ -10,6 +11,7 @@ mod outcomes;
 mod partial;
 mod persistence;
 mod purge;
+mod purging;
 mod ranges;
 mod reuse;
 mod stale;

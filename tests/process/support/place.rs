@@ -49,7 +49,10 @@ impl Place {
 
     /// The binary, knowing no other places than these.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_proxy-stone"));
+        // Measurements want a release build.
+        let binary =
+            std::env::var_os("PROXY_STONE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_proxy-stone").into());
+        let mut command = Command::new(binary);
         command
             .args(args)
             .env_clear()

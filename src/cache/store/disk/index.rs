@@ -59,11 +59,11 @@ impl Way {
             }
             Criterion::Host(host) => Self::Paths(host.as_bytes().to_vec()),
             Criterion::Tag(tag) => Self::Tags([cut(tag.as_bytes()), b"\0"].concat()),
-            Criterion::Glob(pattern) => match literal_host(pattern) {
-                Some((host, target)) => {
+            Criterion::Glob(pattern) => match Criterion::literal(pattern) {
+                Some((Some(host), target)) => {
                     Self::Paths([host.as_bytes(), b"\0", cut(target.as_bytes())].concat())
                 }
-                None => Self::Entries(Vec::new()),
+                _ => Self::Entries(Vec::new()),
             },
             Criterion::Prefix { authority: None, .. }
             | Criterion::Route(_)
@@ -71,13 +71,6 @@ impl Way {
             | Criterion::All => Self::Entries(Vec::new()),
         }
     }
-}
-
-/// The host that a pattern names outright, and how its targets begin.
-fn literal_host(pattern: &str) -> Option<(&str, &str)> {
-    let literal = &pattern[..pattern.find('*').unwrap_or(pattern.len())];
-    let slash = literal.find('/').filter(|at| *at > 0)?;
-    Some(literal.split_at(slash))
 }
 
 /// The key under which an entry stands.

@@ -191,11 +191,15 @@ impl Trees {
     fn drop_old(&self, id: EntryId, old: &[u8], new: Option<&Rows>) -> Result<(), StoreError> {
         self.shrunk(ID + old.len());
         // Of a record that cannot be read the rows stay behind, and are removed when someone comes upon them.
-        let entry = record::decode(id, old, |place| self.chunks(id, place)).ok();
-        if let Some(place) = record::overflow(id, old) {
+        let mut overflow = None;
+        let entry = record::decode(id, old, |place| {
+            overflow = Some(place);
+            self.chunks(id, place)
+        });
+        if let Some(place) = overflow {
             self.drop_chunks(id, place)?;
         }
-        let Some(entry) = entry else { return Ok(()) };
+        let Ok(entry) = entry else { return Ok(()) };
         let rows = Rows::of(id, &entry);
         if new.is_none_or(|new| new.path != rows.path) {
             self.by_path.remove(&rows.path)?;

@@ -7,6 +7,7 @@ use super::{SLICE, Writer};
 use crate::cache::entry::Entry;
 use crate::cache::purge::rules::{Rule, Verdict};
 use crate::cache::purge::{Criterion, Subject};
+use crate::cache::store::EntryId;
 use crate::cache::store::engine::StoreError;
 use crate::cache::store::shared::Tier;
 
@@ -52,39 +53,50 @@ impl Writer {
     /// Takes the next entries of the batch, and ends it when there are none.
     pub(super) fn purge_slice(&mut self, tier: &Tier) -> Result<(), StoreError> {
         let Some(mut batch) = self.batch.take() else { return Ok(()) };
-        let Some(criterion) = batch.walks.last() else { return self.end_batch(tier, batch) };
-        let walk = match tier.store.candidates(criterion, batch.cursor.as_deref(), SLICE) {
-            Ok(walk) => walk,
-            Err(error @ StoreError::Corrupt(_)) => {
-                // An index that cannot be read may hide some: walk the entries themselves.
-                let walked_all = batch.walks.as_slice() == [Criterion::All];
-                batch.walks = vec![Criterion::All];
-                batch.cursor = None;
-                // Walking passes unreadable leaves by; where even that fails, the rules stay.
-                self.batch = (!walked_all).then_some(batch);
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        };
-        for (id, entry) in walk.entries {
-            let verdict = self.shared.rules.read().test(&Subject::of(id.digest, &entry), entry.sequence);
-            match verdict {
-                Verdict::Gone => {
-                    tier.store.remove(id)?;
-                    self.shared.forget(id);
-                    self.shared.counters.purged.fetch_add(1, Relaxed);
+        let mut left = SLICE;
+        while left > 0 {
+            let Some(criterion) = batch.walks.last() else { return self.end_batch(tier, batch) };
+            let walk = match tier.store.candidates(criterion, batch.cursor.as_deref(), left) {
+                Ok(walk) => walk,
+                Err(error @ StoreError::Corrupt(_)) => {
+                    // An index that cannot be read may hide some: walk the entries themselves.
+                    let walked_all = batch.walks.as_slice() == [Criterion::All];
+                    batch.walks = vec![Criterion::All];
+                    batch.cursor = None;
+                    // Walking passes unreadable leaves by; where even that fails, the rules stay.
+                    self.batch = (!walked_all).then_some(batch);
+                    return Err(error);
                 }
-                Verdict::Soft if !entry.soft_purged => {
-                    tier.store.put(id, &Entry { soft_purged: true, ..entry })?;
-                }
-                Verdict::Soft | Verdict::Stands => {}
+                Err(error) => return Err(error),
+            };
+            // Many rules for one key each are many walks with next to nothing on the way.
+            left -= walk.entries.len().clamp(1, left);
+            for (id, entry) in walk.entries {
+                self.purge_entry(tier, id, entry)?;
             }
-        }
-        batch.cursor = walk.next;
-        if batch.cursor.is_none() {
-            batch.walks.pop();
+            batch.cursor = walk.next;
+            if batch.cursor.is_none() {
+                batch.walks.pop();
+            }
         }
         self.batch = Some(batch);
+        Ok(())
+    }
+
+    /// Does with an entry what the rules say of it.
+    fn purge_entry(&self, tier: &Tier, id: EntryId, entry: Entry) -> Result<(), StoreError> {
+        let verdict = self.shared.rules.read().test(&Subject::of(id.digest, &entry), entry.sequence);
+        match verdict {
+            Verdict::Gone => {
+                tier.store.remove(id)?;
+                self.shared.forget(id);
+                self.shared.counters.purged.fetch_add(1, Relaxed);
+            }
+            Verdict::Soft if !entry.soft_purged => {
+                tier.store.put(id, &Entry { soft_purged: true, ..entry })?;
+            }
+            Verdict::Soft | Verdict::Stands => {}
+        }
         Ok(())
     }
 
