@@ -134,9 +134,10 @@ impl Proxy {
         }
     }
 
-    /// The key under which a GET with these fields would have stored.
+    /// The key under which a GET with these fields would have stored for no user in particular.
     fn key_of_get(&self, route: &Route, headers: &HeaderMap, target: &Target) -> StoredKey {
-        let (facts, secret) = (Facts { method: &Method::GET, headers }, self.cache.secret());
+        let secret = self.cache.secret();
+        let facts = Facts { method: &Method::GET, headers, body: None, user: None };
         Keyed::of(route, target, facts, secret).parts(headers).to_stored(secret)
     }
 
