@@ -66,7 +66,8 @@ fn options(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-fn takes_trailers(headers: &HeaderMap) -> bool {
+/// Whether the sender of a request takes trailers (RFC 9110 10.1.4).
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
     headers
         .get_all(TE)
         .iter()

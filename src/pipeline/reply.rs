@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::Sleep;
@@ -31,6 +32,15 @@ pub(super) enum Source {
     Shared(Box<Shared>),
     /// Put together from several places.
     Pieces(Box<Pieces>),
+    /// One of these, and then trailer fields.
+    Trailed(Box<Trailed>),
+}
+
+/// A stored body with the trailer fields that came with it (RFC 9110 6.5).
+pub(super) struct Trailed {
+    pub(super) body: Source,
+    /// Until they have been taken.
+    pub(super) trailers: Option<HeaderMap>,
 }
 
 /// A reply's body on its way to the client. When it ends or is dropped, so does the exchange.
@@ -93,30 +103,34 @@ impl ReplyBody {
         }
         self.finish(end);
     }
-
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
-        match &mut self.source {
-            Source::Empty => Poll::Ready(None),
-            Source::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::File(reader) => {
-                let next = ready!(reader.poll_next(cx));
-                Poll::Ready(next.map(|read| read.map(Frame::data).map_err(ReplyError::from)))
-            }
-            Source::Upstream(body) => {
-                let next = ready!(Pin::new(&mut **body).poll_frame(cx));
-                Poll::Ready(next.map(|frame| frame.map_err(ReplyError::from)))
-            }
-            Source::Shared(shared) => shared.poll_frame(cx).map_err(|_| ReplyError::Shared),
-            Source::Pieces(pieces) => {
-                let next = ready!(pieces.poll_next(cx));
-                Poll::Ready(next.map(|read| read.map(Frame::data)))
-            }
-        }
-    }
 }
 
 impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::File(reader) => {
+                let next = ready!(reader.poll_next(cx));
+                Poll::Ready(next.map(|read| read.map(Frame::data).map_err(ReplyError::from)))
+            }
+            Self::Upstream(body) => {
+                let next = ready!(Pin::new(&mut **body).poll_frame(cx));
+                Poll::Ready(next.map(|frame| frame.map_err(ReplyError::from)))
+            }
+            Self::Shared(shared) => shared.poll_frame(cx).map_err(|_| ReplyError::Shared),
+            Self::Pieces(pieces) => {
+                let next = ready!(pieces.poll_next(cx));
+                Poll::Ready(next.map(|read| read.map(Frame::data)))
+            }
+            Self::Trailed(trailed) => match ready!(trailed.body.poll_frame(cx)) {
+                None => Poll::Ready(trailed.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+                next => Poll::Ready(next),
+            },
+        }
+    }
+
     /// Nothing more will come. A server does not look for the end of a body whose length it was told, so this must
     /// hold as soon as the last byte was taken.
     fn is_end(&self) -> bool {
@@ -127,6 +141,7 @@ impl Source {
             Self::File(reader) => reader.remaining() == 0,
             Self::Shared(shared) => shared.is_end(),
             Self::Pieces(pieces) => pieces.left() == 0,
+            Self::Trailed(trailed) => trailed.trailers.is_none(),
         }
     }
 }
@@ -149,7 +164,7 @@ impl Body for ReplyBody {
             this.source = Source::Empty;
             return Poll::Ready(Some(Err(ReplyError::Deadline)));
         }
-        let next = this.poll_source(cx);
+        let next = this.source.poll_frame(cx);
         match &next {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(exchange), Some(data)) = (&mut this.exchange, frame.data_ref()) {
@@ -179,6 +194,8 @@ impl Body for ReplyBody {
             Source::Upstream(body) => body.size_hint(),
             Source::Shared(shared) => shared.size_hint(),
             Source::Pieces(pieces) => SizeHint::with_exact(pieces.left()),
+            // A length that is known would be told, and trailers do not follow a body of known length (RFC 9112 7.1.2).
+            Source::Trailed(_) => SizeHint::default(),
         }
     }
 }

@@ -4,16 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request};
 
 use super::Proxy;
 use super::parts::part_headers;
-use super::reply::Source;
+use super::reply::{Source, Trailed};
 use super::respond::Reply;
 use crate::cache::entry::{BodyRef, Entry, EntryHead};
 use crate::cache::policy::{Answer, conditional};
 use crate::http::cache_status::CacheStatus;
-use crate::http::range;
+use crate::http::{connection, range};
 
 /// Why a stored entry gives no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +85,17 @@ impl Proxy {
     ) -> Result<Reply, NoReply> {
         // What is in RAM does not wait, and its reply has no place in the future that is moved about for it.
         let unmade = match prepared(request, entry, age, cache_status)? {
-            Ok(reply) => return Ok(reply),
+            Ok(mut reply) => {
+                trail(&mut reply, request, entry);
+                return Ok(reply);
+            }
             Err(unmade) => unmade,
         };
         match unmade {
             Unmade::File(mut reply, range) => match Box::pin(self.cache.read_body(entry, range)).await {
                 Ok(reader) => {
                     reply.source = Source::File(Box::new(reader));
+                    trail(&mut reply, request, entry);
                     Ok(*reply)
                 }
                 Err(error) => {
@@ -128,16 +132,40 @@ fn prepared(
         Part::Range(range) => Some(range),
         Part::Several => return Ok(Err(Unmade::Parts)),
     };
-    // Trailers are kept apart from the body and not sent with a stored one: none are announced.
+    // None are announced, unless they are put behind the body.
     headers.remove(header::TRAILER);
     set_age(&mut headers, age);
-    let wanted = range.filter(|range| !range.is_empty() && request.method != http::Method::HEAD);
+    let wanted = range.filter(|range| !range.is_empty() && request.method != Method::HEAD);
     let reply = |source| Reply { status, headers, source, cache_status, deadline: None };
     Ok(match (wanted, &entry.body) {
         (None, _) => Ok(reply(Source::Empty)),
         (Some(range), BodyRef::Bytes(bytes)) => Ok(reply(Source::Full(slice(bytes, range)))),
         (Some(range), BodyRef::File(_)) => Err(Unmade::File(Box::new(reply(Source::Empty)), range)),
     })
+}
+
+/// Puts the trailer fields that were stored behind a whole body, for a client that takes them (RFC 9110 6.5.1): over HTTP/1.1
+/// where the reply announced them (RFC 9110 6.6.2), in place of its length.
+fn trail(reply: &mut Reply, request: &request::Parts, entry: &Entry) {
+    let Some(trailers) = entry.trailers.as_deref() else { return };
+    let announced = entry.head.headers.get_all(header::TRAILER);
+    let carries = match request.version {
+        Version::HTTP_2 => true,
+        Version::HTTP_11 => announced.iter().next().is_some(),
+        _ => false,
+    };
+    let whole = reply.status == entry.head.status && reply.status != StatusCode::NO_CONTENT;
+    if !carries || !whole || request.method != Method::GET || !connection::takes_trailers(&request.headers) {
+        return;
+    }
+    for name in announced {
+        reply.headers.append(header::TRAILER, name.clone());
+    }
+    if request.version == Version::HTTP_11 {
+        reply.headers.remove(header::CONTENT_LENGTH);
+    }
+    let body = std::mem::replace(&mut reply.source, Source::Empty);
+    reply.source = Source::Trailed(Box::new(Trailed { body, trailers: Some(trailers.clone()) }));
 }
 
 /// Sets `Age` (RFC 9111 5.1), in place of one that the origin sent.

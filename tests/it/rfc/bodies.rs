@@ -1,6 +1,7 @@
 //! Messages that are framed oddly, broken off, or come in parts (RFC 9111 3, 3.3; RFC 9112 6.3, 8; RFC 9110 6.5, 15.2).
 
 use super::{Table, case, tables};
+use crate::support::{Call, H2, Origin, Proxy};
 
 tables!(framing, incomplete, interim, trailers);
 
@@ -170,25 +171,77 @@ fn interim() -> Table {
     ])
 }
 
-/// RFC 9110 6.5, RFC 9111 3.1: trailer fields.
+/// RFC 9110 6.5, RFC 9111 3.1: trailer fields are kept apart, and follow a stored body where they may.
 fn trailers() -> Table {
     const RULE: &str = "RFC 9111 3.1";
+    const SENT: &str = "RFC 9110 6.5.1";
     const TAKES: &[&str] = &["TE: trailers", "Connection: TE"];
     let says = |head: &str, trailers: &str| {
         format!("{OK}{head}Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n{trailers}\r\n")
     };
+    let announced = || says("ETag: \"a\"\r\nTrailer: X-Sum\r\n", "X-Sum: 7\r\n");
+    let stored = |rule, name: &str| {
+        case(rule, name).says_bytes(&announced()).get_with(TAKES).misses().trailer("x-sum", "7")
+    };
     Table::of(vec![
-        case(RULE, "trailer fields are not fields of the head")
-            .says_bytes(&says("Trailer: X-Sum\r\n", "X-Sum: 7\r\n"))
-            .get_with(TAKES)
-            .misses()
-            .trailer("x-sum", "7")
+        stored(RULE, "they are not fields of the head")
             .lacks("x-sum")
             .get()
             .hits()
             .lacks("x-sum")
-            .lacks_trailer("x-sum")
             .body("abcde"),
+        stored(SENT, "a client that takes them gets those that were stored, too")
+            .get_with(TAKES)
+            .hits()
+            .body("abcde")
+            .trailer("x-sum", "7")
+            .field("trailer", "X-Sum")
+            .field("transfer-encoding", "chunked")
+            .lacks("content-length"),
+        stored(SENT, "another gets the length instead")
+            .get()
+            .hits()
+            .body("abcde")
+            .lacks_trailer("x-sum")
+            .lacks("trailer")
+            .field("content-length", "5"),
+        stored(SENT, "HEAD has none")
+            .asks("HEAD", TAKES)
+            .hits()
+            .lacks("trailer")
+            .field("content-length", "5"),
+        stored(SENT, "nor has a part")
+            .get_with(&["TE: trailers", "Connection: TE", "Range: bytes=1-2"])
+            .hits()
+            .status(206)
+            .body("bc")
+            .lacks("trailer")
+            .field("content-length", "2"),
+        stored(SENT, "nor what did not change")
+            .get_with(&["TE: trailers", "Connection: TE", "If-None-Match: \"a\""])
+            .hits()
+            .status(304)
+            .lacks("trailer"),
+        case(SENT, "behind a body of no bytes")
+            .says_bytes(&format!(
+                "{OK}Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 7\r\n\r\n"
+            ))
+            .get_with(TAKES)
+            .misses()
+            .trailer("x-sum", "7")
+            .get_with(TAKES)
+            .hits()
+            .body("")
+            .trailer("x-sum", "7"),
+        case(SENT, "one that was not announced is not sent on over HTTP/1.1")
+            .says_bytes(&says("", "X-Sum: 7\r\n"))
+            .get_with(TAKES)
+            .misses()
+            .lacks_trailer("x-sum")
+            .get_with(TAKES)
+            .hits()
+            .lacks_trailer("x-sum")
+            .field("content-length", "5"),
         case(RULE, "they decide nothing about the reply")
             .says_bytes(&says("Trailer: Cache-Control\r\n", "Cache-Control: no-store\r\n"))
             .get()
@@ -197,4 +250,35 @@ fn trailers() -> Table {
             .hits()
             .field("cache-control", "max-age=60"),
     ])
+}
+
+#[tokio::test]
+async fn rfc_9110_6_5_1_over_http_2_stored_trailers_follow_whether_announced_or_not() {
+    let body = "x".repeat(100_000);
+    for (announced, size) in [("Trailer: X-Sum\r\n", 5), ("", 5), ("", 100_000)] {
+        let text = format!(
+            "{OK}{announced}Transfer-Encoding: chunked\r\n\r\n{size:x}\r\n{}\r\n0\r\nX-Sum: 7\r\n\r\n",
+            &body[..size]
+        );
+        let origin = Origin::start(async move |call: &mut Call| {
+            call.say(&text).await;
+        })
+        .await;
+        // Small bodies are in the record, large ones in a file.
+        let config = format!("upstream = \"{}\"\n[store]\nmemory = \"1B\"", origin.url());
+        let proxy = Proxy::of(config).on_disk().start().await;
+        let client = proxy.connect_h2().await;
+        for (te, expected) in [("trailers", Some("7")), ("trailers", Some("7")), ("", None)] {
+            let mut request = H2::request("GET", "/", "");
+            if !te.is_empty() {
+                request.headers_mut().insert("te", te.parse().expect("a value"));
+            }
+            let reply = client.ask(request).await;
+            proxy.stored(1).await;
+            proxy.written().await;
+            assert_eq!(reply.trailers.get("x-sum"), expected, "{announced:?} {size} {te:?}");
+            assert!(reply.whole && reply.text() == &body[..size]);
+        }
+        assert_eq!(origin.hits(), 1);
+    }
 }
