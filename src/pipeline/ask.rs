@@ -215,6 +215,8 @@ impl Proxy {
             forward: exchange.forward,
             collapsed: true,
             stored: true,
+            // What another fetched just now may be stale already, on the origin's word.
+            detail: head.freshness.source.detail(),
             ..CacheStatus::default()
         };
         let age = head.age(now);

@@ -142,7 +142,10 @@ impl Proxy {
         let mut ahead = false;
         let (age, ttl, outcome, stale) = match reuse {
             Reuse::Fresh { age, ttl } => {
-                if let Some(prefetch) = &route.cache.rules.lifetimes.prefetch {
+                // A part is left alone: the whole that a fetch would bring may be large, and was never asked for.
+                if let Some(prefetch) = &route.cache.rules.lifetimes.prefetch
+                    && entry.part.is_none()
+                {
                     ahead = self.is_due(prefetch, resource.digest, entry, ttl);
                 }
                 (age, ttl, CacheOutcome::Hit, None)

@@ -11,6 +11,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 
+pub use super::key::ANY_HOST;
+
 use super::Proxy;
 use super::exchange::Exchange;
 use super::inbound::{Inbound, InboundBody};
@@ -73,6 +75,8 @@ pub enum Elsewhere {
     NoRoute,
     /// The route that takes it stores nothing now.
     Off,
+    /// It is only a part, which a whole reply would replace.
+    Part,
     /// It has another key: the route has changed, or these request fields belong to the key.
     OtherKey(Vec<Box<str>>),
     /// It asks for another variant: the stored one varies on these fields.
@@ -111,6 +115,9 @@ impl Proxy {
 
     /// Whether a request would be looked up as this entry.
     pub fn would_find(&self, request: &InternalRequest, entry: &Entry) -> Result<(), Elsewhere> {
+        if entry.part.is_some() {
+            return Err(Elsewhere::Part);
+        }
         let site = self.site();
         let head = request.head();
         let trusted = site.trusts(Ipv4Addr::LOCALHOST.into());

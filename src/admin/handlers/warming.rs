@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use tokio::time::Instant;
 
 use super::Admin;
@@ -17,7 +17,7 @@ use crate::admin::api::{FetchQuery, Pace, Problem, ProblemCode, Refresh, Warm, W
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::purge::Criterion;
 use crate::cache::store::{Cursor, ListQuery};
-use crate::pipeline::internal::{Elsewhere, InternalReply, InternalRequest};
+use crate::pipeline::internal::{ANY_HOST, Elsewhere, InternalReply, InternalRequest};
 use crate::telemetry::event::CacheOutcome;
 
 /// Requests at a time, where nobody says.
@@ -230,8 +230,9 @@ fn elsewhere(why: &Elsewhere) -> String {
         Elsewhere::BadTarget => "its target is not understood any more".into(),
         Elsewhere::NoRoute => "no route takes it any more".into(),
         Elsewhere::Off => "its route does not cache any more".into(),
+        Elsewhere::Part => "it is a part of a reply: clients fill it up as they ask for more".into(),
         Elsewhere::OtherKey(names) if names.is_empty() => "its route keys it in another way now".into(),
-        Elsewhere::OtherKey(names) => format!("needs the request fields in its key: {}", fields(names)),
+        Elsewhere::OtherKey(names) => format!("needs what its key has of a request: {}", fields(names)),
         Elsewhere::OtherVariant(names) => {
             format!("needs the request fields that it varies on: {}", fields(names))
         }
@@ -245,8 +246,13 @@ fn request(url: &str, headers: HeaderMap, refresh: bool) -> Result<InternalReque
         Some("https") => true,
         _ => return Err("it is no URL: write http://host/path or https://host/path".into()),
     };
-    let authority = uri.authority().map(|authority| HeaderValue::try_from(authority.as_str()));
-    let Some(Ok(authority)) = authority else { return Err("it is no URL: it has no host".into()) };
+    let given = || uri.authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
+    let Some(authority) = headers.get(header::HOST).cloned().or_else(given) else {
+        return Err("it is no URL: it has no host".into());
+    };
+    if authority == ANY_HOST {
+        return Err("its key is that of any host: give one with -H 'host: NAME'".into());
+    }
     let target = uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
     Ok(InternalRequest { secure, authority, target, headers, refresh })
 }
@@ -288,6 +294,10 @@ mod tests {
             let got = (request.secure, request.authority.to_str().unwrap(), request.target.as_str());
             assert_eq!(got, (secure, authority, target), "{url}");
         }
+        let mut named = HeaderMap::new();
+        assert!(request("http://*/x", named.clone(), true).unwrap_err().contains("any host"));
+        named.insert(header::HOST, HeaderValue::from_static("a.example"));
+        assert_eq!(request("http://*/x", named, true).unwrap().authority, "a.example");
         for wrong in ["", "/x", "a.example", "ftp://a/x", "http:///x", "http://a b/"] {
             assert!(request(wrong, HeaderMap::new(), false).is_err(), "{wrong}");
         }

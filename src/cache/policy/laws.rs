@@ -8,7 +8,7 @@ use proptest::sample::{select, subsequence};
 
 use super::tests::{NOW, http_date, map};
 use super::*;
-use crate::cache::entry::EntryHead;
+use crate::cache::entry::{EntryHead, Source};
 use crate::clock::Timestamp;
 use crate::http::cache_control::ResponseDirectives;
 
@@ -97,16 +97,43 @@ fn response() -> impl Strategy<Value = Vec<(&'static str, String)>> {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    (any::<[bool; 6]>(), proptest::option::of(0u64..40)).prop_map(|(flags, ttl)| Rules {
-        ttl,
-        stale_while_revalidate: flags[0].then_some(8),
-        stale_if_error: flags[1].then_some(9),
-        heuristics: flags[2],
-        cookies: flags[3],
-        cache_errors: flags[4],
-        stale_despite_s_maxage: flags[5],
-        ..Rules::default()
+    (any::<[bool; 6]>(), proptest::option::of(0u64..40), lifetimes()).prop_map(|(flags, ttl, lifetimes)| {
+        Rules {
+            ttl,
+            stale_while_revalidate: flags[0].then_some(8),
+            stale_if_error: flags[1].then_some(9),
+            heuristics: flags[2],
+            cookies: flags[3],
+            cache_errors: flags[4],
+            stale_despite_s_maxage: flags[5],
+            lifetimes,
+            ..Rules::default()
+        }
     })
+}
+
+/// Mostly none.
+fn lifetimes() -> impl Strategy<Value = Lifetimes> {
+    let table = || {
+        let ranges = select(vec![200..=299u16, 404..=404, 500..=599, 302..=302]);
+        proptest::option::of((proptest::option::of(0u64..40), ranges, 0u64..40)).prop_map(|table| {
+            table.map_or_else(ByStatus::default, |(default, range, seconds)| {
+                ByStatus::new(default, vec![(range, seconds)])
+            })
+        })
+    };
+    let given =
+        (table(), table(), table(), table(), 0u8..=50).prop_map(|(ttl, override_ttl, min, max, jitter)| {
+            Lifetimes {
+                ttl: ByStatus::new(None, ttl.into_ranges()),
+                override_ttl,
+                min,
+                max,
+                jitter,
+                prefetch: None,
+            }
+        });
+    prop_oneof![2 => Just(Lifetimes::default()), 1 => given]
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -190,6 +217,18 @@ proptest! {
                 prop_assert!(age.saturating_sub(freshness.lifetime) <= window);
             }
             Reuse::Validate { .. } | Reuse::Unusable => {}
+        }
+    }
+
+    #[test]
+    fn what_is_sent_past_the_origin_s_word_says_so(case in case(), secs in 0u64..60) {
+        let Some(head) = case.stored() else { return Ok(()) };
+        let anyone = RequestPolicy::plain(request::MethodKind::Get);
+        if let Reuse::Fresh { age, .. } = reuse(&anyone, &head, false, &case.rules, after(secs)) {
+            let rules = Rules { lifetimes: Lifetimes::default(), ..case.rules.clone() };
+            let own = Case { rules, ..case.clone() }.stored().map_or(0, |own| own.freshness.lifetime);
+            let source = head.freshness.source;
+            prop_assert!(age < own || source == Source::Policy || source.detail().is_some(), "{source:?} {own}");
         }
     }
 

@@ -99,6 +99,11 @@ impl ByStatus {
         named.or(self.default.map(|seconds| Given { seconds, named: false }))
     }
 
+    /// What it says of the statuses that it names, the narrowest ranges first.
+    pub fn into_ranges(self) -> Vec<(RangeInclusive<u16>, u64)> {
+        self.ranges
+    }
+
     /// Whether it says nothing at all.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty() && self.default.is_none()

@@ -22,7 +22,7 @@ use crate::cache::key::{FieldHash, KeyParts, Part, Secret, field_hash};
 use crate::http::target::Target;
 
 /// The authority of keys that hosts share: no host is called so.
-const ANY_HOST: &str = "*";
+pub const ANY_HOST: &str = "*";
 
 /// How a route's keys are made, beside what its match looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
