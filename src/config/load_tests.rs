@@ -78,7 +78,7 @@ fn bad_values_are_told_where_they_stand() {
         ("cache = { ttl = { 400-450 = '1s', 440-499 = '2s' } }", "PS0420 2:17"),
         ("cache = { min_ttl = '2s', max_ttl = '1s' }", "PS0420 2:21"),
         ("cache = { min_ttl = '2s', max_ttl = { default = '1m', 404 = '1s' } }", "PS0420 2:21"),
-        ("cache = { override_ttl = { 5xx = '2s' }, max_ttl = '1s' }", "PS0430 2:26"),
+        ("cache = { override_ttl = { 5xx = '2s' }, max_ttl = '1s' }", "PS0420 2:26"),
         ("cache = { override_ttl = '1s', min_ttl = '2s' }", "PS0420 2:42"),
         ("cache = { min_ttl = { 404 = '2s' }, max_ttl = { 410 = '1s' } }", ""),
         ("cache = { jitter = '10' }", "PS0217 2:20"),
