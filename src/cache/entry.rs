@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::key::{FieldHash, StoredKey};
 use crate::clock::Timestamp;
+use crate::http::date;
 
 /// A stored response without its body: what the policy reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +112,12 @@ impl EntryHead {
     /// The response's age at `now`, in seconds (RFC 9111 4.2.3 `current_age`).
     pub fn age(&self, now: Timestamp) -> u64 {
         self.freshness.initial_age.saturating_add(now.since(self.response_time).as_secs())
+    }
+
+    /// When it was sent: its `Date`, or when it came if that cannot be read (RFC 9111 4: the newest is the one to use).
+    pub fn date(&self) -> Timestamp {
+        let date = self.headers.get(http::header::DATE);
+        date.and_then(|value| date::parse(value.as_bytes(), self.response_time)).unwrap_or(self.response_time)
     }
 
     /// The same head in memory of its own. Field values come as slices of the connection's read buffer: kept as they

@@ -97,6 +97,12 @@ impl<T: Clone> Flights<T> {
         Boarding::Leader(ticket, Pilot { flight, flights: self.clone() })
     }
 
+    /// Joins the flight for `key` if there is one that was `spared`, and opens none.
+    pub fn join(&self, key: &FlightKey, spared: impl Fn(u64) -> bool) -> Option<Ticket<T>> {
+        let table = self.shard(key).lock();
+        table.get(key).filter(|flight| spared(flight.sequence))?.ticket()
+    }
+
     /// A flight that nobody else can join.
     pub fn alone(self: &Arc<Self>, key: FlightKey, sequence: u64) -> (Ticket<T>, Pilot<T>) {
         let (flight, ticket) = Flight::open(key, sequence);
@@ -273,6 +279,17 @@ mod tests {
         assert_eq!(leader.landed().await, Some(7));
         drop(pilot);
         assert!(flights.is_empty());
+    }
+
+    #[test]
+    fn who_only_joins_opens_nothing() {
+        let flights = flights();
+        assert!(flights.join(&key(1), |_| true).is_none());
+        let Boarding::Leader(_leader, _pilot) = flights.board(key(1), 3, |_| true) else {
+            panic!("nobody flew before")
+        };
+        assert!(flights.join(&key(1), |since| since >= 3).is_some());
+        assert!(flights.join(&key(1), |since| since >= 4).is_none());
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 pub use reader::SpoolReader;
 
+use super::entry::BodyRef;
 use super::store::MAX_INLINE;
 use super::store::files::{Files, Pin, Temporary};
 
@@ -500,6 +501,15 @@ impl SpooledBody {
     /// A body that is at hand. Beyond what a record holds it can be stored in RAM only.
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self { len: bytes.len() as u64, bytes: Some(bytes), pin: None, trailers: None }
+    }
+
+    /// A body that is stored already, for another response; `pin` keeps its file, where it has one.
+    pub(super) fn of_stored(body: &BodyRef, pin: Option<Pin>, trailers: Option<Box<HeaderMap>>) -> Self {
+        let bytes = match body {
+            BodyRef::Bytes(bytes) => Some(bytes.clone()),
+            BodyRef::File(_) => None,
+        };
+        Self { len: body.len(), bytes, pin, trailers }
     }
 
     /// Its length in bytes.

@@ -375,6 +375,7 @@ fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
         ..CacheSettings::default()
     };
     put(&mut settings.tag_headers, policy.tags.headers.map(names));
+    put(&mut settings.show_key, policy.show_key);
     settings
 }
 

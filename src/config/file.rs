@@ -306,6 +306,9 @@ pub struct Policy {
     pub tags: Tags,
     /// Replies with a larger body are not stored; without it the store's own limit holds.
     pub max_body: Option<Size>,
+    /// Whether Cache-Status tells clients the key, as `cache show` takes it (RFC 9211 section 2.7).
+    #[schemars(extend("default" = false))]
+    pub show_key: Option<bool>,
 }
 
 /// A lifetime: one for every status that lifetimes of ours cover, or a table by status.

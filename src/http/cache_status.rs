@@ -116,6 +116,8 @@ impl CacheStatus<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::http::structured::List;
 
@@ -138,6 +140,33 @@ mod tests {
         let validated =
             CacheStatus { forward: Some(Forward::Stale), forward_status: Some(304), collapsed: true, ..none };
         assert_eq!(value(validated, "ExampleCache"), "ExampleCache; fwd=stale; fwd-status=304; collapsed");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_it_says_is_a_list_of_structured_fields(
+            name in "\\PC{0,20}",
+            key in proptest::option::of("\\PC{0,40}"),
+            detail in proptest::option::of("\\PC{0,20}"),
+            status in proptest::option::of(any::<u16>()),
+            ttl in proptest::option::of(any::<i64>()),
+            flags in any::<[bool; 4]>(),
+        ) {
+            let [hit, stored, collapsed, forward] = flags;
+            let status = CacheStatus {
+                hit,
+                forward: forward.then_some(Forward::VaryMiss),
+                forward_status: status,
+                ttl,
+                stored,
+                collapsed,
+                key: key.as_deref(),
+                detail: detail.as_deref(),
+            };
+            let value = status.to_value(&name);
+            let list = List::parse(value.as_bytes());
+            prop_assert_eq!(list.map(|list| list.0.len()), Some(1), "{:?}", value);
+        }
     }
 
     #[test]

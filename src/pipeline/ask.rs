@@ -20,7 +20,7 @@ use crate::cache::flight::{Boarding, FlightKey, Ticket};
 use crate::cache::key::{Digest, FieldHash, KeyParts};
 use crate::cache::policy::partial::Missing;
 use crate::cache::policy::request::MethodKind;
-use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
+use crate::cache::policy::{self, RequestPolicy, Reuse, SkipReason, vary};
 use crate::cache::store::{EntryId, Resource};
 use crate::clock::Timestamp;
 use crate::http::cache_status::{CacheStatus, Forward};
@@ -48,6 +48,8 @@ pub(super) struct Asking<'a> {
     pub(super) gap: Option<Box<Missing>>,
     /// The last reply for this key was for one client alone.
     pub(super) unshared: bool,
+    /// The last conditional request for this key, of which nothing was stored, got a 304: it is time to fetch the whole.
+    pub(super) unfilled: bool,
 }
 
 /// For whom a reply turned out not to be shared: that credentials forbid it says nothing of requests without.
@@ -65,6 +67,10 @@ enum Followed {
     OtherVariant(FlightKey),
     /// Its reply is not for this request.
     Alone,
+    /// No reply came, and nothing stored stands in for it.
+    Failed(Arc<FetchError>),
+    /// The origin said that it fails, and nothing stored stands in for it.
+    Erred,
 }
 
 impl Who {
@@ -79,10 +85,12 @@ impl Asking<'_> {
         self.key.parts(&self.inbound.head.headers)
     }
 
-    /// Whether the client's own conditions and range go to the origin: where its reply is likely for this client
-    /// alone, they may save the body.
+    /// Whether the client's own conditions and range go to the origin: where nothing is stored they are meant for
+    /// it (RFC 9111 4.3.2), and where its reply is likely for this client alone, they may save the body.
     pub(super) fn keeps_conditions(&self) -> bool {
-        self.stale.is_none() && (self.unshared || self.policy.range)
+        let judged = !self.unfilled && has_conditions(&self.inbound.head.headers);
+        let own = self.unshared || self.policy.range || judged;
+        (self.stale.is_none() && own) || self.only_origin_can_say()
     }
 
     /// Whether what is stored of it is but a part.
@@ -101,6 +109,12 @@ impl Asking<'_> {
             || self.policy.no_cache
             || self.policy.max_age == Some(0)
             || (self.is_ranged() && has_conditions(&self.inbound.head.headers))
+            || self.only_origin_can_say()
+    }
+
+    /// Whether its own conditions go to the origin, which then speaks to it alone.
+    fn asks_with_conditions(&self) -> bool {
+        self.keeps_conditions() && has_conditions(&self.inbound.head.headers)
     }
 
     /// What stands for the reply among flights: that of a range is not that of another, nor of the whole.
@@ -126,18 +140,33 @@ impl Asking<'_> {
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Digest(digest)
     }
+
+    /// Whether nothing that is fetched for several can answer it.
+    fn only_origin_can_say(&self) -> bool {
+        self.policy.conditional && only_origin_can_say(&self.inbound.head.headers)
+    }
+
+    /// What it means that no reply came. What must be validated and cannot be is a 504 (RFC 9111 5.2.2.2).
+    pub(super) fn unanswered(&self, error: Arc<FetchError>) -> Failure {
+        match &self.stale {
+            Some(stale) if stale.head.freshness.must_revalidate => Failure::Unvalidated(error),
+            _ => Failure::Fetch(error),
+        }
+    }
 }
 
 impl Proxy {
     /// Joins a fetch under way for the key, unless it was purged since that began, or opens one.
     pub(super) fn board(&self, key: FlightKey, asking: &Asking<'_>) -> Boarding<Landing> {
-        let spared = |since| {
-            since >= self.cache.sequence() || {
-                let key = asking.parts().to_stored(self.cache.secret());
-                self.cache.spared(asking.digest, &key, since)
-            }
-        };
-        self.flights.board(key, self.cache.sequence(), spared)
+        self.flights.board(key, self.cache.sequence(), |since| self.is_spared(asking, since))
+    }
+
+    /// Whether no purge since then has taken the key.
+    fn is_spared(&self, asking: &Asking<'_>, since: u64) -> bool {
+        since >= self.cache.sequence() || {
+            let key = asking.parts().to_stored(self.cache.secret());
+            self.cache.spared(asking.digest, &key, since)
+        }
     }
 
     /// Has the origin asked; `why` is what `Cache-Status` says.
@@ -148,9 +177,8 @@ impl Proxy {
         why: Forward,
     ) -> Result<Reply, Failure> {
         exchange.cache = CacheOutcome::Miss;
-        let Asking { site, route, target, .. } = asking;
-        if asking.policy.no_store || only_origin_can_say(&asking.inbound.head.headers) {
-            return self.pass_as(site, route, exchange, asking.inbound, target, why).await;
+        if asking.policy.no_store {
+            return self.unstored(exchange, asking, why).await;
         }
         exchange.forward = Some(why);
         if asking.inbound.head.method == Method::HEAD {
@@ -160,24 +188,56 @@ impl Proxy {
         if asking.is_ranged() || asking.gap.is_some() {
             asking.unshared |= self.is_unshared(asking.flight_digest(), Who::of(&asking.policy), exchange.at);
         }
-        if !asking.wants_its_own() {
-            let mut key = self.flight_key(&asking);
-            // Twice at most: the second time with those who want the same variant.
-            for _ in 0..2 {
-                match self.board(key, &asking) {
+        let mut key = self.flight_key(&asking);
+        if asking.wants_its_own() {
+            // Nobody else's.
+        } else if asking.asks_with_conditions() {
+            // What its own condition brings is no answer for others, but theirs may be one for it.
+            let ticket = self.flights.join(&key, |since| self.is_spared(&asking, since));
+            if let Some(ticket) = ticket
+                && let Followed::Reply(reply) = self.follow(exchange, &asking, ticket).await?
+            {
+                return Ok(*reply);
+            }
+        } else {
+            let mut failed = false;
+            // With those who want the same variant in the second place, and once more where a fetch failed: all who
+            // waited for it meet again, so that a dying origin does not hear from each of them.
+            for _ in 0..3 {
+                let ticket = match self.board(key, &asking) {
                     Boarding::Leader(ticket, pilot) => {
                         return self.lead(exchange, asking, ticket, pilot).await;
                     }
-                    Boarding::Follower(ticket) => match self.follow(exchange, &asking, ticket).await? {
-                        Followed::Reply(reply) => return Ok(*reply),
-                        Followed::OtherVariant(other) if other != key => key = other,
-                        Followed::OtherVariant(_) | Followed::Alone => break,
-                    },
+                    Boarding::Follower(ticket) => ticket,
+                };
+                match self.follow(exchange, &asking, ticket).await? {
+                    Followed::Reply(reply) => return Ok(*reply),
+                    Followed::OtherVariant(other) if other != key => key = other,
+                    Followed::Failed(error) if failed => {
+                        exchange.cache = CacheOutcome::Collapsed;
+                        return Err(asking.unanswered(error));
+                    }
+                    Followed::Failed(_) => failed = true,
+                    Followed::Erred if !failed => failed = true,
+                    Followed::OtherVariant(_) | Followed::Alone | Followed::Erred => break,
                 }
             }
         }
         let (ticket, pilot) = self.flights.alone(self.flight_key(&asking), self.cache.sequence());
         self.lead(exchange, asking, ticket, pilot).await
+    }
+
+    /// Asks for a client that wants nothing stored of it (RFC 9111 5.2.1.5).
+    async fn unstored(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: Asking<'_>,
+        why: Forward,
+    ) -> Result<Reply, Failure> {
+        let Asking { site, route, target, inbound, .. } = asking;
+        let mut reply = self.pass_as(site, route, exchange, inbound, target, why).await?;
+        reply.cache_status.detail = Some(SkipReason::RequestNoStore.as_str());
+        Ok(reply)
     }
 
     /// Waits for another's fetch.
@@ -192,9 +252,14 @@ impl Proxy {
         let (head, vary) = match &landing {
             Landing::Streaming(streaming) => (&streaming.head, &streaming.vary),
             Landing::Freshened(entry) => (&entry.head, &entry.vary),
-            Landing::Failed(failure) => {
-                let reply = self.stale_reply(exchange, asking, *failure).await;
-                return Ok(reply.map_or(Followed::Alone, |reply| Followed::Reply(Box::new(reply))));
+            Landing::Failed(error) => {
+                let reply = self.stale_reply(exchange, asking, policy::Failure::Disconnected).await;
+                let failed = || Followed::Failed(error.clone());
+                return Ok(reply.map_or_else(failed, |reply| Followed::Reply(Box::new(reply))));
+            }
+            Landing::Erred(status) => {
+                let reply = self.stale_reply(exchange, asking, policy::Failure::Status(*status)).await;
+                return Ok(reply.map_or(Followed::Erred, |reply| Followed::Reply(Box::new(reply))));
             }
             Landing::Own => return Ok(Followed::Alone),
         };
@@ -229,7 +294,7 @@ impl Proxy {
             Landing::Freshened(entry) => {
                 self.stored_reply(&asking.inbound.head, entry, age, status).await.ok()
             }
-            Landing::Failed(_) | Landing::Own => None,
+            Landing::Failed(_) | Landing::Erred(_) | Landing::Own => None,
         };
         let Some(reply) = reply else { return Ok(Followed::Alone) };
         exchange.cache = CacheOutcome::Collapsed;

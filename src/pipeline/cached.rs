@@ -83,6 +83,9 @@ impl Proxy {
         let parts = key.parts(&inbound.head.headers);
         let digest = parts.digest(self.cache.secret());
         let policy = RequestPolicy { spread: digest.spread(), ..policy };
+        if route.cache.show_key {
+            exchange.shown_key = Some(digest);
+        }
         // Before the look-up: what is purged from here on must not be served because it was found before.
         let sequence = self.cache.sequence();
         let resource = self.cache.lookup(&parts, digest);
@@ -114,6 +117,8 @@ impl Proxy {
             stale,
             gap: None,
             unshared: self.is_unshared(digest, Who::of(&policy), exchange.at),
+            unfilled: policy.conditional
+                && self.unfilled.get(&digest).is_some_and(|until| until > exchange.at),
         };
         if let Some(reply) = answer {
             self.refresh(exchange, &asking);
@@ -134,7 +139,8 @@ impl Proxy {
     ) -> Look {
         let Some(resource) = resource else { return Look::Ask(None, Forward::UriMiss) };
         let headers = &inbound.head.headers;
-        let Some(entry) = vary::select(&resource.variants, headers, self.cache.secret()) else {
+        let secret = self.cache.secret();
+        let Some(entry) = vary::select(&resource.variants, headers, secret, exchange.at) else {
             return Look::Ask(None, Forward::VaryMiss);
         };
         let reuse = policy::reuse(request, &entry.head, entry.soft_purged, &route.cache.rules, exchange.at);
@@ -151,9 +157,14 @@ impl Proxy {
                 (age, ttl, CacheOutcome::Hit, None)
             }
             Reuse::StaleAllowed { age, ttl, why } => (age, ttl, CacheOutcome::Stale, Some(why)),
-            Reuse::Validate { why, .. } => {
+            Reuse::Validate { why, ttl, .. } => {
+                // Only what is fresh is refused by the request (RFC 9211 2.2).
                 let forward = match why {
-                    ValidateWhy::RequestNoCache | ValidateWhy::RequestAge => Forward::Request,
+                    ValidateWhy::RequestNoCache | ValidateWhy::RequestAge
+                        if ttl > 0 && !entry.soft_purged =>
+                    {
+                        Forward::Request
+                    }
                     _ => Forward::Stale,
                 };
                 return Look::Ask(Some(entry.clone()), forward);

@@ -2,6 +2,8 @@
 //!
 //! What a client reads names the kind of failure and the request id; addresses, names and causes go to the log.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use thiserror::Error;
 
@@ -45,7 +47,16 @@ pub(super) enum Failure {
     Internal,
     /// The upstream gave no reply.
     #[error("{0}")]
-    Fetch(#[from] FetchError),
+    Fetch(Arc<FetchError>),
+    /// The upstream gave no reply, and what is stored must not be sent without its word (RFC 9111 5.2.2.2).
+    #[error("what is stored could not be validated: {0}")]
+    Unvalidated(Arc<FetchError>),
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Arc::new(error))
+    }
 }
 
 /// What a failure looks like to the client.
@@ -157,6 +168,12 @@ impl Failure {
                 detail: "The request id finds this exchange in the proxy's log.",
             },
             Self::Fetch(error) => fetch_face(&error.failure),
+            Self::Unvalidated(error) => match fetch_face(&error.failure) {
+                face if face.status == StatusCode::BAD_GATEWAY => {
+                    Face { status: StatusCode::GATEWAY_TIMEOUT, ..face }
+                }
+                face => face,
+            },
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode, Version};
 
 use super::site::Route;
+use crate::cache::key::Digest;
 use crate::clock::Timestamp;
 use crate::http::ClientConn;
 use crate::http::cache_status::Forward;
@@ -31,6 +32,8 @@ pub struct Exchange {
     pub(super) cache: CacheOutcome,
     /// Why the request went forward, once it has.
     pub(super) forward: Option<Forward>,
+    /// The key, where the route says that clients are told.
+    pub(super) shown_key: Option<Digest>,
     pub(super) error: Option<&'static str>,
     pub(super) status: u16,
     pub(super) first_byte: Duration,
@@ -73,6 +76,7 @@ impl Exchange {
             asked: None,
             cache: CacheOutcome::None,
             forward: None,
+            shown_key: None,
             error: None,
             status: 0,
             first_byte: Duration::ZERO,

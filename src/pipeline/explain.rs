@@ -7,11 +7,12 @@ use http::{HeaderMap, Method, header, request};
 
 use super::ask::Who;
 use super::key::{Facts, Keyed, User};
+use super::lead::nominate;
 use super::site::Route;
 use super::{Proxy, ask};
 use crate::cache::Mode;
-use crate::cache::entry::{Entry, EntryHead};
-use crate::cache::key::{Digest, StoredKey};
+use crate::cache::entry::Entry;
+use crate::cache::key::{Digest, Secret, StoredKey};
 use crate::cache::policy::explain::{self, Reason};
 use crate::cache::policy::request::MethodKind;
 use crate::cache::policy::{
@@ -129,7 +130,7 @@ impl Proxy {
         let request = RequestPolicy { spread: digest.spread(), ..request };
         let standing = self.cache.show(digest).await.into_iter().map(|summary| summary.entry);
         let variants: Vec<Arc<Entry>> = standing.filter(|entry| parts.matches(&entry.key, secret)).collect();
-        let selected = vary::select(&variants, &head.headers, secret).cloned();
+        let selected = vary::select(&variants, &head.headers, secret, at).cloned();
         let until = |until: Option<Timestamp>| until.filter(|until| *until > at);
         let mut explained = Explained {
             at,
@@ -152,7 +153,7 @@ impl Proxy {
         explained.verdict = match bypass(&explained.route, &explained.request, head) {
             Some(why) => Verdict::Bypass(why),
             None if known == Some(User::Doubtful) => Verdict::Bypass(Bypass::Doubtful),
-            None => explained.look(head),
+            None => explained.look(head, secret),
         };
         Some(explained)
     }
@@ -202,9 +203,12 @@ fn bypass(route: &Route, request: &RequestPolicy, head: &request::Parts) -> Opti
 
 impl Explained {
     /// The same look as `Proxy::look` takes at what is stored.
-    fn look(&mut self, head: &request::Parts) -> Verdict {
+    fn look(&mut self, head: &request::Parts, secret: &Secret) -> Verdict {
         let Some(entry) = self.selected.clone() else {
             let why = if self.variants.is_empty() { Forward::UriMiss } else { Forward::VaryMiss };
+            if !self.request.conditional && !self.request.range {
+                self.conditions = self.conditions(None, &head.headers, secret);
+            }
             return self.forward(head, Verdict::Miss(why));
         };
         let rules = self.route.cache.rules.clone();
@@ -219,7 +223,7 @@ impl Explained {
             Reuse::Fresh { .. } => Verdict::Hit,
             Reuse::StaleAllowed { .. } => Verdict::Stale,
             Reuse::Validate { .. } => {
-                self.conditions = self.conditions(&entry);
+                self.conditions = self.conditions(Some(&entry), &head.headers, secret);
                 let has_conditions = !self.conditions.is_empty();
                 let verdict = if has_conditions { Verdict::Validate } else { Verdict::Miss(Forward::Stale) };
                 return self.forward(head, verdict);
@@ -251,11 +255,9 @@ impl Explained {
         self.request.no_store || ask::only_origin_can_say(&head.headers)
     }
 
-    fn conditions(&self, stale: &Arc<Entry>) -> HeaderMap {
-        let others = self.variants.iter().filter(|entry| !Arc::ptr_eq(entry, stale));
-        let candidates = std::iter::once(stale).chain(others).map(|entry| -> &EntryHead { &entry.head });
+    fn conditions(&self, stale: Option<&Arc<Entry>>, client: &HeaderMap, secret: &Secret) -> HeaderMap {
         let mut fields = HeaderMap::new();
-        policy::validate::validation_fields(candidates, &mut fields);
+        nominate(stale, &self.variants, client, secret, &mut fields);
         fields
     }
 }

@@ -13,9 +13,11 @@ use super::site::Route;
 use crate::clock::{Clock, Timestamp};
 use crate::http::Interim;
 use crate::http::connection::remove_hop_by_hop;
-use crate::http::date;
+use crate::http::{date, via};
 use crate::telemetry::{AttemptOutcome, Telemetry};
-use crate::upstream::{Failure, FetchError, FetchRequest, OnInterim, RequestBody, StreamBody, UpstreamBody};
+use crate::upstream::{
+    Failure, FetchError, FetchRequest, OnInterim, OriginName, RequestBody, StreamBody, UpstreamBody,
+};
 
 /// A reply whose head has come and been cleaned of what was meant for the connection only.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub(super) struct Brought {
     pub(super) request_time: Timestamp,
     /// When the head arrived.
     pub(super) response_time: Timestamp,
+    /// How the origin names itself, and what it named before that was mapped to the names that clients know.
+    pub(super) origin: Arc<OriginName>,
+    pub(super) named: HeaderMap,
 }
 
 impl Brought {
@@ -44,7 +49,10 @@ pub(super) async fn bring(
     names: &ClientNames,
 ) -> Result<Brought, FetchError> {
     let request_time = clock.now();
-    let fetched = match route.upstream.fetch(request).await {
+    let mut cancelled = Cancelled { telemetry, route, is_so: true };
+    let fetched = route.upstream.fetch(request).await;
+    cancelled.is_so = false;
+    let fetched = match fetched {
         Ok(fetched) => fetched,
         Err(error) => {
             count(telemetry, route, error.endpoint.as_ref(), error.attempts, outcome(&error.failure), None);
@@ -54,6 +62,7 @@ pub(super) async fn bring(
     let (first_byte, attempts) = (fetched.first_byte, fetched.attempts);
     count(telemetry, route, Some(&fetched.endpoint), attempts, AttemptOutcome::Ok, Some(first_byte));
     let (mut head, body) = fetched.response.into_parts();
+    let version = head.version;
     if head.headers.contains_key(TRANSFER_ENCODING) {
         // The coding overrides the length, which must not be sent on (RFC 9112 6.3).
         head.headers.remove(CONTENT_LENGTH);
@@ -64,6 +73,9 @@ pub(super) async fn bring(
         // Whoever has a clock says when a reply without it came (RFC 9110 6.6.1).
         head.headers.insert(DATE, date::header_value(response_time));
     }
+    // Here and not when it is sent on: what is stored came by this way, too, in the version of then (RFC 9110 7.6.3).
+    via::append(&mut head.headers, version, &names.proxy);
+    let named = forward::named(&head.headers);
     forward::map_locations(&mut head.headers, &fetched.origin, names);
     Ok(Brought {
         head,
@@ -71,7 +83,24 @@ pub(super) async fn bring(
         asked: Asked { endpoint: Some(fetched.endpoint), attempts, first_byte: Some(first_byte) },
         request_time,
         response_time,
+        origin: fetched.origin,
+        named,
     })
+}
+
+/// Counts a fetch that is dropped before its end: nobody waits for it any more.
+struct Cancelled<'a> {
+    telemetry: &'a Telemetry,
+    route: &'a Route,
+    is_so: bool,
+}
+
+impl Drop for Cancelled<'_> {
+    fn drop(&mut self) {
+        if self.is_so {
+            count(self.telemetry, self.route, None, 1, AttemptOutcome::Cancelled, None);
+        }
+    }
 }
 
 impl Asked {

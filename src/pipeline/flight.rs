@@ -17,7 +17,7 @@ use super::exchange::Asked;
 use super::fetch::{self, Brought};
 use super::forward::ClientNames;
 use super::site::Route;
-use super::upkeep::Keeper;
+use super::upkeep::{Keeper, Validated};
 use crate::cache::Cache;
 use crate::cache::entry::{Entry, EntryHead, Part, VaryKey};
 use crate::cache::flight::{Pilot, Ticket};
@@ -35,8 +35,10 @@ pub(super) enum Landing {
     Streaming(Arc<Streaming>),
     /// The origin said 304: this entry holds.
     Freshened(Arc<Entry>),
-    /// The origin failed: who has a stale entry may use it.
-    Failed(policy::Failure),
+    /// No reply came: who has a stale entry may use it.
+    Failed(Arc<FetchError>),
+    /// The origin said that it fails, and not for all: who has a stale entry may use it.
+    Erred(StatusCode),
     /// The reply is for the leader alone: each must fetch its own.
     Own,
 }
@@ -70,11 +72,11 @@ pub(super) enum Direct {
     /// of the store, and a reader that sits at its beginning, so that nothing is let go of before it was read.
     Streaming { streaming: Arc<Streaming>, reader: Option<SpoolReader>, headers: HeaderMap, asked: Asked },
     /// The origin said 304.
-    Freshened { entry: Arc<Entry>, asked: Asked },
+    Freshened { validated: Validated, asked: Asked },
     /// A reply that is not shared, and why it is not stored.
     Reply(Box<Brought>, policy::SkipReason),
     /// No reply.
-    Failed(FetchError),
+    Failed(Arc<FetchError>),
 }
 
 /// One reader of a shared reply, or of a part of it.
@@ -151,6 +153,8 @@ pub(super) struct Fetch {
     pub(super) resource: Option<Arc<Resource>>,
     /// What is missing of a stored part, and that part, where only that is asked for.
     pub(super) gap: Option<(Range<u64>, Arc<Entry>)>,
+    /// The stored entry that is too old for the request: a failing origin does not end it.
+    pub(super) stale: Option<Arc<Entry>>,
     /// The purge sequence when the fetch began.
     pub(super) sequence: u64,
     /// What a `Location` is mapped back to.
@@ -181,14 +185,18 @@ impl Fetch {
         };
         match brought {
             Err(error) => {
+                let error = Arc::new(error);
                 pilot.close();
-                pilot.land(Landing::Failed(policy::Failure::Disconnected));
+                pilot.land(Landing::Failed(error.clone()));
                 let _ = leader.send(Direct::Failed(error));
             }
-            Ok(Outcome::Freshened(entry, asked)) => {
+            Ok(Outcome::Freshened(validated, asked)) => {
                 pilot.close();
-                pilot.land(Landing::Freshened(entry.clone()));
-                let _ = leader.send(Direct::Freshened { entry, asked });
+                pilot.land(match validated.kept {
+                    true => Landing::Freshened(validated.entry.clone()),
+                    false => Landing::Own,
+                });
+                let _ = leader.send(Direct::Freshened { validated, asked });
             }
             Ok(Outcome::Brought(brought, completes)) => self.judge(brought, completes, pilot, leader).await,
         }
@@ -218,11 +226,12 @@ impl Fetch {
             settings: &self.route.cache,
             names: &self.names,
             request: &self.request,
+            client: &self.client_headers,
             keep: self.limits.keep,
             sequence: self.sequence,
         };
         match (keeper.freshen(resource, &brought), again) {
-            (Some(entry), _) => Ok(Outcome::Freshened(entry, brought.asked)),
+            (Some(validated), _) => Ok(Outcome::Freshened(validated, brought.asked)),
             (None, Some(again)) => self.fetch(again).await.map(|brought| Outcome::Brought(brought, false)),
             (None, None) => Ok(Outcome::Brought(brought, false)),
         }
@@ -270,11 +279,7 @@ impl Fetch {
             Err(reason) => {
                 self.telemetry.cache_skip(reason.as_str());
                 pilot.close();
-                pilot.land(if status.is_server_error() {
-                    Landing::Failed(policy::Failure::Status(status))
-                } else {
-                    Landing::Own
-                });
+                pilot.land(if status.is_server_error() { Landing::Erred(status) } else { Landing::Own });
                 let _ = leader.send(Direct::Reply(brought, reason));
                 return;
             }
@@ -315,10 +320,21 @@ impl Fetch {
         }
     }
 
+    /// Whether what is stored may still stand in for a reply that says that the origin fails.
+    fn is_outlived(&self, status: StatusCode) -> bool {
+        let (rules, now) = (&self.route.cache.rules, self.clock.now());
+        status.is_server_error()
+            && self
+                .stale
+                .as_ref()
+                .is_some_and(|stale| policy::outlives(&stale.head, stale.soft_purged, rules, status, now))
+    }
+
     /// The entry to be, with its body's length where that is known; or why there will be none.
     fn plan_whole(&self, brought: &Brought) -> Planned {
         let response = brought.response_head();
         match policy::storable(&self.request, &response, &self.route.cache.rules) {
+            Storable::Store(_) if self.is_outlived(brought.status()) => Err(policy::SkipReason::ServerError),
             Storable::Store(plan) => self.plan(brought, &plan),
             Storable::Skip(reason) => Err(reason),
         }
@@ -429,7 +445,7 @@ impl Fetch {
 
 /// What asking the origin came to.
 enum Outcome {
-    Freshened(Arc<Entry>, Asked),
+    Freshened(Validated, Asked),
     /// A reply, and whether it is what was missing of a stored part.
     Brought(Box<Brought>, bool),
 }

@@ -1,5 +1,7 @@
 //! The fields of a message that goes on: those of the hop it came by are taken out, those of ours put in.
 
+use std::sync::Arc;
+
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
@@ -35,6 +37,8 @@ pub(super) struct ClientNames {
     pub(super) scheme: &'static str,
     /// As the client's `Host` has it.
     pub(super) authority: Box<str>,
+    /// What this proxy calls itself in `Via`.
+    pub(super) proxy: Arc<str>,
 }
 
 /// Makes a client's fields those of the request to the upstream. `Host` is left to the upstream's own policy, so it
@@ -51,6 +55,17 @@ pub(super) fn upstream_request_headers(headers: &mut HeaderMap, facts: &ForwardF
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     hop
+}
+
+/// What a reply names, as the origin wrote it.
+pub(super) fn named(headers: &HeaderMap) -> HeaderMap {
+    let mut named = HeaderMap::new();
+    for name in [LOCATION, CONTENT_LOCATION] {
+        if let Some(value) = headers.get(&name) {
+            named.insert(name, value.clone());
+        }
+    }
+    named
 }
 
 /// Maps what an origin calls by its own name to the name that the client knows.
@@ -164,7 +179,8 @@ mod tests {
     fn an_origin_s_own_name_becomes_ours() {
         let origin =
             OriginName { scheme: "http", authority: "10.0.0.1:8080".into(), base_path: "/base".into() };
-        let client = ClientNames { scheme: "https", authority: "api.example".into() };
+        let client =
+            ClientNames { scheme: "https", authority: "api.example".into(), proxy: "proxy-stone".into() };
         let mut given = headers(&[
             "location: http://10.0.0.1:8080/base/a",
             "content-location: /base/b",

@@ -16,13 +16,16 @@ use super::inbound::InboundBody;
 use super::reply::Source;
 use super::respond::{self, Reply};
 use super::stored::{self, NoReply, Part};
-use super::upkeep::Keeper;
-use super::{Proxy, REFRESH_PAUSE, forward, pass};
+use super::upkeep::{Keeper, Validated};
+use super::{HIT_FOR_MISS, Proxy, REFRESH_PAUSE, forward, pass};
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Boarding, Pilot, Ticket};
+use crate::cache::key::Secret;
 use crate::cache::policy::request::MethodKind;
+use crate::cache::policy::validate::{Other, validation_fields};
 use crate::cache::policy::{self, RequestPolicy, partial, vary};
 use crate::cache::spool::SpoolReader;
+use crate::clock::Timestamp;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::telemetry::event::CacheOutcome;
 use crate::upstream::{FetchError, FetchRequest, RequestBody};
@@ -32,12 +35,16 @@ impl Proxy {
     pub(super) async fn lead(
         self: &Arc<Self>,
         exchange: &mut Exchange,
-        asking: Asking<'_>,
+        mut asking: Asking<'_>,
         ticket: Ticket<Landing>,
         pilot: Pilot<Landing>,
     ) -> Result<Reply, Failure> {
         let (tell, told) = oneshot::channel();
         let (fetch, request) = self.fetch(exchange, &asking, pilot.sequence());
+        if asking.keeps_conditions() {
+            // The origin judges them: what it says is not to be judged again (RFC 9111 4.3.2).
+            pass::remove_conditions(&mut asking.inbound.head.headers);
+        }
         let request =
             FetchRequest { on_interim: asking.inbound.interim.as_ref().map(fetch::pass_interim), ..request };
         tokio::spawn(fetch.run(request, pilot, tell));
@@ -45,7 +52,7 @@ impl Proxy {
             Ok(Ok(direct)) => direct,
             // The fetch ended without a word: its task panicked, or the instance is shutting down.
             Ok(Err(_)) => return Err(Failure::Internal),
-            Err(late) => Direct::Failed(late),
+            Err(late) => Direct::Failed(Arc::new(late)),
         };
         match direct {
             Direct::Streaming { streaming, reader, headers, asked } => {
@@ -64,17 +71,28 @@ impl Proxy {
                     }
                 }
             }
-            Direct::Freshened { entry, asked } => {
+            Direct::Freshened { validated, asked } => {
                 exchange.asked = Some(asked);
-                self.freshened(exchange, asking, &entry).await
+                self.freshened(exchange, asking, validated).await
             }
             Direct::Reply(brought, reason) => {
-                if !brought.status().is_server_error() {
-                    self.remember_unshared(&asking, exchange.at);
-                }
+                self.learn(&asking, brought.status(), exchange.at);
                 self.brought(exchange, &asking, *brought, Some(reason.as_str())).await
             }
             Direct::Failed(error) => self.failed(exchange, &asking, error).await,
+        }
+    }
+
+    /// Remembers what a reply that is not shared says of the next requests for its key.
+    fn learn(&self, asking: &Asking<'_>, status: StatusCode, now: Timestamp) {
+        match status {
+            // What a range or a condition got says nothing of the whole, but that it should be fetched.
+            StatusCode::NOT_MODIFIED if asking.policy.conditional => {
+                self.unfilled.insert(asking.digest, now.plus(HIT_FOR_MISS));
+            }
+            StatusCode::PRECONDITION_FAILED if asking.policy.conditional => {}
+            status if status.is_server_error() => {}
+            _ => self.remember_unshared(asking, now),
         }
     }
 
@@ -89,10 +107,10 @@ impl Proxy {
         let deadline = pass::deadline(asking.route, exchange);
         let request = FetchRequest { deadline, ..outgoing(&asking, Method::HEAD, headers) };
         let sequence = self.cache.sequence();
-        let (route, names) = (asking.route, pass::names(asking.target));
+        let (route, names) = (asking.route, pass::names(asking.site, asking.target));
         let brought = match fetch::bring(route, request, &self.clock, &self.telemetry, &names).await {
             Ok(brought) => brought,
-            Err(error) => return self.failed(exchange, &asking, error).await,
+            Err(error) => return self.failed(exchange, &asking, Arc::new(error)).await,
         };
         if let Some(resource) = asking.resource.as_ref().filter(|_| brought.status() == StatusCode::OK) {
             let keeper = Keeper {
@@ -101,10 +119,11 @@ impl Proxy {
                 settings: &route.cache,
                 names: &names,
                 request: &asking.policy,
+                client: &asking.inbound.head.headers,
                 keep: asking.site.limits_of(route).keep,
                 sequence,
             };
-            keeper.compare(resource, &brought, &asking.inbound.head.headers);
+            keeper.compare(resource, &brought);
         }
         self.brought(exchange, &asking, brought, None).await
     }
@@ -161,14 +180,14 @@ impl Proxy {
         });
         // A POST with If-None-Match asks for something else (RFC 9110 13.1.2).
         let keyed_post = asking.policy.method == MethodKind::KeyedPost;
-        let validating = asking.stale.as_ref().filter(|_| gap.is_none() && !keyed_post).and_then(|stale| {
-            let resource = asking.resource.as_ref()?;
-            // A part's tag speaks for a range that it has, and so far for this request's only (RFC 9111 4.3.1).
-            let others = resource.variants.iter().filter(|entry| entry.part.is_none());
-            let others = others.filter(|entry| !Arc::ptr_eq(entry, stale));
-            let candidates = std::iter::once(stale).chain(others).map(|entry| &entry.head);
-            policy::validate::validation_fields(candidates, &mut headers).then(|| resource.clone())
-        });
+        let validating = match asking.keeps_conditions() || gap.is_some() || keyed_post {
+            true => None,
+            false => asking.resource.as_ref().filter(|resource| {
+                let (chosen, secret) = (asking.stale.as_ref(), self.cache.secret());
+                nominate(chosen, &resource.variants, &client_headers, secret, &mut headers)
+            }),
+        };
+        let validating = validating.cloned();
         if validating.is_some() && asking.has_part() {
             keep_range(&client_headers, &mut headers);
         }
@@ -188,8 +207,9 @@ impl Proxy {
             validating,
             resource: asking.resource.clone(),
             gap,
+            stale: asking.stale.clone(),
             sequence,
-            names: pass::names(target),
+            names: pass::names(site, target),
         };
         let InboundBody::Whole(body) = &inbound.body else {
             return (fetch, outgoing(asking, Method::GET, headers));
@@ -211,16 +231,16 @@ impl Proxy {
         self: &Arc<Self>,
         exchange: &mut Exchange,
         asking: Asking<'_>,
-        entry: &Arc<Entry>,
+        Validated { entry, kept }: Validated,
     ) -> Result<Reply, Failure> {
         let status = CacheStatus {
             forward: exchange.forward,
             forward_status: Some(304),
-            stored: true,
+            stored: kept,
             ..CacheStatus::default()
         };
         let age = entry.head.age(self.clock.now());
-        match self.stored_reply(&asking.inbound.head, entry, age, status).await {
+        match self.stored_reply(&asking.inbound.head, &entry, age, status).await {
             Ok(reply) => {
                 exchange.cache = CacheOutcome::Revalidated;
                 Ok(reply)
@@ -256,11 +276,11 @@ impl Proxy {
         self: &Arc<Self>,
         exchange: &mut Exchange,
         asking: &Asking<'_>,
-        error: FetchError,
+        error: Arc<FetchError>,
     ) -> Result<Reply, Failure> {
         exchange.asked = Some(Asked::of_error(&error));
         let reply = self.stale_reply(exchange, asking, policy::Failure::Disconnected).await;
-        let Some(reply) = reply else { return Err(error.into()) };
+        let Some(reply) = reply else { return Err(asking.unanswered(error)) };
         exchange.error = Some(error.failure.as_str());
         respond::complain(&error, asking.route, exchange.at, "answered stale: no reply from the upstream");
         Ok(reply)
@@ -306,7 +326,8 @@ impl Proxy {
             return Some(found.clone());
         }
         let resource = self.cache.lookup(&asking.parts(), asking.digest)?;
-        vary::select(&resource.variants, &asking.inbound.head.headers, self.cache.secret()).cloned()
+        let (client, secret) = (&asking.inbound.head.headers, self.cache.secret());
+        vary::select(&resource.variants, client, secret, self.clock.now()).cloned()
     }
 
     /// The reply that is being stored, as it streams: its fields and, where it is not this request's own, its age. The
@@ -375,6 +396,29 @@ fn ask_for_gap(gap: &Range<u64>, entry: &Entry, headers: &mut HeaderMap) {
     if let Some(validator) = partial::if_range(&entry.head.headers) {
         headers.insert(header::IF_RANGE, validator.clone());
     }
+}
+
+/// Makes a request conditional on what is stored (RFC 9111 4.3.1): the entry that it would be answered with, and what
+/// other requests stored, which the origin may choose for this one as well. Whether there is anything to name.
+pub(super) fn nominate(
+    chosen: Option<&Arc<Entry>>,
+    variants: &[Arc<Entry>],
+    client: &HeaderMap,
+    secret: &Secret,
+    headers: &mut HeaderMap,
+) -> bool {
+    let others: Vec<Other<'_>> = variants
+        .iter()
+        .filter(|entry| chosen.is_none_or(|chosen| !Arc::ptr_eq(entry, chosen)))
+        // A part cannot stand in for the whole (RFC 9111 4.3.2).
+        .filter(|entry| entry.part.is_none())
+        .map(|entry| Other { head: &entry.head, suits: vary::matches(&entry.vary, client, secret) })
+        .collect();
+    // One that suits and was not chosen is nothing to this request: personal, or without its body.
+    if chosen.is_none() && others.iter().any(|other| other.suits) {
+        return false;
+    }
+    validation_fields(chosen.map(|entry| &entry.head), others, headers)
 }
 
 /// A request for what is asked, without body or deadline.

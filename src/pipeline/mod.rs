@@ -15,6 +15,7 @@ mod error;
 mod exchange;
 pub mod explain;
 mod fetch;
+mod final_hop;
 mod flight;
 mod forward;
 mod heat;
@@ -80,6 +81,8 @@ pub struct Proxy {
     flights: Arc<Flights<Landing>>,
     /// Keys whose last reply was for one client alone, for whom, and until when that is remembered.
     unshared: quick_cache::sync::Cache<(Digest, ask::Who), Timestamp>,
+    /// Keys of which a conditional request got a 304 while nothing was stored, and until when that is remembered.
+    unfilled: quick_cache::sync::Cache<Digest, Timestamp>,
     /// Keys whose refresh failed, and until when they are left alone.
     resting: quick_cache::sync::Cache<Digest, Timestamp>,
     telemetry: Arc<Telemetry>,
@@ -97,6 +100,7 @@ impl Proxy {
             cache,
             flights: Arc::default(),
             unshared: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
+            unfilled: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
             resting: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
             telemetry,
             clock,

@@ -1,15 +1,18 @@
 //! Passing a request straight on: routes without a cache, methods that are never answered from one, and requests
 //! whose reply is for them alone.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::{HeaderMap, Method};
 
 use super::Proxy;
 use super::error::Failure;
 use super::exchange::{Asked, Exchange};
 use super::fetch::{self, Brought};
+use super::final_hop;
 use super::forward::{self, ClientNames, ForwardFacts};
 use super::inbound::Inbound;
 use super::key::{Facts, Keyed};
@@ -47,10 +50,13 @@ impl Proxy {
         site: &Site,
         route: &Arc<Route>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        mut inbound: Inbound,
         target: &Target,
         why: Forward,
     ) -> Result<Reply, Failure> {
+        if let Some(reply) = final_hop::step(&mut inbound.head) {
+            return Ok(*reply);
+        }
         let brought = self.write_through(site, route, exchange, inbound, target, why).await?;
         Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()))
     }
@@ -69,7 +75,7 @@ impl Proxy {
         // On the route's word its requests with a body are queries, which change nothing.
         let queries = route.cache.key.takes_content(&inbound.head.method);
         let kind = if queries { MethodKind::Safe } else { MethodKind::of(&inbound.head.method) };
-        let names = names(target);
+        let names = names(site, target);
         let key = matches!(kind, MethodKind::Post | MethodKind::Unsafe)
             .then(|| self.key_of_get(route, &inbound.head.headers, target));
         let request = self.fetch_request(site, route, exchange, inbound, target);
@@ -156,6 +162,11 @@ impl Proxy {
         let mut groups: Vec<Box<str>> = tags::groups(headers, &CACHE_GROUP_INVALIDATION, names).collect();
         let own = target.path_and_query().as_str();
         let mut targets = invalidate::related_targets(names.scheme, &names.authority, own, headers);
+        for target in named_upstream(brought, names, own) {
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
         targets.push(own.to_owned());
         for target in targets {
             // As they are stored: without what the key leaves out.
@@ -185,9 +196,27 @@ pub(super) fn is_repeatable(route: &Route, method: &Method) -> bool {
     route.cache.key.takes_content(method) || method.as_str() == "QUERY"
 }
 
+/// The targets that a reply names as the upstream knows them: by its own name, or by the client's where it is told that
+/// (`host = "client"`), below its base path.
+fn named_upstream(brought: &Brought, names: &ClientNames, own: &str) -> Vec<String> {
+    let (origin, named) = (&*brought.origin, &brought.named);
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let theirs = format!("{}{own}", origin.base_path);
+    let mut targets = invalidate::related_targets(origin.scheme, &origin.authority, &theirs, named);
+    targets.extend(invalidate::related_targets(names.scheme, &names.authority, &theirs, named));
+    let below = |target: &String| invalidate::without_base(target, &origin.base_path).map(Cow::into_owned);
+    targets.iter().filter_map(below).filter(|target| target != own).collect()
+}
+
 /// How the client names us.
-pub(super) fn names(target: &Target) -> ClientNames {
-    ClientNames { scheme: target.scheme().as_str(), authority: target.authority().into() }
+pub(super) fn names(site: &Site, target: &Target) -> ClientNames {
+    ClientNames {
+        scheme: target.scheme().as_str(),
+        authority: target.authority().into(),
+        proxy: site.name.clone(),
+    }
 }
 
 /// What the forwarding fields tell the upstream.
@@ -209,10 +238,17 @@ pub(super) fn deadline(route: &Route, exchange: &Exchange) -> Option<Instant> {
 /// The fields of a request that is fetched for several: the client's own conditions and ranges are left out, since
 /// the whole reply is wanted.
 pub(super) fn without_conditions(headers: &HeaderMap) -> HeaderMap {
-    use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
     let mut headers = headers.clone();
-    for name in [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE] {
+    remove_conditions(&mut headers);
+    for name in [IF_RANGE, RANGE] {
         headers.remove(name);
     }
     headers
+}
+
+/// Takes out the client's own conditions (RFC 9110 13.1).
+pub(super) fn remove_conditions(headers: &mut HeaderMap) {
+    for name in [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+        headers.remove(name);
+    }
 }

@@ -77,10 +77,11 @@ impl Proxy {
             validating: None,
             resource: None,
             gap: None,
+            stale: None,
             // The POST has ended what was stored for its URI (RFC 9111 4.4) before its own reply is: only what is purged
             // from here on ends that.
             sequence: self.cache.sequence(),
-            names: pass::names(target),
+            names: pass::names(site, target),
         }
     }
 

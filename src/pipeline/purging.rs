@@ -110,7 +110,7 @@ impl Proxy {
             }
             return Err(refused);
         }
-        let names = pass::names(&target);
+        let names = pass::names(site, &target);
         let own = target.path_and_query().as_str();
         let wanted = match site.reader(&target, head).map(|route| &route.cache.key) {
             // As it is stored: without what the key leaves out.
@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn asked(method: &str, own: &str, lines: &[(&'static str, &str)]) -> (Vec<String>, bool) {
-        let names = ClientNames { scheme: "https", authority: "a.example".into() };
+        let names = ClientNames { scheme: "https", authority: "a.example".into(), proxy: "p".into() };
         let method = method.parse().unwrap();
         let wanted = wanted(&method, &headers(lines), &names, ("a.example", own), false).unwrap();
         (wanted.rules.into_iter().map(|(_, text)| text).collect(), wanted.soft)
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn too_many_names_are_refused_rather_than_cut() {
-        let names = ClientNames { scheme: "https", authority: "a.example".into() };
+        let names = ClientNames { scheme: "https", authority: "a.example".into(), proxy: "p".into() };
         let many = (0..=MAX_NAMES).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
         let headers = headers(&[("xkey", &many)]);
         assert!(matches!(

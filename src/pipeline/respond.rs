@@ -10,7 +10,8 @@ use super::reply::{ReplyBody, Source};
 use super::site::{Route, Site};
 use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
-use crate::http::{request_id, via};
+use crate::http::request_id;
+use crate::telemetry::event::CacheOutcome;
 use crate::upstream::{self, FetchError};
 
 /// A reply before the last touches.
@@ -25,13 +26,14 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The response: `Via`, `Cache-Status` and the request id are added here and nowhere else.
+    /// The response: `Cache-Status` and the request id are added here and nowhere else.
     pub(super) fn into_response(mut self, site: &Site, mut exchange: Box<Exchange>) -> Response<ReplyBody> {
         if exchange.method == Method::HEAD || is_bodiless(self.status) {
             self.source = Source::Empty;
         }
-        via::append(&mut self.headers, http::Version::HTTP_11, &site.name);
-        self.headers.append(CACHE_STATUS, self.cache_status.to_value(&site.name));
+        let key = exchange.shown_key.map(|digest| digest.to_string());
+        let cache_status = CacheStatus { key: key.as_deref(), ..self.cache_status };
+        self.headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
         self.headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
         exchange.replied(self.status);
         respond(self.status, self.headers, ReplyBody::new(self.source, exchange, self.deadline))
@@ -42,7 +44,7 @@ impl Reply {
 pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>) -> Response<ReplyBody> {
     exchange.error = failure.kind();
     let id = exchange.id.to_string();
-    if let (Failure::Fetch(error), Some(route)) = (failure, &exchange.route) {
+    if let (Failure::Fetch(error) | Failure::Unvalidated(error), Some(route)) = (failure, &exchange.route) {
         complain(error, route, exchange.at, "no reply from the upstream");
     }
     let (status, mut headers, body) = failure.reply(&site.name, &id);
@@ -72,6 +74,7 @@ pub(super) fn complain(error: &FetchError, route: &Route, now: Timestamp, what: 
 fn failed_cache_status(exchange: &Exchange, failure: &Failure) -> CacheStatus<'static> {
     CacheStatus {
         forward: exchange.forward,
+        collapsed: exchange.cache == CacheOutcome::Collapsed,
         detail: failure.kind().or(Some("only-if-cached")),
         ..CacheStatus::default()
     }

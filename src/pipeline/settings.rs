@@ -103,6 +103,8 @@ pub struct CacheSettings {
     pub max_body: Option<u64>,
     /// How long what is stale and can be validated (or served on error) is kept; `None`: the store's own time.
     pub keep: Option<Duration>,
+    /// Whether `Cache-Status` names the key (RFC 9211 2.7).
+    pub show_key: bool,
 }
 
 /// The name of a query parameter, or the start of one.
@@ -125,6 +127,7 @@ impl Default for CacheSettings {
             tags: Vec::new(),
             max_body: None,
             keep: None,
+            show_key: false,
         }
     }
 }

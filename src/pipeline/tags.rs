@@ -53,7 +53,11 @@ mod tests {
     use super::*;
 
     fn tags(headers: &HeaderMap, cache: &CacheSettings) -> Vec<Box<str>> {
-        super::tags(headers, cache, &ClientNames { scheme: "https", authority: "a.example".into() })
+        super::tags(
+            headers,
+            cache,
+            &ClientNames { scheme: "https", authority: "a.example".into(), proxy: "p".into() },
+        )
     }
 
     #[test]

@@ -72,14 +72,11 @@ fn not_modified(request: &HeaderMap, entry: &EntryHead) -> bool {
     if request.contains_key(IF_NONE_MATCH) {
         return matched(request, IF_NONE_MATCH, ETag::of(&entry.headers), Comparison::Weak) != Matched::None;
     }
-    let Some(value) = request.get(IF_MODIFIED_SINCE) else { return false };
-    // What the client copied from us is the same date, however odd it looks.
-    let modified = entry.headers.get(LAST_MODIFIED);
-    if modified == Some(value) {
-        return true;
-    }
+    let mut lines = request.get_all(IF_MODIFIED_SINCE).iter();
+    // What is no date, or several, is ignored (RFC 9110 13.1.3).
+    let (Some(value), None) = (lines.next(), lines.next()) else { return false };
     let Some(since) = date::parse(value.as_bytes(), entry.response_time) else { return false };
-    let stands_since = match modified {
+    let stands_since = match entry.headers.get(LAST_MODIFIED) {
         Some(modified) => date::parse(modified.as_bytes(), entry.response_time),
         None => Some(date_field(&entry.headers, &DATE, entry.response_time).unwrap_or(entry.response_time)),
     };
@@ -195,7 +192,15 @@ mod tests {
         assert_eq!(get(&[("if-modified-since", &http_date(-20))], &dated), Answer::NotModified);
         assert_eq!(get(&[("if-modified-since", &http_date(-21))], &dated), Answer::Full);
         let odd = entry(&[("last-modified", "odd")]);
-        assert_eq!(get(&[("if-modified-since", "odd")], &odd), Answer::NotModified);
+        assert_eq!(get(&[("if-modified-since", "odd")], &odd), Answer::Full);
+        let twice = http_date(0);
+        let twice = [("if-modified-since", twice.as_str()), ("if-modified-since", twice.as_str())];
+        assert_eq!(get(&twice, &stored), Answer::Full, "several dates are none");
+        for form in
+            ["Friday, 15-Jan-27 08:00:00 GMT", "Fri Jan 15 08:00:00 2027", "fri, 15 jan 2027 08:00:00 gmt"]
+        {
+            assert_eq!(get(&[("if-modified-since", form)], &stored), Answer::NotModified, "{form}");
+        }
         assert_eq!(get(&[("if-modified-since", &http_date(0))], &odd), Answer::Full);
     }
 

@@ -252,6 +252,10 @@ pub fn skipped(
         SkipReason::TooLarge => {
             Reason::new("policy", "its body is larger than what is stored".to_owned()).by("max_body")
         }
+        SkipReason::ServerError => Reason::new(
+            "RFC 9111 4.3.3",
+            "it says that the origin fails, and what is stored may still stand in for it".to_owned(),
+        ),
         SkipReason::Stale => {
             let freshness = super::freshness::freshness(request, response, &directed, rules);
             let says = format!(

@@ -1,5 +1,7 @@
 //! What a successful unsafe request ends (RFC 9111 4.4).
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, StatusCode};
 use url::{Position, Url};
@@ -35,6 +37,17 @@ pub fn related_targets(scheme: &str, authority: &str, target: &str, response: &H
     targets
 }
 
+/// The target, as clients name it, that an upstream calls so: without the base path that is joined before every target
+/// there. `None`: it lies outside.
+pub fn without_base<'t>(target: &'t str, base_path: &str) -> Option<Cow<'t, str>> {
+    let rest = target.strip_prefix(base_path)?;
+    match rest.as_bytes().first() {
+        Some(b'/') => Some(Cow::Borrowed(rest)),
+        None | Some(b'?') => Some(Cow::Owned(format!("/{rest}"))),
+        Some(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::map;
@@ -60,6 +73,20 @@ mod tests {
                 expected,
                 "{method} {status}"
             );
+        }
+    }
+
+    #[test]
+    fn an_upstream_s_targets_are_the_clients_without_the_base_path() {
+        for (target, base, expected) in [
+            ("/a?b", "", Some("/a?b")),
+            ("/base/a?b", "/base", Some("/a?b")),
+            ("/base", "/base", Some("/")),
+            ("/base?b", "/base", Some("/?b")),
+            ("/based", "/base", None),
+            ("/a", "/base", None),
+        ] {
+            assert_eq!(without_base(target, base).as_deref(), expected, "{target}");
         }
     }
 

@@ -23,7 +23,7 @@ pub use conditional::Answer;
 pub use freshness::Directed;
 pub use lifetimes::{ByStatus, Lead, Lifetimes, Prefetch};
 pub use request::RequestPolicy;
-pub use reuse::{Failure, Reuse, StaleWhy, ValidateWhy, on_error, reuse};
+pub use reuse::{Failure, Reuse, StaleWhy, ValidateWhy, on_error, outlives, reuse};
 pub use store::{Plan, ResponseHead, SkipReason, Storable, storable, storable_post};
 pub use validate::{Freshened, Upkeep};
 

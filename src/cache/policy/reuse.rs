@@ -165,6 +165,23 @@ pub fn on_error(
     }
 }
 
+/// Whether a stored response may still answer somebody while the origin says nothing better than this 5xx, which must
+/// then not take its place (RFC 9111 4.3.3).
+pub fn outlives(
+    entry: &EntryHead,
+    soft_purged: bool,
+    rules: &Rules,
+    status: StatusCode,
+    now: Timestamp,
+) -> bool {
+    let anyone = RequestPolicy::plain(super::request::MethodKind::Get);
+    if soft_purged && entry.freshness.must_revalidate {
+        return false;
+    }
+    reuse(&anyone, entry, soft_purged, rules, now).answers()
+        || on_error(&anyone, entry, rules, Failure::Status(status), now)
+}
+
 impl Failure {
     /// The failures of RFC 5861 4: none, 500, 502, 503 and 504.
     fn is_outage(self) -> bool {
@@ -315,6 +332,28 @@ mod tests {
         assert!(on_error(&asked, &stale, &Rules::default(), status(500), after(160)));
         let refused = RequestPolicy { no_cache: true, ..ASKED };
         assert!(!on_error(&refused, &stale, &Rules::default(), Disconnected, after(90)));
+    }
+
+    #[test]
+    fn rfc_9111_4_3_3_a_5xx_takes_the_place_of_what_nobody_can_be_given_any_more() {
+        let outlives = |value: &str, code: u16, secs| {
+            let status = StatusCode::from_u16(code).unwrap();
+            super::outlives(
+                &entry(&[("cache-control", value)]),
+                false,
+                &Rules::default(),
+                status,
+                after(secs),
+            )
+        };
+        assert!(outlives("max-age=60, stale-if-error=30", 500, 80));
+        assert!(!outlives("max-age=60, stale-if-error=30", 500, 100));
+        assert!(outlives("max-age=60", 503, 80), "nobody is there to answer");
+        assert!(!outlives("max-age=60", 500, 80));
+        assert!(outlives("max-age=60, stale-while-revalidate=30", 500, 80));
+        assert!(!outlives("max-age=60, must-revalidate", 503, 80));
+        assert!(outlives("max-age=60, must-revalidate", 503, 50), "it is fresh");
+        assert!(!outlives("no-cache, stale-if-error=60", 503, 0));
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub enum SkipReason {
     TooLarge,
     /// Already stale when it came, and nothing to validate it with.
     Stale,
+    /// A 5xx, while what is stored may still stand in for it (RFC 9111 4.3.3).
+    ServerError,
 }
 
 /// Decides whether a response may be stored. A POST's never is by this function: see [`storable_post`].
@@ -282,6 +284,7 @@ impl SkipReason {
             Self::NoFreshness => "no-freshness",
             Self::TooLarge => "too-large",
             Self::Stale => "stale",
+            Self::ServerError => "server-error",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Asking the origin whether a stored response still holds, and merging its 304 (RFC 9111 4.3).
 
 use http::header::{
-    AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LAST_MODIFIED, RANGE,
+    AGE, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -15,37 +15,43 @@ use crate::http::etag::ETag;
 /// Tags of more variants than fit are left out; those that come first matter most.
 const MAX_TAG_BYTES: usize = 4096;
 
-/// Sets the conditional fields that validate `candidates` (the entry to be sent first, then other variants) on a
-/// request, in place of the client's own conditions and range (RFC 9111 4.3.1): a 200 is to replace the entry whole.
-/// Returns false if none has a validator; the request is then left as it is.
+/// Another stored response of the same key than the one to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Other<'e> {
+    /// The response.
+    pub head: &'e EntryHead,
+    /// Its request fields match, so that it could have been chosen for the request too (RFC 9111 4.1).
+    pub suits: bool,
+}
+
+/// Sets the conditional fields that validate what is stored on a request, in place of the client's own conditions and
+/// range (RFC 9111 4.3.1): a 200 is to replace the entry whole. `chosen` is the entry to be sent, if there is one; the
+/// tags of `others` tell the origin what else need not be sent again. Of those that other requests asked for only strong
+/// ones do: a weak tag may also be that of the same thing in a coding which this client does not take.
+/// Returns false if nothing has a validator; the request is then left as it is.
 pub fn validation_fields<'e>(
-    candidates: impl IntoIterator<Item = &'e EntryHead>,
+    chosen: Option<&'e EntryHead>,
+    others: impl IntoIterator<Item = Other<'e>>,
     request: &mut HeaderMap,
 ) -> bool {
-    let mut tags: Vec<u8> = Vec::new();
-    let mut seen: Vec<&[u8]> = Vec::new();
-    let (mut count, mut modified) = (0, None);
-    for candidate in candidates {
-        count += 1;
-        // With several candidates one date would speak for the wrong ones.
-        modified = candidate.headers.get(LAST_MODIFIED).filter(|_| count == 1);
-        let Some(value) = candidate.headers.get(ETAG).map(|value| value.as_bytes().trim_ascii()) else {
-            continue;
-        };
-        let fits = tags.is_empty() || tags.len() + value.len() <= MAX_TAG_BYTES;
-        if ETag::parse(value).is_some() && fits && !seen.contains(&value) {
-            seen.push(value);
-            if !tags.is_empty() {
-                tags.extend_from_slice(b", ");
+    let mut tags = Tags::default();
+    let own = chosen.is_some_and(|chosen| tags.add(chosen));
+    let modified = chosen.and_then(|chosen| chosen.headers.get(LAST_MODIFIED));
+    // A tag hides the date, by which alone such an entry can be validated (RFC 9110 13.1.3).
+    if own || modified.is_none() {
+        for other in others {
+            if other.suits || ETag::of(&other.head.headers).is_some_and(|tag| !tag.weak) {
+                tags.add(other.head);
             }
-            tags.extend_from_slice(value);
         }
     }
-    let tags = HeaderValue::from_bytes(&tags).ok().filter(|tags| !tags.is_empty());
+    // With several nominated one date would speak for the wrong ones (4.3.1).
+    let modified = modified.filter(|_| tags.seen.len() <= 1);
+    let tags = HeaderValue::from_bytes(&tags.list).ok().filter(|tags| !tags.is_empty());
     if tags.is_none() && modified.is_none() {
         return false;
     }
-    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE] {
         request.remove(name);
     }
     if let Some(tags) = tags {
@@ -57,24 +63,74 @@ pub fn validation_fields<'e>(
     true
 }
 
-/// Which of the validated entries a 304 freshens, by position (RFC 9111 4.3.4): all with the same strong tag, else the
-/// newest with the same weak validator. A 304 without any validator freshens the only entry that was asked about.
-/// None: the 304 says nothing of what is stored, and the origin must be asked without conditions.
-pub fn select_freshened(candidates: &[&EntryHead], not_modified: &HeaderMap) -> Vec<usize> {
-    let with_tag = |equal: fn(&ETag<'_>, &ETag<'_>) -> bool, tag: &ETag<'_>| -> Vec<usize> {
-        let has = |entry: &&EntryHead| ETag::of(&entry.headers).is_some_and(|stored| equal(&stored, tag));
-        (0..candidates.len()).filter(|&at| has(&candidates[at])).collect()
-    };
-    match (ETag::of(not_modified), not_modified.get(LAST_MODIFIED)) {
-        (Some(tag), _) if !tag.weak => with_tag(|stored, tag| stored.strong_eq(tag), &tag),
-        (Some(tag), _) => newest(candidates, with_tag(|stored, tag| stored.weak_eq(tag), &tag)),
-        (None, Some(modified)) => {
-            let same = |at: &usize| candidates[*at].headers.get(LAST_MODIFIED) == Some(modified);
-            newest(candidates, (0..candidates.len()).filter(same).collect())
+/// The list of tags for `If-None-Match`.
+#[derive(Default)]
+struct Tags<'e> {
+    list: Vec<u8>,
+    seen: Vec<&'e [u8]>,
+}
+
+impl<'e> Tags<'e> {
+    /// Adds an entry's tag, if it has one and there is room; says whether it stands in the list.
+    fn add(&mut self, entry: &'e EntryHead) -> bool {
+        let value = entry.headers.get(ETAG).map(|value| value.as_bytes().trim_ascii());
+        let Some(value) = value.filter(|value| ETag::parse(value).is_some()) else { return false };
+        if self.seen.contains(&value) {
+            return true;
         }
-        (None, None) if candidates.len() == 1 => vec![0],
-        (None, None) => Vec::new(),
+        if !self.list.is_empty() && self.list.len() + value.len() > MAX_TAG_BYTES {
+            return false;
+        }
+        if !self.list.is_empty() {
+            self.list.extend_from_slice(b", ");
+        }
+        self.list.extend_from_slice(value);
+        self.seen.push(value);
+        true
     }
+}
+
+/// Which of the entries that could have been chosen for a request its 304 freshens, by position (RFC 9111 4.3.4): all with
+/// the same strong validator, else the newest with the same weak one. A 304 without any freshens the only entry that was
+/// asked about, if it is `alone`: there are no others.
+pub fn select_freshened(candidates: &[&EntryHead], not_modified: &HeaderMap, alone: bool) -> Vec<usize> {
+    let all = |holds: &dyn Fn(&EntryHead) -> bool| -> Vec<usize> {
+        (0..candidates.len()).filter(|&at| holds(candidates[at])).collect()
+    };
+    let modified = not_modified.get(LAST_MODIFIED);
+    let same_date = |entry: &EntryHead| modified.is_some() && entry.headers.get(LAST_MODIFIED) == modified;
+    match ETag::of(not_modified) {
+        // An entry that has no tag to compare is known by its date, where that is a strong validator (RFC 9110 8.8.2.2).
+        Some(tag) if !tag.weak => all(&|entry| match ETag::of(&entry.headers) {
+            Some(stored) => stored.strong_eq(&tag),
+            None => same_date(entry) && is_date_strong(entry),
+        }),
+        Some(tag) => newest(
+            candidates,
+            all(&|entry| match ETag::of(&entry.headers) {
+                Some(stored) => stored.weak_eq(&tag),
+                None => same_date(entry),
+            }),
+        ),
+        None if modified.is_some() => newest(candidates, all(&same_date)),
+        None if alone && candidates.len() == 1 => vec![0],
+        None => Vec::new(),
+    }
+}
+
+/// Which of the entries that other requests asked for a 304 names as the one for this request too: the newest with its
+/// strong tag, which no two representations share (RFC 9110 8.8.1).
+pub fn select_named(others: &[&EntryHead], not_modified: &HeaderMap) -> Option<usize> {
+    let tag = ETag::of(not_modified).filter(|tag| !tag.weak)?;
+    let has = |at: &usize| ETag::of(&others[*at].headers).is_some_and(|stored| stored.strong_eq(&tag));
+    newest(others, (0..others.len()).filter(has).collect()).first().copied()
+}
+
+/// Whether `Last-Modified` is at least a second older than the response itself.
+fn is_date_strong(entry: &EntryHead) -> bool {
+    let modified = entry.headers.get(LAST_MODIFIED);
+    let modified = modified.and_then(|value| date::parse(value.as_bytes(), entry.response_time));
+    modified.is_some_and(|modified| modified < entry.date())
 }
 
 fn newest(candidates: &[&EntryHead], matching: Vec<usize>) -> Vec<usize> {
@@ -193,14 +249,24 @@ mod tests {
         let two = entry(&[("etag", "W/\"b\""), ("last-modified", &date)]);
         let mut request =
             map(&[("if-none-match", "\"mine\""), ("range", "bytes=0-1"), ("if-range", "\"x\""), ("x", "y")]);
-        assert!(validation_fields([&one], &mut request));
+        let suits = |head| Other { head, suits: true };
+        let other = |head| Other { head, suits: false };
+        assert!(validation_fields(Some(&one), [], &mut request));
         assert_eq!(request, map(&[("x", "y"), ("if-none-match", "\"a\""), ("if-modified-since", &date)]));
         let mut request = HeaderMap::new();
-        assert!(validation_fields([&one, &two, &one], &mut request));
+        assert!(validation_fields(Some(&one), [suits(&two), suits(&one)], &mut request));
         assert_eq!(request, map(&[("if-none-match", "\"a\", W/\"b\"")]));
         let mut request = map(&[("if-none-match", "\"mine\"")]);
-        assert!(!validation_fields([&entry(&[])], &mut request));
+        let bare = entry(&[]);
+        assert!(!validation_fields(Some(&bare), [other(&two)], &mut request));
         assert_eq!(request, map(&[("if-none-match", "\"mine\"")]));
+        let mut request = HeaderMap::new();
+        assert!(validation_fields(None, [other(&two), other(&one)], &mut request));
+        assert_eq!(request, map(&[("if-none-match", "\"a\"")]), "a weak tag of another variant may deceive");
+        let dated = entry(&[("last-modified", &date)]);
+        let mut request = HeaderMap::new();
+        assert!(validation_fields(Some(&dated), [other(&one)], &mut request));
+        assert_eq!(request, map(&[("if-modified-since", &date)]), "a tag would hide the date");
     }
 
     #[test]
@@ -221,11 +287,31 @@ mod tests {
             (&[("last-modified", "other")], &[]),
             (&[], &[]),
         ] {
-            assert_eq!(select_freshened(&candidates, &map(fields)), expected, "{fields:?}");
+            assert_eq!(select_freshened(&candidates, &map(fields), true), expected, "{fields:?}");
         }
-        assert_eq!(select_freshened(&[&strong], &HeaderMap::new()), [0]);
-        assert_eq!(select_freshened(&[&weak], &map(&[("etag", "\"a\"")])), [0usize; 0]);
-        assert_eq!(select_freshened(&[], &HeaderMap::new()), [0usize; 0]);
+        let none = [0usize; 0];
+        assert_eq!(select_freshened(&[&strong], &HeaderMap::new(), true), [0]);
+        assert_eq!(select_freshened(&[&strong], &HeaderMap::new(), false), none);
+        assert_eq!(select_freshened(&[&weak], &map(&[("etag", "\"a\"")]), true), none);
+        assert_eq!(select_freshened(&[], &HeaderMap::new(), true), none);
+        // An entry without a tag is known by its date, which must be strong where the 304 has a strong tag.
+        let at = http_date(0);
+        let dated = entry(&[("last-modified", &date), ("date", &at)]);
+        let just_now = entry(&[("last-modified", &at), ("date", &at)]);
+        let told = |modified: &str| map(&[("etag", "\"a\""), ("last-modified", modified)]);
+        assert_eq!(select_freshened(&[&dated], &told(&date), true), [0]);
+        assert_eq!(select_freshened(&[&just_now], &told(&at), true), none);
+    }
+
+    #[test]
+    fn a_304_may_name_what_another_request_asked_for_by_a_strong_tag_only() {
+        let (strong, weak) = (entry(&[("etag", "\"a\"")]), entry(&[("etag", "W/\"b\"")]));
+        let named = |tag: &str| select_named(&[&strong, &weak], &map(&[("etag", tag)]));
+        assert_eq!(
+            (named("\"a\""), named("W/\"a\""), named("W/\"b\""), named("\"c\"")),
+            (Some(0), None, None, None)
+        );
+        assert_eq!(select_named(&[&strong], &HeaderMap::new()), None);
     }
 
     fn freshened(stored: &[(&str, &str)], update: &[(&str, &str)], request: RequestPolicy) -> Freshened {

@@ -2,7 +2,8 @@
 //!
 //! Values are compared as keyed hashes of a normal form that never changes what they mean: lines of one field become one
 //! list, white space around its members goes, and in the fields of content negotiation also what RFC 9110 12.5 declares
-//! insignificant (case, the order of weighted members, `q=1`). Fields that are no lists are compared exactly.
+//! insignificant (case, the order of weighted members, `q=1`, old names of codings). Fields that are no lists are
+//! compared exactly.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cache::entry::{Entry, VaryKey};
 use crate::cache::key::{FieldHash, Secret};
+use crate::clock::Timestamp;
 use crate::http::vary::{self, Vary};
 
 /// The variant that a response is for this request; `None` for `Vary: *`.
@@ -57,14 +59,35 @@ pub fn compare<'k>(key: &'k VaryKey, request: &HeaderMap, secret: &Secret) -> Ve
     key.fields.iter().map(compared).collect()
 }
 
-/// The first variant (they come newest first) that a request asks for.
+/// The variant that answers a request best, of those (they come newest first, by `Date`) that it asks for: a fresh one
+/// before a stale one, one that says what it varies on before one that does not (RFC 9111 4.1: some origins forget
+/// `Vary` on their default reply), the newest before older ones (RFC 9111 4).
 pub fn select<'e>(
     variants: &'e [Arc<Entry>],
     request: &HeaderMap,
     secret: &Secret,
+    now: Timestamp,
 ) -> Option<&'e Arc<Entry>> {
+    if let [only] = variants {
+        return matches(&only.vary, request, secret).then_some(only);
+    }
     let mut hashes = Hashes::new(request, secret);
-    variants.iter().find(|entry| hashes.match_all(&entry.vary))
+    let (mut newest, mut plain) = (None, None);
+    for entry in variants.iter().filter(|entry| hashes.match_all(&entry.vary)) {
+        newest = newest.or(Some(entry));
+        if is_fresh(entry, now) {
+            if !entry.vary.fields.is_empty() {
+                return Some(entry);
+            }
+            plain = plain.or(Some(entry));
+        }
+    }
+    plain.or(newest)
+}
+
+fn is_fresh(entry: &Entry, now: Timestamp) -> bool {
+    let freshness = &entry.head.freshness;
+    !entry.soft_purged && !freshness.no_cache && entry.head.age(now) < freshness.lifetime
 }
 
 /// A request's field hashes, each computed once however many variants are tried.
@@ -132,13 +155,16 @@ fn is_opaque(name: &str) -> bool {
 fn normal_form<'v>(name: &str, value: &'v [u8]) -> Cow<'v, [u8]> {
     let Some(members) = list_members(value) else { return Cow::Borrowed(value.trim_ascii()) };
     let members: Vec<Cow<'_, [u8]>> = match name {
-        // No order is defined among codings and charsets, only weights.
-        "accept-encoding" | "accept-charset" => {
-            let mut weighted = weighted_members(&members);
-            weighted.sort_unstable();
-            weighted.dedup();
-            weighted.into_iter().map(|member| Cow::Owned(member.text)).collect()
+        // No order is defined among media ranges, codings and charsets, only weights.
+        "accept" => {
+            unordered(members.iter().filter(|member| !member.is_empty()).map(|range| media_range(range)))
         }
+        "accept-encoding" => {
+            let codings = unordered(weighted_members(&members).into_iter().map(known_coding));
+            // Nothing but `identity` is what an empty field says (RFC 9110 12.5.3).
+            if matches!(&codings[..], [only] if **only == *b"identity") { Vec::new() } else { codings }
+        }
+        "accept-charset" => unordered(weighted_members(&members).into_iter()),
         // Equally weighted languages keep their order: some origins take it for a preference.
         "accept-language" => {
             let mut weighted = weighted_members(&members);
@@ -150,8 +176,21 @@ fn normal_form<'v>(name: &str, value: &'v [u8]) -> Cow<'v, [u8]> {
     Cow::Owned(members.join(&b','))
 }
 
+/// Members in an order of ours, each once.
+fn unordered(members: impl Iterator<Item = Weighted>) -> Vec<Cow<'static, [u8]>> {
+    let mut members: Vec<Weighted> = members.collect();
+    members.sort_unstable();
+    members.dedup();
+    members.into_iter().map(|member| Cow::Owned(member.text)).collect()
+}
+
 /// Members without the white space around them; `None` if a quote stays open.
 fn list_members(value: &[u8]) -> Option<Vec<&[u8]>> {
+    split(value, b',')
+}
+
+/// The parts between separators that stand outside quotes, trimmed; `None` if a quote stays open.
+fn split(value: &[u8], separator: u8) -> Option<Vec<&[u8]>> {
     let (mut members, mut start) = (Vec::new(), 0);
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in value.iter().enumerate() {
@@ -159,7 +198,7 @@ fn list_members(value: &[u8]) -> Option<Vec<&[u8]>> {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b',' if !quoted => {
+            byte if *byte == separator && !quoted => {
                 members.push(value[start..at].trim_ascii());
                 start = at + 1;
             }
@@ -196,6 +235,42 @@ fn weighted(member: &[u8]) -> Weighted {
         text.extend_from_slice(format!(";q={weight}").as_bytes());
     }
     Weighted { text, weight }
+}
+
+/// A coding under its own name: `x-gzip` and `x-compress` are the same as those without `x-` (RFC 9110 8.4.1).
+fn known_coding(mut member: Weighted) -> Weighted {
+    let end = member.text.iter().position(|&byte| byte == b';').unwrap_or(member.text.len());
+    if matches!(&member.text[..end], b"x-gzip" | b"x-compress") {
+        member.text.drain(..2);
+    }
+    member
+}
+
+/// A media range with its parameters and weight (RFC 9110 12.5.1): types and names of parameters in lower case, no
+/// white space around what separates them. Values stay as they are: some tell upper case from lower.
+fn media_range(member: &[u8]) -> Weighted {
+    let Some(parts) = split(member, b';') else { return Weighted { text: member.to_vec(), weight: 0 } };
+    let mut text = parts[0].to_ascii_lowercase();
+    let mut weight = None;
+    for part in &parts[1..] {
+        let at = part.iter().position(|&byte| byte == b'=').unwrap_or(part.len());
+        let (name, value) = (part[..at].to_ascii_lowercase(), &part[at..]);
+        if name == b"q" && weight.is_none() {
+            // An odd weight is left as it is written.
+            let Some(told) = value.strip_prefix(b"=").and_then(thousandths) else {
+                return Weighted { text: member.to_vec(), weight: 0 };
+            };
+            weight = Some(told);
+            if told < 1000 {
+                text.extend_from_slice(format!(";q={told}").as_bytes());
+            }
+            continue;
+        }
+        text.push(b';');
+        text.extend_from_slice(&name);
+        text.extend_from_slice(value);
+    }
+    Weighted { text, weight: weight.unwrap_or(1000) }
 }
 
 /// `0`, `0.25`, `1.000`
@@ -276,7 +351,48 @@ mod tests {
         assert!(!equal("accept-language", "en, de", "de, en"));
         assert!(equal("accept-language", "en-GB,de", "EN-gb , de"));
         assert!(!equal("accept-language", "en;q=x", "en"));
-        assert!(!equal("accept", "a/b, c/d", "c/d, a/b"));
+        assert!(equal("accept-encoding", "x-gzip;q=0.5, br", "br, gzip;q=0.5"));
+        assert!(equal("accept-encoding", "identity", ""));
+        assert!(!equal("accept-encoding", "identity, gzip", "gzip"));
+        assert!(equal("accept", "a/b, c/d", "C/D , A/b"));
+        assert!(equal("accept", "a/b;Level=1;q=0.50, */*;q=0", "*/*; q=0.0, a/b; level=1; Q=0.5"));
+        assert!(!equal("accept", "a/b;q=0.5, c/d", "a/b, c/d;q=0.5"));
+        assert!(!equal("accept", "a/b;x=Y", "a/b;x=y"));
+        assert!(!equal("accept", "a/b;x=\"1, c/d\"", "c/d\", a/b;x=\"1"));
+        assert!(!equal("accept", "a/b;q=x", "a/b"));
+        assert!(equal("accept-charset", "UTF-8, x;q=0.5", "x; q=0.5,utf-8"));
+    }
+
+    #[test]
+    fn rfc_9111_4_1_which_of_several_matching_variants_is_chosen() {
+        let variant = |vary: &[(&str, &str)], lifetime: u64| {
+            let request = map(&[("foo", "1"), ("bar", "1")]);
+            let mut entry = crate::cache::store::tests::entry("/", b"x");
+            entry.vary = vary_key(&request, &map(vary), &SECRET).unwrap();
+            entry.head.freshness.lifetime = lifetime;
+            entry.head.response_time = super::super::tests::NOW;
+            Arc::new(entry)
+        };
+        let (foo, bar, plain) = ([("vary", "foo")], [("vary", "bar")], []);
+        let chosen = |variants: &[Arc<Entry>], request: &[(&str, &str)]| {
+            let chosen = select(variants, &map(request), &SECRET, super::super::tests::NOW)?;
+            variants.iter().position(|variant| Arc::ptr_eq(variant, chosen))
+        };
+        let both = [("foo", "1"), ("bar", "1")];
+        for (variants, request, expected) in [
+            (vec![variant(&foo, 9), variant(&bar, 9)], &both[..], Some(0)),
+            (vec![variant(&foo, 9), variant(&bar, 9)], &both[1..], Some(1)),
+            (vec![variant(&plain, 9), variant(&bar, 9)], &both, Some(1)),
+            (vec![variant(&plain, 9), variant(&bar, 9)], &both[..1], Some(0)),
+            (vec![variant(&foo, 0), variant(&bar, 9)], &both, Some(1)),
+            (vec![variant(&plain, 9), variant(&bar, 0)], &both, Some(0)),
+            (vec![variant(&plain, 0), variant(&bar, 0)], &both, Some(0)),
+            (vec![variant(&foo, 9), variant(&bar, 9)], &[], None),
+            (vec![variant(&foo, 9)], &[], None),
+            (vec![], &both, None),
+        ] {
+            assert_eq!(chosen(&variants, request), expected);
+        }
     }
 
     proptest! {

@@ -310,7 +310,8 @@ impl World {
         let (request, authority, path) = (request_of(target), target.authority(), target.path());
         let parts = key(&authority, &path, &request);
         let resource = self.cache.lookup(&parts, parts.digest(self.cache.secret()))?;
-        let entry = vary::select(&resource.variants, &request, self.cache.secret())?.clone();
+        let entry =
+            vary::select(&resource.variants, &request, self.cache.secret(), self.clock.now())?.clone();
         Some((entry, resource))
     }
 

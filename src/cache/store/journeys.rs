@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::tests::entry;
+use super::tests::{entry, id};
 use super::*;
 use crate::cache::Settings;
 use crate::cache::entry::{BodyRef, Entry};
@@ -237,6 +237,65 @@ async fn a_validated_entry_is_fresh_again_in_both_tiers() {
 }
 
 #[tokio::test]
+async fn a_body_can_be_that_of_another_variant_too_and_lasts_as_long_as_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    for (target, length) in [("/small", 100), ("/file", 20_000), ("/large", 3 << 20)] {
+        let bytes = random(length);
+        put(&cache, target, &bytes).await;
+        let old = lookup(&cache, target).unwrap().variants[0].clone();
+        let vary = VaryKey { fields: vec![("accept".into(), Some(FieldHash([7; 16])))] };
+        let mut head = old.head.clone();
+        head.headers.insert("vary", "accept".parse().unwrap());
+        let with = Freshened {
+            head: head.clone(),
+            tags: old.tags.clone(),
+            keep_until: old.keep_until,
+            sequence: cache.sequence(),
+        };
+        let derived = cache.derive(&old, vary.clone(), with.clone()).unwrap();
+        assert_eq!((&derived.head, &derived.vary), (&head, &vary), "{target}");
+        cache.remove(id(&old));
+        settled(&cache).await;
+        let found = lookup(&cache, target).unwrap();
+        assert_eq!(found.variants.len(), 1, "{target}");
+        assert_eq!(body(&cache, &found.variants[0]).await.unwrap(), bytes, "{target}");
+    }
+    settled(&cache).await;
+    cache.close().await;
+    let cache = open(dir.path()).await;
+    for target in ["/small", "/file", "/large"] {
+        let found = lookup(&cache, target).unwrap().variants[0].clone();
+        assert!(found.head.headers.contains_key("vary"), "{target}");
+        assert!(body(&cache, &found).await.is_ok(), "{target}");
+    }
+    let old = lookup(&cache, "/file").unwrap().variants[0].clone();
+    cache.purge(Criterion::All, false).await.unwrap();
+    let with = Freshened {
+        head: old.head.clone(),
+        tags: old.tags.clone(),
+        keep_until: old.keep_until,
+        sequence: cache.sequence(),
+    };
+    assert!(cache.derive(&old, VaryKey::default(), with).is_none(), "what was purged stays purged");
+}
+
+#[tokio::test]
+async fn a_variant_that_is_known_to_be_old_is_stale_in_both_tiers() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    put(&cache, "/a", b"x").await;
+    let old = lookup(&cache, "/a").unwrap().variants[0].clone();
+    cache.expire(id(&old));
+    assert!(lookup(&cache, "/a").unwrap().variants[0].soft_purged);
+    settled(&cache).await;
+    cache.close().await;
+    let cache = open(dir.path()).await;
+    assert!(lookup(&cache, "/a").unwrap().variants[0].soft_purged);
+    cache.expire(EntryId { digest: Digest([0; 16]), ..id(&old) });
+}
+
+#[tokio::test]
 async fn variants_are_bounded_and_newest_first() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings { max_variants: 3, ..settings() };
@@ -368,6 +427,7 @@ async fn a_held_directory_is_served_without_and_taken_over_later() {
     let first = open(dir.path()).await;
     put(&first, "/a", b"a").await;
     put(&first, "/b", b"b").await;
+    put(&first, "/d", b"d").await;
     settled(&first).await;
     let second = Cache::open(settings(), Some(dir.path().to_owned()), Clock::System).unwrap();
     assert_eq!(second.wait_open().await, State::Closed(Closed::Locked(Some(std::process::id()))));
@@ -376,10 +436,13 @@ async fn a_held_directory_is_served_without_and_taken_over_later() {
     // A purge given meanwhile also takes what the other one stored.
     let url = Criterion::Url { authority: "example.com".into(), target: "/a".into() };
     second.purge(url, false).await.unwrap();
+    // So does what an unsafe request ends (RFC 9111 4.4).
+    second.invalidate(Criterion::Url { authority: "example.com".into(), target: "/d".into() });
     first.close().await;
     let mut states = second.shared.state.subscribe();
     tokio::time::timeout(Duration::from_secs(20), states.wait_for(State::is_open)).await.unwrap().unwrap();
     assert!(lookup(&second, "/a").is_none());
+    assert!(lookup(&second, "/d").is_none());
     assert_eq!(get(&second, "/b").await.unwrap(), b"b");
     assert_eq!(get(&second, "/c").await.unwrap(), b"c");
 }

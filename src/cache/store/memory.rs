@@ -22,7 +22,7 @@ const MAX_SHARDS: u64 = 64;
 pub struct Resource {
     /// The key's digest.
     pub digest: Digest,
-    /// Its variants, newest response first; never empty.
+    /// Its variants, the newest first (by `Date`, then by when they came); never empty.
     pub variants: Vec<Arc<Entry>>,
     /// All variants have one key, so that comparing one compares all.
     pub(super) uniform: bool,
@@ -43,8 +43,11 @@ impl Resource {
         epoch: u64,
         checked: u64,
     ) -> Option<Self> {
-        // Stable: among equals the one that came first stays first.
-        variants.sort_by_key(|entry| std::cmp::Reverse(entry.head.response_time));
+        if variants.len() > 1 {
+            // RFC 9111 4. Stable: among equals the one that came first stays first.
+            variants
+                .sort_by_cached_key(|entry| std::cmp::Reverse((entry.head.date(), entry.head.response_time)));
+        }
         let first = variants.first()?;
         let uniform = variants.iter().all(|entry| entry.key == first.key);
         let weight = variants.iter().map(|entry| weight(entry)).sum();

@@ -28,6 +28,7 @@ mod record;
 mod report;
 mod shared;
 mod tiered;
+mod variant;
 mod writer;
 
 #[cfg(test)]

@@ -580,7 +580,7 @@ fn replace(loaded: &mut Loaded, id: EntryId, entry: Arc<Entry>, limit: usize) ->
 }
 
 /// Puts `entry` in the place of `id`, and leaves the rest as it is.
-fn swap(loaded: &mut Loaded, id: EntryId, entry: Arc<Entry>) {
+pub(super) fn swap(loaded: &mut Loaded, id: EntryId, entry: Arc<Entry>) {
     loaded.variants.retain(|standing| EntryId::of(id.digest, standing) != id);
     put_first(loaded, entry);
 }

@@ -16,6 +16,12 @@ async fn waiting(proxy: &Proxy, count: u64) {
     until("so many wait", || proxy.instance.proxy.in_flight() == count).await;
 }
 
+/// Fetches that were cancelled.
+fn cancelled(proxy: &Proxy) -> u64 {
+    let snapshot = proxy.instance.telemetry.snapshot();
+    snapshot.upstreams.iter().filter_map(|row| row.attempts.get("cancelled")).sum()
+}
+
 async fn all(asking: Vec<JoinHandle<Reply>>) -> Vec<Reply> {
     let mut replies = Vec::with_capacity(asking.len());
     for reply in asking {
@@ -230,7 +236,7 @@ async fn followers_read_on_although_the_leader_leaves_in_mid_body() {
 }
 
 #[tokio::test]
-async fn each_follower_tries_for_itself_when_the_leader_fails() {
+async fn followers_try_once_more_and_together_when_the_leader_fails() {
     for failure in ["HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n", ""] {
         let gate = Gate::new();
         let at_origin = gate.clone();
@@ -257,6 +263,71 @@ async fn each_follower_tries_for_itself_when_the_leader_fails() {
         for reply in all(followers).await {
             assert_eq!((reply.status, reply.text()), (200, "good"));
         }
+        assert_eq!(origin.hits(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_dying_origin_does_not_hear_from_every_follower() {
+    let gate = Gate::new();
+    let at_origin = gate.clone();
+    let origin = Origin::start(async move |call: &mut Call| {
+        if call.target() == "/other" {
+            return call.answer(&Answer::ok("")).await;
+        }
+        at_origin.pass().await;
+        call.cut();
+    })
+    .await;
+    let url = origin.url();
+    let config = format!("workers = 1\nupstream = \"api\"\n[upstreams.api]\nurl = \"{url}\"\nretries = 0");
+    let proxy = Proxy::of(config).start().await;
+    let leader = asks(proxy.address, "/");
+    origin.hit(1).await;
+    let followers: Vec<_> = (0..20).map(|_| asks(proxy.address, "/")).collect();
+    waiting(&proxy, 21).await;
+    gate.open();
+    assert_eq!(leader.await.unwrap().status, 502);
+    origin.hit(2).await;
+    // Those that heard of the failure before this request came in have met again by its end.
+    proxy.get("/other").await;
+    gate.open();
+    let replies = all(followers).await;
+    assert!(replies.iter().all(|reply| reply.status == 502));
+    let collapsed = "proxy-stone; fwd=uri-miss; collapsed; detail=connection_terminated";
+    assert_eq!(replies.iter().filter(|reply| reply.cache_status() == collapsed).count(), 19);
+    assert_eq!(origin.hits(), 3);
+}
+
+#[tokio::test]
+async fn a_condition_on_a_miss_joins_a_fetch_of_the_whole_that_is_under_way() {
+    let gate = Gate::new();
+    let answer = Answer::ok("x").field("ETag", "\"a\"").field("Cache-Control", "max-age=60");
+    let origin = held(&gate, answer).await;
+    let proxy = Proxy::caching(&origin).await;
+    let plain = asks(proxy.address, "/");
+    origin.hit(1).await;
+    let address = proxy.address;
+    let conditional = tokio::spawn(async move {
+        Client::connect(address).await.ask("GET", "/", &["If-None-Match: \"a\""], "").await
+    });
+    waiting(&proxy, 2).await;
+    gate.open();
+    assert_eq!(plain.await.unwrap().text(), "x");
+    assert_eq!(conditional.await.unwrap().status, 304);
+    assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
+async fn a_fetch_that_its_client_left_is_counted_as_cancelled() {
+    let origin = Origin::start(async |call: &mut Call| call.gone().await).await;
+    let proxy = Proxy::caching(&origin).await;
+    for (method, count) in [("GET", 1), ("POST", 2)] {
+        let mut client = proxy.connect().await;
+        client.say(format!("{method} / HTTP/1.1\r\nhost: api.test\r\n\r\n")).await;
+        origin.hit(count).await;
+        drop(client);
+        until("it is counted", || cancelled(&proxy) == count as u64).await;
     }
 }
 
@@ -361,6 +432,44 @@ async fn validation_is_shared_too() {
     let replies = all(asking).await;
     assert!(replies.iter().all(|reply| reply.status == 200 && reply.text() == "x"));
     assert_eq!(origin.hits(), 2);
+}
+
+#[tokio::test]
+async fn what_a_304_says_to_one_client_alone_reaches_no_other() {
+    for (cache_control, fields) in
+        [("private, max-age=60", &[][..]), ("max-age=60", &["Authorization: Basic eDp5"][..])]
+    {
+        let gate = Gate::new();
+        let at_origin = gate.clone();
+        let origin = Origin::start(async move |call: &mut Call| {
+            at_origin.pass().await;
+            let answer = match call.nth {
+                1 => Answer::ok("x").field("Cache-Control", "max-age=60"),
+                2 => Answer::new(304).field("Cache-Control", cache_control).field("Set-Cookie", "its=own"),
+                _ => Answer::ok("y").field("Cache-Control", "max-age=60"),
+            };
+            call.answer(&answer.field("ETag", "\"v1\"")).await;
+        })
+        .await;
+        let clock = crate::support::noon();
+        let proxy = Proxy::caching_by(&clock, &origin).await;
+        gate.open();
+        proxy.get("/").await;
+        pass(&clock, 60);
+        let address = proxy.address;
+        let leader =
+            tokio::spawn(async move { Client::connect(address).await.ask("GET", "/", fields, "").await });
+        origin.hit(2).await;
+        let follower = asks(proxy.address, "/");
+        waiting(&proxy, 2).await;
+        gate.open_for(2);
+        let leader = leader.await.unwrap();
+        assert_eq!((leader.text(), leader.field("set-cookie")), ("x", Some("its=own")), "{cache_control}");
+        assert_eq!(leader.cache_status(), "proxy-stone; fwd=stale; fwd-status=304", "{cache_control}");
+        let follower = follower.await.unwrap();
+        assert_eq!((follower.text(), follower.field("set-cookie")), ("y", None), "{cache_control}");
+        assert_eq!(origin.hits(), 3);
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod content;
 mod explain;
 mod groups;
 mod internal;
+mod invalidation;
 mod keys;
 mod lifetimes;
 mod outcomes;

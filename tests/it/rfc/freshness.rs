@@ -645,6 +645,6 @@ fn kept_past_freshness() -> Table {
             .pass(60)
             .says_nothing()
             .get()
-            .status(502),
+            .status(504),
     ])
 }

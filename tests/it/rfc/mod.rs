@@ -9,9 +9,16 @@ mod run;
 
 mod age;
 mod bodies;
+mod conditional;
 mod freshness;
+mod invalidation;
 mod ranges;
+mod requests;
+mod stale;
+mod status;
 mod storing;
+mod validation;
+mod vary;
 
 pub use case::{Case, case, refetched, reused, validated};
 pub use run::{Table, on_disk, table};

@@ -106,6 +106,17 @@ impl Files {
         fs::metadata(self.path(&body.hash)).is_ok_and(|meta| meta.len() == body.len + footer_len(body.len))
     }
 
+    /// Keeps a body file that another record is to name as well; `None` if it is not there.
+    pub(crate) fn pin(self: &Arc<Self>, body: &FileBody) -> Option<Pin> {
+        let mut pins = self.pins.lock();
+        if !self.exists(body) {
+            return None;
+        }
+        *pins.entry(body.hash).or_default() += 1;
+        drop(pins);
+        Some(Pin { files: self.clone(), body: body.clone(), named: false })
+    }
+
     /// Removes a body file unless it is pinned or `in_use` says that a record names it.
     pub(crate) fn remove_unless<E>(
         &self,
@@ -354,10 +365,14 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
         let pin = store(&files, b"hello");
         let hash = pin.body.hash;
+        let again = files.pin(&pin.body).expect("it is there");
         let unused = || Ok::<_, ()>(false);
         assert_eq!(files.remove_unless(&hash, unused), Ok(false));
         drop(pin);
+        assert_eq!(files.remove_unless(&hash, unused), Ok(false));
+        drop(again);
         assert_eq!(files.remove_unless(&hash, || Ok::<_, ()>(true)), Ok(false));
         assert_eq!(files.remove_unless(&hash, unused), Ok(true));
+        assert!(files.pin(&FileBody { hash, len: 5 }).is_none(), "what is gone cannot be kept");
     }
 }
