@@ -275,6 +275,7 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
             [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every URL of this host')
             [CompletionResult]::new('--route', '--route', [CompletionResultType]::ParameterName, 'Everything that this route stored')
             [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Everything that carries this tag')
+            [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Every member of this group of an origin (Cache-Groups, RFC 9875)')
             [CompletionResult]::new('--older-than', '--older-than', [CompletionResultType]::ParameterName, 'Everything that arrived longer ago')
             [CompletionResult]::new('-H', '-H ', [CompletionResultType]::ParameterName, 'A field that every request has; may be given more than once')
             [CompletionResult]::new('--header', '--header', [CompletionResultType]::ParameterName, 'A field that every request has; may be given more than once')

@@ -261,6 +261,7 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
             cand --host 'Every URL of this host'
             cand --route 'Everything that this route stored'
             cand --tag 'Everything that carries this tag'
+            cand --group 'Every member of this group of an origin (Cache-Groups, RFC 9875)'
             cand --older-than 'Everything that arrived longer ago'
             cand -H 'A field that every request has; may be given more than once'
             cand --header 'A field that every request has; may be given more than once'
