@@ -70,7 +70,7 @@ const VALUES: [(&str, &str); 7] = [
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 13] = [
+const SECTIONS: [(&str, &str, &str); 14] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("LISTENERS", "Items of listen that are tables.", "Listener"),
@@ -78,6 +78,7 @@ const SECTIONS: [(&str, &str, &str); 13] = [
     ("MATCH", "The table match of a route.", "Match"),
     ("POLICIES", "[policies.NAME], or a table in place of a policy's name.", "Policy"),
     ("KEY", "The table key of a policy.", "Key"),
+    ("USER", "The table user of a policy's key.", "User"),
     ("TAGS", "The table tags of a policy.", "Tags"),
     ("PURGE", "[purge]", "Purge"),
     ("STORE", "[store]", "Store"),
