@@ -120,8 +120,9 @@ impl EntryHead {
         date.and_then(|value| date::parse(value.as_bytes(), self.response_time)).unwrap_or(self.response_time)
     }
 
-    /// The same head in memory of its own. Field values come as slices of the connection's read buffer: kept as they
-    /// are, each entry would hold on to kilobytes that belong to nothing any more.
+    /// The same head in memory of its own, and no more of it than needed. Field values come as slices of the
+    /// connection's read buffer: kept as they are, each entry would hold on to kilobytes that belong to nothing any
+    /// more. A map that has grown is up to half empty: a copy has just its size.
     pub fn into_own(mut self) -> Self {
         let length = self.headers.values().map(|value| value.len()).sum();
         let mut all = BytesMut::with_capacity(length);
@@ -137,6 +138,7 @@ impl EntryHead {
                 *value = own;
             }
         }
+        self.headers = self.headers.clone();
         self
     }
 

@@ -45,6 +45,26 @@ pub struct Settings {
     pub min_free: u64,
     /// How long a stale entry that can be validated (or served on error) is kept past its freshness.
     pub keep: Duration,
+    /// Routes that may take only so much.
+    pub quotas: Vec<Quota>,
+}
+
+/// What one route may take of the store; its own coldest entries make room for its new ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// The route's name.
+    pub route: Box<str>,
+    /// Bytes of its entries in RAM; `None`: as much as there is.
+    pub memory: Option<u64>,
+    /// Bytes of its entries on disk, counted like the store's own limit, but a body once for each of its entries.
+    pub disk: Option<u64>,
+}
+
+impl Settings {
+    /// What a route may take on disk.
+    pub fn disk_quota(&self, route: &str) -> Option<u64> {
+        self.quotas.iter().find(|quota| *quota.route == *route)?.disk
+    }
 }
 
 impl Default for Settings {
@@ -57,6 +77,7 @@ impl Default for Settings {
             max_variants: 64,
             min_free: 256 << 20,
             keep: Duration::from_secs(24 * 3600),
+            quotas: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::config::scalar::{Scalar, Size};
 
 /// A duration with its units: `250ms`, `10s`, `1h30m`, `2d`; a bare `0`.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -40,6 +41,11 @@ pub fn header(text: &str) -> Result<(String, String), String> {
     let value: http::HeaderValue = value.trim().parse().map_err(|_| "that can't be a field value")?;
     let value = value.to_str().map_err(|_| "that can't be a field value")?;
     Ok((name.to_string(), value.to_owned()))
+}
+
+/// A size with its unit, as the config writes it: `64MiB`, `10GB`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    Size::parse(text).map(|size| size.0).map_err(|problem| problem.help.unwrap_or(problem.message))
 }
 
 /// A point in time: so long ago (`5m`), or a date and time as RFC 3339 writes it.

@@ -270,7 +270,19 @@ fn cache_settings(file: &File) -> cache::Settings {
     put(&mut settings.max_variants, from.max_variants.map(|n| n as usize));
     put(&mut settings.min_free, from.min_free.map(bytes));
     put(&mut settings.keep, from.keep.map(time));
+    settings.quotas =
+        file.routes.iter().enumerate().filter_map(|(at, route)| quota(file, at, route)).collect();
     settings
+}
+
+fn quota(file: &File, index: usize, route: &Route) -> Option<cache::Quota> {
+    let (_, policy) = route_policy(file, route)?;
+    let quota = cache::Quota {
+        route: route_name(index, route).into(),
+        memory: policy.max_memory.map(bytes),
+        disk: policy.max_disk.map(bytes),
+    };
+    (quota.memory.is_some() || quota.disk.is_some()).then_some(quota)
 }
 
 /// Every endpoint with its base path.
@@ -332,7 +344,16 @@ pub fn match_spec(from: &Match) -> MatchSpec {
 
 fn route_cache(file: &File, route: &Route) -> CacheSettings {
     let switched_off = matches!(route.cache, Some(Cache::Switch(false)));
-    let policy = match &route.cache {
+    let policy = route_policy(file, route);
+    let mut settings =
+        policy.map_or_else(CacheSettings::default, |(name, policy)| policy_settings(name, policy));
+    settings.mode = if switched_off { cache::Mode::Off } else { route.mode.map_or(cache::Mode::Cache, mode) };
+    settings
+}
+
+/// A route's policy, with its name where it has one.
+fn route_policy(file: &File, route: &Route) -> Option<(Option<Arc<str>>, Policy)> {
+    match &route.cache {
         Some(Cache::Inline(policy)) => Some((None, (**policy).clone())),
         Some(Cache::Text(CacheText::Time(ttl))) => {
             Some((None, Policy { ttl: Some(Lifetime::Same(Time(*ttl))), ..Policy::default() }))
@@ -342,11 +363,7 @@ fn route_cache(file: &File, route: &Route) -> CacheSettings {
             found.map(|(name, policy)| (Some(Arc::from(name.as_str())), policy.clone()))
         }
         Some(Cache::Switch(_)) | None => None,
-    };
-    let mut settings =
-        policy.map_or_else(CacheSettings::default, |(name, policy)| policy_settings(name, policy));
-    settings.mode = if switched_off { cache::Mode::Off } else { route.mode.map_or(cache::Mode::Cache, mode) };
-    settings
+    }
 }
 
 fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {

@@ -309,6 +309,12 @@ pub struct Policy {
     /// Whether Cache-Status tells clients the key, as `cache show` takes it (RFC 9211 section 2.7).
     #[schemars(extend("default" = false))]
     pub show_key: Option<bool>,
+    /// How much of `store.memory` each route with this policy may take; its own coldest replies make room, and those
+    /// of other routes stay.
+    pub max_memory: Option<Size>,
+    /// How much of `store.disk` each route with this policy may take; its own coldest replies make room, and those of
+    /// other routes stay.
+    pub max_disk: Option<Size>,
 }
 
 /// A lifetime: one for every status that lifetimes of ours cover, or a table by status.

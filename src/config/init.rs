@@ -44,6 +44,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Policy", "key", "{ ignore_query = [\"utm_*\"], headers = [\"accept-language\"] }"),
     ("Policy", "tags", "{ headers = [\"surrogate-key\", \"cache-tag\"], add = [\"users\"] }"),
     ("Policy", "max_body", "\"10MiB\""),
+    ("Policy", "max_memory", "\"64MiB\""),
+    ("Policy", "max_disk", "\"1GiB\""),
     ("Purge", "allow", "[\"10.0.0.0/8\"]"),
     ("Purge", "token", "\"env:PURGE_TOKEN\""),
     ("Telemetry", "listen", "\"127.0.0.1:9090\""),

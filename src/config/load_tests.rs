@@ -166,6 +166,8 @@ fn bad_values_are_told_where_they_stand() {
         ),
         ("cache = { cache_errors = true }", "PS0411 2:26"),
         ("cache = { max_body = '5GiB' }", "PS0411 2:22"),
+        ("cache = { max_disk = '11GiB' }", "PS0411 2:22"),
+        ("cache = { max_memory = '300MiB' }", "PS0411 2:24"),
         ("store = { memory = '0', disk = '0' }", "PS0411 2:20"),
         ("[[routes]]\nmatch = { path = '/a' }\nmode = 'off'\ncache = '1s'", "PS0411 5:9"),
         ("[[routes]]\nmatch = { path = '/a' }\ntimeout = '1s'\nrequest_idle_timeout = '2s'", "PS0401 5:24"),
@@ -253,6 +255,21 @@ fn the_short_file_is_whole() {
     let route = &compiled.pipeline.routes[0];
     assert_eq!((&*route.name, &*route.upstream), ("default", "default"));
     assert_eq!(route.cache.rules.ttl, Some(60));
+}
+
+#[test]
+fn a_policy_limits_each_of_its_routes() {
+    let compiled = good(
+        "upstream = 'http://a'\n[policies.small]\nmax_disk = '1MiB'\nmax_memory = '64KiB'\n\
+         [[routes]]\nname = 'x'\nmatch = { path = '/x' }\ncache = 'small'\n\
+         [[routes]]\nname = 'y'\nmatch = { path = '/y' }\ncache = { max_disk = '5MB' }\n\
+         [[routes]]\nname = 'z'\nmatch = { path = '/z' }\n",
+    );
+    let quota = |route: &str, memory, disk| crate::cache::Quota { route: route.into(), memory, disk };
+    assert_eq!(
+        compiled.cache.quotas,
+        [quota("x", Some(64 << 10), Some(1 << 20)), quota("y", None, Some(5_000_000))]
+    );
 }
 
 fn server_listener(address: &str) -> crate::server::ListenerSettings {

@@ -64,6 +64,7 @@ fn every_command_prints_in_every_format() {
         &["cache", "ls"],
         &["cache", "show", url],
         &["cache", "stats"],
+        &["cache", "gc", "--dry-run"],
         &["cache", "purge", "--all", "--dry-run"],
         &["route", "ls"],
         &["route", "test", "GET", url],

@@ -19,4 +19,5 @@ mod reloading;
 mod start;
 mod stopping;
 mod support;
+mod verifying;
 mod warming;

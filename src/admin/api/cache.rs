@@ -349,6 +349,29 @@ pub struct CacheStats {
     pub findings: Vec<StoreFinding>,
     /// Damaged directories that were set aside.
     pub quarantines: Vec<Quarantine>,
+    /// What each route takes.
+    #[serde(default)]
+    pub routes: Vec<RouteUsage>,
+}
+
+/// What one route takes of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteUsage {
+    /// The route's name.
+    pub route: String,
+    /// Its entries on disk.
+    pub disk_entries: u64,
+    /// Their bytes; a body that several entries have counts for each.
+    pub disk_bytes: u64,
+    /// What they may take, where the route has a limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_limit: Option<u64>,
+    /// Bytes of its entries in RAM, where the route has a limit of its own there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// What they may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
 }
 
 /// Something about the store's directory.

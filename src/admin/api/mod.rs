@@ -5,6 +5,7 @@
 
 mod cache;
 mod explain;
+mod inspection;
 mod problem;
 mod route;
 mod status;
@@ -13,12 +14,13 @@ mod warming;
 
 pub use cache::{
     CacheStats, EntryDetail, EntryOrder, EntryPage, EntryQuery, EntryRow, Purge, PurgeBatch, PurgeBatchReply,
-    PurgeReply, Quarantine, Selector, ShowQuery, StoreFinding,
+    PurgeReply, Quarantine, RouteUsage, Selector, ShowQuery, StoreFinding,
 };
 pub use explain::{
     ConfigKey, Explain, Explanation, Ground, KeyDifference, KeyPart, KeyParts, NearKey, StoredReply,
     SupposedOutcome, SupposedReply, TakenRoute, Variant, VariantField,
 };
+pub use inspection::{Gc, InspectionLine, InspectionProgress, Reclaimed, StoreFault, Verify};
 pub use problem::{Problem, ProblemCode};
 pub use route::{Route, RouteTest, RouteTestReply, RouteVerdict};
 pub use status::{Connections, ListenerStatus, ReloadReport, State, Status, Stop, Stopping, StoreStatus};
@@ -66,6 +68,10 @@ pub mod path {
     pub const PURGE_BATCH: &str = "/v1/cache/purge/batch";
     /// GET: [`CacheStats`](super::CacheStats).
     pub const CACHE_STATS: &str = "/v1/cache/stats";
+    /// POST [`Verify`](super::Verify): a stream of [`InspectionLine`](super::InspectionLine).
+    pub const CACHE_VERIFY: &str = "/v1/cache/verify";
+    /// POST [`Gc`](super::Gc): a stream of [`InspectionLine`](super::InspectionLine).
+    pub const CACHE_GC: &str = "/v1/cache/gc";
     /// GET [`LogQuery`](super::LogQuery): a stream of [`LogLine`](super::LogLine).
     pub const LOGS: &str = "/v1/logs";
     /// GET: a [`Snapshot`](crate::telemetry::Snapshot).
@@ -92,6 +98,8 @@ pub mod path {
         EXPLAIN,
         PURGE_BATCH,
         CACHE_STATS,
+        CACHE_VERIFY,
+        CACHE_GC,
         LOGS,
         METRICS,
         METRICS_WATCH,

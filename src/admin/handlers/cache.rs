@@ -11,11 +11,11 @@ use super::reply::{self, Reply};
 use super::request::{Asked, filter};
 use crate::admin::api::{
     CacheStats, EntryOrder, EntryPage, EntryQuery, EntryRow, Problem, ProblemCode, Purge, PurgeBatch,
-    PurgeBatchReply, PurgeReply, Quarantine, Selector, ShowQuery, StoreFinding,
+    PurgeBatchReply, PurgeReply, Quarantine, RouteUsage, Selector, ShowQuery, StoreFinding,
 };
 use crate::cache::key::Digest;
 use crate::cache::purge::{Criterion, group};
-use crate::cache::store::{Closed, Cursor, ListQuery, Order, State, Summary, Victims};
+use crate::cache::store::{Closed, Cursor, ListQuery, Order, RouteStats, State, Summary, Victims};
 use crate::clock::Timestamp;
 use crate::http::path;
 use crate::telemetry::filter::Filter;
@@ -201,7 +201,19 @@ pub fn stats(admin: &Admin) -> Reply {
         orphans: stats.orphans,
         findings: findings.collect(),
         quarantines: quarantines.collect(),
+        routes: admin.cache.routes().into_iter().map(route).collect(),
     })
+}
+
+fn route(stats: RouteStats) -> RouteUsage {
+    RouteUsage {
+        route: stats.route.into(),
+        disk_entries: stats.disk_entries,
+        disk_bytes: stats.disk_bytes,
+        disk_limit: stats.disk_limit,
+        memory_bytes: stats.memory_bytes,
+        memory_limit: stats.memory_limit,
+    }
 }
 
 /// The word for a state of the disk tier.

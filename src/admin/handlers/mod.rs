@@ -6,6 +6,7 @@
 mod cache;
 mod control;
 pub mod entry;
+mod inspection;
 mod logs;
 mod metrics;
 pub mod reply;
@@ -77,6 +78,8 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::EXPLAIN if post => control::explain(admin, asked).await,
         path::PURGE_BATCH if post => cache::purge_batch(admin, asked).await,
         path::CACHE_STATS if get => cache::stats(admin),
+        path::CACHE_VERIFY if post => inspection::verify(admin, asked),
+        path::CACHE_GC if post => inspection::gc(admin, asked),
         path::LOGS if get => logs::logs(admin, asked),
         path::METRICS if get => metrics::snapshot(admin),
         path::METRICS_WATCH if get => metrics::watch(admin, asked),

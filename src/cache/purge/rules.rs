@@ -183,11 +183,25 @@ impl Rules {
         book.retired.len() > MAX_RETIRED || book.retired_listed > MAX_RETIRED_LISTED
     }
 
+    /// The sequences of the rules whose removal is finished, in the order in which it was.
+    pub(crate) fn retired(&self) -> Vec<u64> {
+        self.book.read().retired.iter().map(|rule| rule.sequence).collect()
+    }
+
     /// Forgets the older half of the finished rules. RAM must have been walked since they were given.
     pub(crate) fn forget(&self, up_to: u64) {
+        let half = self.book.read().retired.len().div_ceil(2);
+        self.forget_some(half, up_to);
+    }
+
+    /// Forgets the finished rules up to `up_to`. RAM must have been walked since they were given.
+    pub(crate) fn forget_all(&self, up_to: u64) {
+        self.forget_some(usize::MAX, up_to);
+    }
+
+    fn forget_some(&self, most: usize, up_to: u64) {
         let mut book = self.book.write();
-        let half = book.retired.len().div_ceil(2);
-        for _ in 0..half {
+        for _ in 0..most.min(book.retired.len()) {
             let Some(rule) = book.retired.pop_front() else { break };
             if rule.sequence > up_to {
                 book.retired.push_front(rule);

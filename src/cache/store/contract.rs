@@ -9,7 +9,7 @@ use super::EntryId;
 use super::disk::files::{CHUNK, Files};
 use super::disk::open;
 use super::disk::trees::Trees;
-use super::engine::{Store, StoreError, Usage, Walk};
+use super::engine::{Fault, FaultKind, Inspected, RouteUsage, Store, StoreError, Usage, Walk};
 use super::record::MAX_INLINE;
 use super::tests::{entry, id};
 use crate::cache::entry::{BodyRef, Entry};
@@ -64,6 +64,42 @@ impl Store for InMap {
         Usage { entries, bytes: entries * 100, ..Usage::default() }
     }
 
+    fn routes(&self) -> Vec<(Box<str>, RouteUsage)> {
+        let mut all = BTreeMap::<Box<str>, RouteUsage>::new();
+        for entry in self.0.lock().values() {
+            let usage = all.entry(entry.route.clone()).or_default();
+            usage.entries += 1;
+            usage.bytes += 100;
+        }
+        all.into_iter().collect()
+    }
+
+    fn route_usage(&self, route: &str) -> RouteUsage {
+        let all = self.routes();
+        all.into_iter().find(|(name, _)| **name == *route).map(|(_, usage)| usage).unwrap_or_default()
+    }
+
+    fn inspect(&self, now: Timestamp, after: Option<&[u8]>, limit: usize) -> Result<Inspected, StoreError> {
+        let walk = self.candidates(&Criterion::All, after, limit)?;
+        let expired = walk.entries.iter().filter(|(_, entry)| entry.keep_until < now);
+        Ok(Inspected {
+            entries: walk.entries.len() as u64,
+            faults: expired.map(|(id, _)| expired_fault(*id)).collect(),
+            next: walk.next,
+            ..Inspected::default()
+        })
+    }
+
+    fn is_fault(&self, now: Timestamp, fault: &Fault) -> Result<bool, StoreError> {
+        let map = self.0.lock();
+        Ok(fault.id.and_then(|id| map.get(&id)).is_some_and(|entry| entry.keep_until < now))
+    }
+
+    fn mend(&self, fault: &Fault) -> Result<u64, StoreError> {
+        let removed = fault.id.and_then(|id| self.0.lock().remove(&id));
+        Ok(removed.map_or(0, |_| 100))
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -78,6 +114,25 @@ impl Store for InMap {
 
     fn seal(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+fn expired_fault(id: EntryId) -> Fault {
+    Fault { kind: FaultKind::Expired, id: Some(id), body: None, place: vec![0] }
+}
+
+/// Everything that an inspection finds at `now`.
+fn inspected(store: &dyn Store, now: u64) -> (u64, Vec<Fault>) {
+    let (mut entries, mut faults) = (0, Vec::new());
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let part = store.inspect(Timestamp::from_secs(now), after.as_deref(), 3).unwrap();
+        entries += part.entries;
+        faults.extend(part.faults);
+        match part.next {
+            Some(next) => after = Some(next),
+            None => return (entries, faults),
+        }
     }
 }
 
@@ -106,6 +161,7 @@ fn keeps_the_contract(store: &dyn Store) {
         entry.keep_until = Timestamp::from_secs(1000 - number);
         if number < 5 {
             entry.tags.push("first".into());
+            entry.route = "few".into();
         }
         store.put(id(&entry), &entry).unwrap();
     }
@@ -136,6 +192,25 @@ fn keeps_the_contract(store: &dyn Store) {
     assert_eq!(all(store, &Criterion::Glob("example.com/1/1*".into())).len(), 6);
     assert_eq!(all(store, &Criterion::All).len(), 20);
 
+    assert_eq!(all(store, &Criterion::Route("few".into())).len(), 5);
+    assert_eq!(all(store, &Criterion::Route("fe".into())).len(), 0);
+
+    // What each route takes, and one that changes its route takes its bytes along.
+    let usage = |route: &str| store.route_usage(route);
+    assert_eq!((usage("few").entries, usage("users").entries, usage("other").entries), (5, 15, 0));
+    assert!(usage("few").bytes > 0 && usage("users").bytes > usage("few").bytes);
+    let before = usage("users");
+    let mut moved = store.get(one.key.digest()).unwrap().remove(0);
+    moved.route = "other".into();
+    store.put(id(&moved), &moved).unwrap();
+    assert_eq!(all(store, &Criterion::Route("other".into())), ["/1/7".into()]);
+    assert_eq!((usage("other").entries, usage("users").entries), (1, 14));
+    moved.route = "users".into();
+    store.put(id(&moved), &moved).unwrap();
+    assert_eq!((usage("users"), usage("other")), (before, RouteUsage::default()));
+    let names: Vec<_> = store.routes().into_iter().map(|(route, _)| route).collect();
+    assert_eq!(names, ["few".into(), "users".into()]);
+
     // Soonest first, also after an entry was given longer.
     let soonest = |limit| store.soonest_expiring(limit).unwrap();
     assert_eq!(soonest(2)[0].0, Timestamp::from_secs(981));
@@ -154,6 +229,19 @@ fn keeps_the_contract(store: &dyn Store) {
     assert!(matches!(store.put(id(&large), &large), Err(StoreError::TooLarge)));
     assert_eq!(store.get(one.key.digest()).unwrap().len(), 1);
 
+    // An inspection sees every entry, finds what is past its time and nothing else, and can remove it.
+    assert_eq!(inspected(store, 0), (20, Vec::new()));
+    let (entries, faults) = inspected(store, 983);
+    assert_eq!((entries, faults.len()), (20, 1));
+    assert_eq!(faults[0].kind, FaultKind::Expired);
+    let gone = store.get(faults[0].id.unwrap().digest).unwrap().remove(0);
+    assert!(store.is_fault(Timestamp::from_secs(983), &faults[0]).unwrap());
+    assert!(!store.is_fault(Timestamp::from_secs(982), &faults[0]).unwrap());
+    assert!(store.mend(&faults[0]).unwrap() > 0);
+    assert!(!store.is_fault(Timestamp::from_secs(983), &faults[0]).unwrap());
+    assert_eq!(inspected(store, 983), (19, Vec::new()));
+    store.put(id(&gone), &gone).unwrap();
+
     // Removed is removed, once.
     assert!(store.remove(id(&one)).unwrap());
     assert!(!store.remove(id(&one)).unwrap());
@@ -164,6 +252,7 @@ fn keeps_the_contract(store: &dyn Store) {
         store.remove(id).unwrap();
     }
     assert_eq!(store.usage().entries, 0);
+    assert!(store.routes().is_empty());
     store.flush().unwrap();
 }
 
@@ -205,6 +294,7 @@ fn an_empty_disk_tier_weighs_nothing_and_counts_survive_either_end() {
     assert_eq!(trees.get(first.key.digest()).unwrap()[0].head, first.head);
     let BodyRef::File(body) = first.body.clone() else { panic!() };
     let usage = trees.usage();
+    let routes = trees.routes();
     // One file for both.
     assert!(usage.bytes > large.len() as u64 && usage.bytes < 2 * large.len() as u64);
     trees.seal().unwrap();
@@ -216,6 +306,14 @@ fn an_empty_disk_tier_weighs_nothing_and_counts_survive_either_end() {
     // Not sealed: counted anew.
     let (trees, _) = disk(dir.path());
     assert_eq!(trees.usage(), usage);
+    assert_eq!(trees.routes(), routes);
+    // As an earlier version left it: no rows by route, and nothing said of them.
+    trees.by_route.clear().unwrap();
+    trees.meta.clear().unwrap();
+    drop(trees);
+    let (trees, _) = disk(dir.path());
+    assert_eq!((trees.usage(), trees.routes()), (usage, routes));
+    assert_eq!(all(&trees, &Criterion::Route("users".into())).len(), 2);
 
     trees.remove(id(&first)).unwrap();
     assert!(files.exists(&body));
@@ -242,4 +340,63 @@ fn what_a_crash_left_is_tidied() {
     }
     assert!(!files.exists(&body));
     assert_eq!(trees.usage().orphans, 1);
+}
+
+/// Every kind of disorder is found, is certain, is put right, and is all that is found.
+#[test]
+fn what_is_in_disorder_is_found_and_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (trees, files) = disk(dir.path());
+    let mut large = entry("/large", b"");
+    let mut temporary = files.temporary().unwrap();
+    temporary.write(&[1; 10_000]).unwrap();
+    let pin = temporary.install().unwrap();
+    large.body = BodyRef::File(pin.body.clone());
+    trees.put(id(&large), &large).unwrap();
+    pin.named();
+    for number in 0..10 {
+        let entry = entry(&format!("/{number}"), b"body");
+        trees.put(id(&entry), &entry).unwrap();
+    }
+    assert_eq!(inspected(&trees, 0), (11, Vec::new()));
+
+    // A record with a bit flipped; its rows stay until it is gone.
+    let name = |target: &str| [id(&entry(target, b"")).digest.0, [0; 16]].concat();
+    let mut record = trees.entries.get(name("/3")).unwrap().unwrap().to_vec();
+    record[40] ^= 1;
+    trees.entries.insert(name("/3"), record).unwrap();
+    // An entry that no expiry finds, a tag without its entry, a chunk and a file that nobody names.
+    let row = |tree: &sled::Tree, target: &str| {
+        tree.iter().map(|row| row.unwrap().0).find(|row| row.ends_with(&name(target))).unwrap()
+    };
+    trees.by_expiry.remove(row(&trees.by_expiry, "/4")).unwrap();
+    trees.by_tag.insert([b"red\0".as_slice(), &[7; 32]].concat(), &[]).unwrap();
+    trees.overflow.insert([9; 42].as_slice(), [1; 100].as_slice()).unwrap();
+    let mut temporary = files.temporary().unwrap();
+    temporary.write(&[2; 10_000]).unwrap();
+    temporary.install().unwrap().named();
+    // One that is on its way is none.
+    let mut temporary = files.temporary().unwrap();
+    temporary.write(&[3; 10_000]).unwrap();
+    let _pin = temporary.install().unwrap();
+
+    let (_, faults) = inspected(&trees, 0);
+    let mut kinds: Vec<_> = faults.iter().map(|fault| fault.kind).collect();
+    kinds.sort_unstable();
+    use FaultKind::*;
+    assert_eq!(kinds, [Record, RowMissing, StrayRow, StrayChunk, StrayBody]);
+    for fault in &faults {
+        assert!(trees.is_fault(Timestamp::default(), fault).unwrap(), "{fault:?}");
+        trees.mend(fault).unwrap();
+        assert!(!trees.is_fault(Timestamp::default(), fault).unwrap(), "{fault:?}");
+    }
+    // The damaged record's rows.
+    let (entries, faults) = inspected(&trees, 0);
+    assert_eq!(entries, 10);
+    assert!(faults.iter().all(|fault| fault.kind == StrayRow) && faults.len() == 4, "{faults:?}");
+    for fault in &faults {
+        trees.mend(fault).unwrap();
+    }
+    assert_eq!(inspected(&trees, 0), (10, Vec::new()));
+    assert_eq!(trees.usage().entries, 10);
 }

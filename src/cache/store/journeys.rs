@@ -10,10 +10,10 @@ use http::HeaderMap;
 
 use super::tests::{entry, id};
 use super::*;
-use crate::cache::Settings;
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::key::{FieldHash, KeyParts};
 use crate::cache::purge::Criterion;
+use crate::cache::{Quota, Settings};
 use crate::clock::{Clock, Timestamp};
 
 pub(super) fn settings() -> Settings {
@@ -345,13 +345,20 @@ async fn what_is_kept_the_shortest_goes_first() {
 #[tokio::test]
 async fn expired_entries_go() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = open(dir.path()).await;
+    // Not expired before it is closed: the writer would remove it as well.
+    let clock = Clock::manual(Timestamp::from_secs(900));
+    let open = || Cache::open(settings(), Some(dir.path().to_owned()), clock.clone()).unwrap();
+    let cache = open();
+    cache.wait_open().await;
     let mut old = new("/old", cache.sequence());
     old.keep_until = Timestamp::from_secs(1_000);
     store(&cache, old, &random(10_000)).await;
     put(&cache, "/new", b"x").await;
     cache.close().await;
-    let cache = open(dir.path()).await;
+    drop(cache);
+    clock.advance(Duration::from_secs(200));
+    let cache = open();
+    cache.wait_open().await;
     while cache.stats().expired == 0 {
         tokio::task::yield_now().await;
     }
@@ -638,4 +645,198 @@ async fn ten_thousand_rules_cost_a_hit_nothing_and_equal_ones_merge() {
     let found = lookup(&cache, "/a").unwrap();
     // Tested once; from now on one comparison says so.
     assert!(found.is_checked(latest) && cache.shared.is_current(&lookup(&cache, "/a").unwrap()));
+}
+
+/// What a walk told, without progress.
+async fn inspect(cache: &Cache, how: Inspection) -> (Vec<Found>, Progress, Reclaimed) {
+    let mut events = cache.inspect(how).unwrap();
+    let mut found = Vec::new();
+    loop {
+        match events.recv().await.unwrap() {
+            Inspected::Progress(_) => {}
+            Inspected::Found(one) => found.push(one),
+            Inspected::Done(progress, reclaimed) => return (found, progress, reclaimed),
+            Inspected::Failed(why) => panic!("{why}"),
+        }
+    }
+}
+
+const VERIFY: Inspection = Inspection::Verify { repair: false, rate: None };
+const REPAIR: Inspection = Inspection::Verify { repair: true, rate: None };
+
+#[tokio::test]
+async fn verifying_finds_damage_and_repairing_lets_the_origin_be_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    for number in 0..10 {
+        put(&cache, &format!("/{number}"), &random(100_000)).await;
+    }
+    settled(&cache).await;
+    let (found, progress, _) = inspect(&cache, VERIFY).await;
+    assert_eq!((found, progress.entries, progress.of, progress.bodies), (Vec::new(), 10, 10, 10));
+    assert!(progress.bytes > 1_000_000);
+
+    let mut files = body_files(dir.path());
+    files.sort();
+    fs::remove_file(&files[0]).unwrap();
+    let mut bytes = fs::read(&files[1]).unwrap();
+    bytes[70_000] ^= 1;
+    fs::write(&files[1], bytes).unwrap();
+    for (how, mended) in [(VERIFY, false), (REPAIR, true)] {
+        let (found, ..) = inspect(&cache, how).await;
+        let mut kinds: Vec<_> = found.iter().map(|found| found.kind).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, [FaultKind::BodyMissing, FaultKind::BodyDamaged]);
+        assert!(found.iter().all(|found| found.mended == mended && found.url.is_some()), "{found:?}");
+    }
+    assert_eq!(inspect(&cache, VERIFY).await.0, []);
+    assert_eq!((cache.stats().disk_entries, body_files(dir.path()).len()), (8, 8));
+    let left = (0..10).filter(|number| lookup(&cache, &format!("/{number}")).is_some()).count();
+    assert_eq!(left, 8);
+}
+
+/// Entries come, go and change while they are looked at: none of it is damage.
+#[tokio::test]
+async fn what_changes_meanwhile_is_no_damage_and_there_is_one_walk_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    let mut events = cache.inspect(Inspection::Verify { repair: false, rate: Some(1) }).unwrap();
+    assert!(cache.inspect(VERIFY).is_none());
+    assert!(events.recv().await.is_some());
+    drop(events);
+    for round in 0..5 {
+        for number in 0..200_usize {
+            let mut new = new(&format!("/{}", number % 50), cache.sequence());
+            new.keep_until = Timestamp::from_secs((1 << 40) + number as u64 + round);
+            new.tags = vec![format!("{round}-{number}").into()];
+            store(&cache, new, &vec![number as u8; (number % 3) * 6_000]).await;
+            if number.is_multiple_of(7) {
+                cache.invalidate(Criterion::Tag(format!("{round}-{number}").into()));
+            }
+        }
+        let mut walk = None;
+        while walk.is_none() {
+            walk = cache.inspect(VERIFY);
+            tokio::task::yield_now().await;
+        }
+        let mut events = walk.unwrap();
+        let mut number = 0_usize;
+        loop {
+            tokio::select! {
+                event = events.recv() => match event.unwrap() {
+                    Inspected::Done(..) => break,
+                    Inspected::Progress(_) => {}
+                    other => panic!("{other:?}"),
+                },
+                () = tokio::task::yield_now() => {
+                    number += 1;
+                    put(&cache, &format!("/{}", number % 50), &vec![number as u8; (number % 3) * 6_000]).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn gc_frees_what_is_of_no_more_use_and_a_dry_run_only_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(Timestamp::from_secs(2_000_000_000));
+    let cache = Cache::open(settings(), Some(dir.path().to_owned()), clock.clone()).unwrap();
+    cache.wait_open().await;
+    let mut old = new("/old", cache.sequence());
+    old.keep_until = Timestamp::from_secs(2_000_000_100);
+    store(&cache, old, &random(10_000)).await;
+    put(&cache, "/new", &random(10_000)).await;
+    cache.purge(Criterion::Tag("blue".into()), false).await.unwrap();
+    settled(&cache).await;
+    clock.advance(Duration::from_secs(1_000));
+    fs::write(dir.path().join("tmp/0123456789abcdef-1"), [1; 500]).unwrap();
+    fs::create_dir_all(dir.path().join("bodies/ab")).unwrap();
+    fs::write(dir.path().join("bodies/ab").join("0".repeat(62)), [1; 700]).unwrap();
+    let aside = dir.path().join("quarantine-1000");
+    fs::create_dir(&aside).unwrap();
+    fs::write(aside.join("db"), [1; 900]).unwrap();
+
+    let before = body_files(dir.path()).len();
+    let week = Some(Duration::from_secs(7 * 86_400));
+    let (_, _, would) = inspect(&cache, Inspection::Gc { dry_run: true, quarantines: week }).await;
+    assert_eq!((body_files(dir.path()).len(), cache.stats().disk_entries, aside.exists()), (before, 2, true));
+    let (_, _, kept) = inspect(&cache, Inspection::Gc { dry_run: true, quarantines: None }).await;
+    assert_eq!(kept.quarantines, 0);
+    let (_, _, did) = inspect(&cache, Inspection::Gc { dry_run: false, quarantines: week }).await;
+    for reclaimed in [&would, &did] {
+        assert_eq!(reclaimed.faults[&FaultKind::Expired], 1);
+        assert_eq!(reclaimed.faults[&FaultKind::StrayBody], 1);
+        assert_eq!((reclaimed.temporary, reclaimed.rules, reclaimed.quarantines), (1, 1, 1));
+    }
+    assert!(did.bytes > 10_000 + 500 + 700 + 900, "{did:?}");
+    assert_eq!((body_files(dir.path()).len(), cache.stats().disk_entries, aside.exists()), (1, 1, false));
+    assert!(lookup(&cache, "/old").is_none() && lookup(&cache, "/new").is_some());
+    let (_, _, again) = inspect(&cache, Inspection::Gc { dry_run: false, quarantines: week }).await;
+    assert_eq!(again, Reclaimed::default());
+    // A fetch that began before a forgotten purge cannot tell whether it was spared: it is not stored.
+    assert_eq!(store(&cache, new("/late", 0), b"x").await, Inserted::Purged);
+}
+
+fn of_route(cache: &Cache, route: &str, number: usize) -> NewEntry {
+    let mut new = new(&format!("/{route}/{number}"), cache.sequence());
+    new.route = route.into();
+    // The later it comes the longer it is kept.
+    new.keep_until = Timestamp::from_secs((1 << 40) + number as u64);
+    new
+}
+
+#[tokio::test]
+async fn a_route_that_fills_makes_room_among_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let quota = Quota { route: "bulk".into(), memory: Some(100_000), disk: Some(300_000) };
+    let settings = Settings { memory: 4 << 20, quotas: vec![quota.clone()], ..settings() };
+    let cache = Cache::open(settings.clone(), Some(dir.path().to_owned()), Clock::System).unwrap();
+    cache.wait_open().await;
+    let usage = |route: &str| cache.routes().into_iter().find(|usage| *usage.route == *route).unwrap();
+    for number in 0..20 {
+        store(&cache, of_route(&cache, "users", number), &random(10_000)).await;
+    }
+    for number in 0..200 {
+        store(&cache, of_route(&cache, "bulk", number), &random(10_000)).await;
+        // What is asked for stays, however old it is.
+        (0..3).for_each(|_| drop(lookup(&cache, "/bulk/3")));
+        if number % 20 == 19 {
+            settled(&cache).await;
+        }
+    }
+    // Counted after it went.
+    while usage("bulk").disk_bytes > 300_000 || cache.stats().evicted + usage("bulk").disk_entries < 200 {
+        tokio::task::yield_now().await;
+    }
+    let bulk = usage("bulk");
+    assert!(bulk.disk_bytes > 250_000 && bulk.disk_entries < 30, "{bulk:?}");
+    assert!(bulk.memory_bytes.unwrap() <= 100_000, "{bulk:?}");
+    assert_eq!((bulk.disk_limit, bulk.memory_limit), (Some(300_000), Some(100_000)));
+    assert_eq!(cache.stats().evicted, 200 - bulk.disk_entries, "none of the others");
+    assert_eq!(usage("users").disk_entries, 20);
+    assert!(lookup(&cache, "/bulk/3").is_some() && lookup(&cache, "/bulk/199").is_some());
+    assert!(lookup(&cache, "/bulk/4").is_none());
+    // RAM has kept the others, too: none of these is read from the disk.
+    let before = cache.stats().disk_hits;
+    assert!((0..20).all(|number| lookup(&cache, &format!("/users/{number}")).is_some()));
+    assert_eq!(cache.stats().disk_hits, before);
+    // What is larger than all that the route may take pushes nothing out.
+    let large = store(&cache, of_route(&cache, "bulk", 300), &random(400_000)).await;
+    assert_eq!(large, Inserted::MemoryOnly);
+    settled(&cache).await;
+    assert_eq!(usage("bulk").disk_entries, bulk.disk_entries);
+
+    // A smaller quota holds after the reload, none lets it grow again.
+    let smaller = Quota { disk: Some(100_000), memory: None, ..quota };
+    cache.reconfigure(Settings { quotas: vec![smaller], ..settings.clone() });
+    while usage("bulk").disk_bytes > 100_000 {
+        tokio::task::yield_now().await;
+    }
+    cache.reconfigure(Settings { quotas: Vec::new(), ..settings });
+    for number in 400..450 {
+        store(&cache, of_route(&cache, "bulk", number), &random(10_000)).await;
+    }
+    settled(&cache).await;
+    assert!(usage("bulk").disk_entries > 50);
 }

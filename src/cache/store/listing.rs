@@ -1,24 +1,23 @@
 //! What operators ask: pages of entries, what a purge would take, what stands under a key.
 //!
-//! Everything runs on the blocking pool, in parts, and holds no more than one page. The disk is walked first, then
-//! what stands in RAM alone.
+//! Everything runs on the blocking pool, in parts, and holds no more than one page (and, in another order than that
+//! of keys, what `ordered` says). The disk is walked first, then what stands in RAM alone.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::EntryId;
 use super::memory::Resource;
+use super::ordered;
 use super::report::{Cursor, ListQuery, Order, Page, Summary, Victims};
 use super::shared::{Shared, judged};
 use super::tiered::Cache;
-use crate::cache::entry::Entry;
 use crate::cache::key::Digest;
 use crate::cache::purge::{Criterion, Subject};
 
 /// The most entries of a page or a sample.
-const MAX_PAGE: usize = 10_000;
+pub(super) const MAX_PAGE: usize = 10_000;
 /// Entries that are read from the disk at a time.
 const PART: usize = 256;
 /// Entries that one page by key looks at: a filter that takes few of many answers with a short page and a cursor,
@@ -59,7 +58,7 @@ impl Cache {
         let shared = self.shared.clone();
         blocking(move || match query.order {
             Order::Key => page_by_key(&shared, &query),
-            _ => page_by_order(&shared, &query),
+            _ => ordered::page(&shared, &query),
         })
         .await
     }
@@ -84,7 +83,7 @@ pub(super) async fn blocking<T: Default + Send + 'static>(work: impl FnOnce() ->
 
 /// Where a walk over both tiers is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     in_memory: bool,
     after: Option<Vec<u8>>,
 }
@@ -109,7 +108,7 @@ impl Place {
 }
 
 /// Shows what the criterion takes, purge rules applied, until `show` has seen enough. Says whether it ended.
-fn walk(
+pub(super) fn walk(
     shared: &Shared,
     criterion: &Criterion,
     place: &mut Place,
@@ -246,90 +245,12 @@ fn page_by_key(shared: &Shared, query: &ListQuery) -> Page {
     Page { next: (!ended).then(|| place.cursor()), entries }
 }
 
-/// Reads everything and keeps the first page that lies behind the cursor.
-fn page_by_order(shared: &Shared, query: &ListQuery) -> Page {
-    let limit = query.limit.clamp(1, MAX_PAGE);
-    let behind = query.cursor.as_ref().and_then(|cursor| Place::of(cursor).after);
-    let mut first: BinaryHeap<Ranked> = BinaryHeap::new();
-    let mut more = false;
-    let criterion = query.criterion.as_ref().unwrap_or(&Criterion::All);
-    walk(shared, criterion, &mut Place::default(), |summary| {
-        if !wanted(query, &summary) {
-            return true;
-        }
-        let rank = rank(query, &summary);
-        if behind.as_ref().is_some_and(|behind| rank <= *behind) {
-            return true;
-        }
-        first.push(Ranked { rank, summary });
-        if first.len() > limit {
-            first.pop();
-            more = true;
-        }
-        true
-    });
-    let ranked = first.into_sorted_vec();
-    let next = ranked
-        .last()
-        .filter(|_| more)
-        .map(|last| Place { in_memory: false, after: Some(last.rank.clone()) }.cursor());
-    Page { entries: ranked.into_iter().map(|ranked| ranked.summary).collect(), next }
-}
-
-fn wanted(query: &ListQuery, summary: &Summary) -> bool {
+pub(super) fn wanted(query: &ListQuery, summary: &Summary) -> bool {
     let subject = Subject::of(summary.id.digest, &summary.entry);
     query.criterion.as_ref().is_none_or(|criterion| criterion.takes(&subject))
         && query.filter.as_ref().is_none_or(|filter| filter(summary))
 }
 
-/// Bytes that sort as the order says, unique by the entry's name.
-fn rank(query: &ListQuery, summary: &Summary) -> Vec<u8> {
-    let entry: &Entry = &summary.entry;
-    let mut rank = match query.order {
-        Order::Key => Vec::new(),
-        Order::Url => {
-            // Ended by a byte below all others, so that a shorter one comes first either way round.
-            let mut url = [entry.key.authority.as_bytes(), entry.key.target.as_bytes()].concat();
-            url.truncate(4096);
-            url.push(0);
-            url
-        }
-        Order::Stored => entry.head.response_time.millis().to_be_bytes().to_vec(),
-        Order::Expires => entry.head.fresh_until().millis().to_be_bytes().to_vec(),
-        Order::Size => entry.body.len().to_be_bytes().to_vec(),
-    };
-    if query.descending {
-        rank.iter_mut().for_each(|byte| *byte = !*byte);
-    }
-    rank.extend_from_slice(&id_bytes(summary.id));
-    rank
-}
-
-struct Ranked {
-    rank: Vec<u8>,
-    summary: Summary,
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank == other.rank
-    }
-}
-
-impl Eq for Ranked {}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank.cmp(&other.rank)
-    }
-}
-
-fn id_bytes(id: EntryId) -> Vec<u8> {
+pub(super) fn id_bytes(id: EntryId) -> Vec<u8> {
     [id.digest.0, id.variant].concat()
 }

@@ -3,16 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName};
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::EntryId;
 use super::frequency::{Frequency, MAX_COUNT};
+use crate::cache::Quota;
 use crate::cache::entry::{BodyRef, Entry};
-use crate::cache::key::Digest;
+use crate::cache::key::{Digest, FieldHash};
 
-/// What an entry takes beside its texts: structs, maps, the cache's own bookkeeping.
-const OVERHEAD: u64 = 512;
+/// The two counts of an `Arc`.
+const ARC: usize = 16;
+/// What a field takes in a map: hash, name, value, links.
+const SLOT: usize = 104;
+/// What a further value of the same field takes.
+const EXTRA: usize = 72;
+/// What a key takes beside its entries: the resource, its list, and the tier's own slot and tables.
+const PER_KEY: u64 = allocated(size_of::<Resource>() + ARC) + 32 + 128;
 /// A shard smaller than this would refuse bodies of ordinary size.
 const MIN_SHARD: u64 = 8 << 20;
 const MAX_SHARDS: u64 = 64;
@@ -91,20 +100,62 @@ impl Resource {
     }
 }
 
+/// Bytes that an entry takes, allocation by allocation: what is accounted is what is resident.
 fn weight(entry: &Entry) -> u64 {
-    let fields = |headers: &http::HeaderMap| {
-        headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 64) as u64).sum::<u64>()
-    };
+    let key = &entry.key;
+    let texts = [&key.upstream, &key.scheme, &key.authority, &key.target, &entry.route];
     let body = match &entry.body {
-        BodyRef::Bytes(bytes) => bytes.len() as u64,
+        BodyRef::Bytes(bytes) => shared(bytes.len()),
         BodyRef::File(_) => 0,
     };
-    OVERHEAD
-        + body
-        + (entry.key.target.len() + entry.key.authority.len()) as u64
-        + entry.tags.iter().map(|tag| tag.len() as u64 + 16).sum::<u64>()
+    PER_KEY
+        + allocated(size_of::<Entry>() + ARC)
+        + texts.into_iter().map(|text| allocated(text.len())).sum::<u64>()
+        + named(&key.fields)
+        + named(&entry.vary.fields)
+        + allocated(size_of_val(&*entry.tags))
+        + entry.tags.iter().map(|tag| allocated(tag.len())).sum::<u64>()
         + fields(&entry.head.headers)
-        + entry.trailers.as_deref().map_or(0, fields)
+        + entry.trailers.as_deref().map_or(0, |trailers| allocated(size_of_val(trailers)) + fields(trailers))
+        + body
+}
+
+/// What the system's allocator takes for so many bytes.
+const fn allocated(len: usize) -> u64 {
+    if len == 0 {
+        return 0;
+    }
+    let chunk = (len + 8).next_multiple_of(16);
+    if chunk < 32 { 32 } else { chunk as u64 }
+}
+
+/// Bytes that can be handed out without a copy.
+const fn shared(len: usize) -> u64 {
+    allocated(len) + if len == 0 { 0 } else { allocated(24) }
+}
+
+fn named(fields: &[(Box<str>, Option<FieldHash>)]) -> u64 {
+    allocated(size_of_val(fields)) + fields.iter().map(|(name, _)| allocated(name.len())).sum::<u64>()
+}
+
+/// A map of fields: its table, a slot for each field, one buffer of values, and the names that are not standard.
+fn fields(headers: &HeaderMap) -> u64 {
+    let table = (headers.keys_len() + headers.keys_len() / 3).next_power_of_two() * 4;
+    let extra = headers.len() - headers.keys_len();
+    let values = headers.values().map(|value| value.len()).sum();
+    let names = headers.keys().filter(|name| !is_standard(name)).map(|name| shared(name.as_str().len()));
+    allocated(table)
+        + allocated(headers.keys_len() * SLOT)
+        + allocated(extra * EXTRA)
+        + shared(values)
+        + names.sum::<u64>()
+}
+
+/// Nearly: the names that come with replies and that the library knows, which take no memory of their own.
+fn is_standard(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    !name.starts_with("x-")
+        || matches!(name, "x-frame-options" | "x-xss-protection" | "x-content-type-options")
 }
 
 #[derive(Clone, Debug)]
@@ -128,30 +179,41 @@ impl Lifecycle<Digest, Arc<Resource>> for Leaving {
     }
 }
 
-/// The RAM tier.
+type Part = Cache<Digest, Arc<Resource>, Weigh, DefaultHashBuilder, Leaving>;
+
+/// The RAM tier: one part that all routes share, and parts of their own for routes that may take only so much. What
+/// those hold, the shared part leaves free.
 #[derive(Debug)]
 pub(super) struct Memory {
-    cache: Cache<Digest, Arc<Resource>, Weigh, DefaultHashBuilder, Leaving>,
+    shared: Part,
+    own: ArcSwap<Vec<(Box<str>, Arc<Part>)>>,
+    capacity: AtomicU64,
     frequency: Arc<Frequency>,
 }
 
+fn part(capacity: u64, frequency: &Arc<Frequency>) -> Part {
+    let shards = (capacity / MIN_SHARD).clamp(1, MAX_SHARDS);
+    let options = OptionsBuilder::new()
+        .shards(shards as usize)
+        .weight_capacity(capacity.max(1))
+        // Grows as needed; this only sizes the first tables and the ghost list.
+        .estimated_items_capacity((capacity / 4096).clamp(16, 1 << 20) as usize)
+        .build();
+    let (hasher, leaving) = (DefaultHashBuilder::default(), Leaving(frequency.clone()));
+    match options {
+        Ok(options) => Cache::with_options(options, Weigh, hasher, leaving),
+        Err(_) => Cache::with(16, capacity.max(1), Weigh, hasher, leaving),
+    }
+}
+
 impl Memory {
-    /// Holds `capacity` bytes.
-    pub(super) fn new(capacity: u64) -> Self {
-        let shards = (capacity / MIN_SHARD).clamp(1, MAX_SHARDS);
-        let options = OptionsBuilder::new()
-            .shards(shards as usize)
-            .weight_capacity(capacity.max(1))
-            // Grows as needed; this only sizes the first tables and the ghost list.
-            .estimated_items_capacity((capacity / 4096).clamp(16, 1 << 20) as usize)
-            .build();
+    /// Holds `capacity` bytes, of which some routes may take only so much.
+    pub(super) fn new(capacity: u64, quotas: &[Quota]) -> Self {
         let frequency = Arc::new(Frequency::default());
-        let (hasher, leaving) = (DefaultHashBuilder::default(), Leaving(frequency.clone()));
-        let cache = match options {
-            Ok(options) => Cache::with_options(options, Weigh, hasher, leaving),
-            Err(_) => Cache::with(16, capacity.max(1), Weigh, hasher, leaving),
-        };
-        Self { cache, frequency }
+        let shared = part(capacity, &frequency);
+        let memory = Self { shared, own: ArcSwap::default(), capacity: AtomicU64::new(capacity), frequency };
+        memory.resize(capacity, quotas);
+        memory
     }
 
     /// How often keys are asked for.
@@ -161,7 +223,7 @@ impl Memory {
 
     /// How often this key was asked for, hits in RAM included.
     pub(super) fn asked_for(&self, digest: Digest) -> u8 {
-        if let Some(resource) = self.cache.peek(&digest) {
+        if let Some(resource) = self.peek(&digest) {
             self.frequency.add(digest, resource.take_hits());
         }
         self.frequency.estimate(digest)
@@ -169,49 +231,110 @@ impl Memory {
 
     /// The largest body that is worth a place in RAM: a few must fit into a shard.
     pub(super) fn max_body(&self) -> u64 {
-        (self.cache.shard_capacity() / 4).min(1 << 20)
+        (self.shared.shard_capacity() / 4).min(1 << 20)
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Resource>> {
-        self.cache.get(digest)
+        self.shared.get(digest).or_else(|| self.own.load().iter().find_map(|(_, part)| part.get(digest)))
     }
 
     pub(super) fn peek(&self, digest: &Digest) -> Option<Arc<Resource>> {
-        self.cache.peek(digest)
+        self.shared.peek(digest).or_else(|| self.own.load().iter().find_map(|(_, part)| part.peek(digest)))
     }
 
     pub(super) fn put(&self, resource: Arc<Resource>) {
-        // What it replaces leaves its hits to the count.
-        self.cache.insert(resource.digest, resource);
+        let digest = resource.digest;
+        let own = self.own.load();
+        if own.is_empty() {
+            // What it replaces leaves its hits to the count.
+            self.shared.insert(digest, resource);
+            return;
+        }
+        let route = resource.variants.first().map_or("", |entry| &entry.route);
+        let mine = own.iter().position(|(name, _)| **name == *route);
+        // It may have come to another route since it was put in.
+        for (_, part) in own.iter().enumerate().filter(|(at, _)| Some(*at) != mine).map(|(_, part)| part) {
+            part.remove(&digest);
+        }
+        match mine {
+            Some(at) => {
+                self.shared.remove(&digest);
+                own[at].1.insert(digest, resource);
+                self.share_the_rest(&own);
+            }
+            None => self.shared.insert(digest, resource),
+        }
     }
 
     pub(super) fn remove(&self, digest: &Digest) {
-        self.cache.remove(digest);
+        self.shared.remove(digest);
+        for (_, part) in self.own.load().iter() {
+            part.remove(digest);
+        }
     }
 
     /// Keeps what `keep` says; each part of it is locked while it is asked.
     pub(super) fn retain(&self, keep: impl Fn(&Arc<Resource>) -> bool) {
-        self.cache.retain(|_, resource| keep(resource));
+        self.shared.retain(|_, resource| keep(resource));
+        for (_, part) in self.own.load().iter() {
+            part.retain(|_, resource| keep(resource));
+        }
     }
 
     /// All resources, cheaply cloned.
     pub(super) fn iter(&self) -> impl Iterator<Item = Arc<Resource>> + '_ {
-        self.cache.iter().map(|(_, resource)| resource)
+        let own = self.own.load_full();
+        let of_routes: Vec<_> =
+            own.iter().flat_map(|(_, part)| part.iter().map(|(_, resource)| resource)).collect();
+        self.shared.iter().map(|(_, resource)| resource).chain(of_routes)
     }
 
-    pub(super) fn resize(&self, capacity: u64) {
-        self.cache.set_capacity(capacity.max(1));
+    /// New limits. What a route has in a part of its own stays where that stays.
+    pub(super) fn resize(&self, capacity: u64, quotas: &[Quota]) {
+        self.capacity.store(capacity, Ordering::Relaxed);
+        let before = self.own.load_full();
+        let limits = quotas.iter().filter_map(|quota| Some((&quota.route, quota.memory?.min(capacity))));
+        let own: Vec<_> = limits
+            .map(|(route, limit)| match before.iter().find(|(name, _)| name == route) {
+                Some((_, known)) => {
+                    known.set_capacity(limit.max(1));
+                    (route.clone(), known.clone())
+                }
+                None => (route.clone(), Arc::new(part(limit, &self.frequency))),
+            })
+            .collect();
+        self.shared.set_capacity(capacity.saturating_sub(held(&own)).max(1));
+        self.own.store(Arc::new(own));
+    }
+
+    /// Gives the shared part what the routes' own do not hold; not for every entry, since it takes all its locks.
+    fn share_the_rest(&self, own: &[(Box<str>, Arc<Part>)]) {
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        let rest = capacity.saturating_sub(held(own)).max(1);
+        if self.shared.capacity().abs_diff(rest) > capacity / 64 {
+            self.shared.set_capacity(rest);
+        }
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.cache.len() as u64
+        let own = self.own.load().iter().map(|(_, part)| part.len()).sum::<usize>();
+        (self.shared.len() + own) as u64
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.cache.weight()
+        self.shared.weight() + held(&self.own.load())
+    }
+
+    /// Bytes of a route that has a part of its own.
+    pub(super) fn part_bytes(&self, route: &str) -> Option<u64> {
+        self.own.load().iter().find(|(name, _)| **name == *route).map(|(_, part)| part.weight())
     }
 
     pub(super) fn capacity(&self) -> u64 {
-        self.cache.capacity()
+        self.capacity.load(Ordering::Relaxed)
     }
+}
+
+fn held(own: &[(Box<str>, Arc<Part>)]) -> u64 {
+    own.iter().map(|(_, part)| part.weight()).sum()
 }

@@ -20,9 +20,11 @@ mod body;
 mod disk;
 mod engine;
 mod frequency;
+mod inspection;
 mod listing;
 mod memory;
 mod nearest;
+mod ordered;
 mod queue;
 mod record;
 mod report;
@@ -36,18 +38,22 @@ mod contract;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod footprint;
+#[cfg(test)]
 mod journeys;
 #[cfg(test)]
 mod trace;
 
 pub use body::{BodyError, BodyReader};
 pub(crate) use disk::files;
-pub use engine::{Store, StoreError, Usage, Walk};
+pub use engine::{Fault, FaultKind, RouteUsage, Store, StoreError, Usage, Walk};
+pub use inspection::{Found, Inspected, Inspection, Progress, Reclaimed};
 pub use memory::Resource;
 pub use nearest::{Difference, differences};
 pub(crate) use record::MAX_INLINE;
 pub use report::{
-    Closed, Cursor, Filter, Finding, ListQuery, Order, Page, Quarantine, State, Stats, Summary, Victims,
+    Closed, Cursor, Filter, Finding, ListQuery, Order, Page, Quarantine, RouteStats, State, Stats, Summary,
+    Victims,
 };
 pub use tiered::{Cache, Freshened, Inserted, NewEntry, OpenError};
 

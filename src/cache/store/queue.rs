@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::EntryId;
 use super::files::Pin;
+use super::inspection::Examine;
 use super::memory::Resource;
 use crate::cache::entry::{Entry, EntryHead};
 use crate::cache::key::Digest;
@@ -30,6 +31,10 @@ pub(super) enum Op {
     Unwritten,
     /// The disk tier failed under a reader.
     Failed,
+    /// Be sure of what an inspection found.
+    Examine(Box<Examine>),
+    /// Forget the purge rules whose removal is finished, and say how many.
+    Forget { dry_run: bool, reply: std::sync::mpsc::Sender<u64> },
     /// Write what waits, flush, let go.
     Close(oneshot::Sender<()>),
 }

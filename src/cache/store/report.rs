@@ -141,6 +141,23 @@ pub struct Stats {
     pub orphans: u64,
 }
 
+/// What one route takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteStats {
+    /// The route's name.
+    pub route: Box<str>,
+    /// Its entries on disk.
+    pub disk_entries: u64,
+    /// Their bytes.
+    pub disk_bytes: u64,
+    /// What they may take.
+    pub disk_limit: Option<u64>,
+    /// Bytes of its entries in RAM, where it may take only so much.
+    pub memory_bytes: Option<u64>,
+    /// What they may take.
+    pub memory_limit: Option<u64>,
+}
+
 /// What `list` shall return.
 #[derive(Default)]
 pub struct ListQuery {
@@ -152,7 +169,7 @@ pub struct ListQuery {
     pub criterion: Option<Criterion>,
     /// Only what this accepts.
     pub filter: Option<Filter>,
-    /// In which order. Any but [`Order::Key`] reads every entry for each page.
+    /// In which order. Any but [`Order::Key`] reads every entry once for many pages.
     pub order: Order,
     /// Last first; not for [`Order::Key`].
     pub descending: bool,

@@ -14,6 +14,7 @@ use super::disk::directory::Directory;
 use super::engine::{Store, StoreError};
 use super::files::Files;
 use super::memory::{Memory, Resource};
+use super::ordered::Listings;
 use super::queue::{Op, Waiting, Write};
 use super::report::{Finding, Quarantine, State};
 use crate::cache::Settings;
@@ -53,6 +54,12 @@ pub(super) struct Shared {
     pub storing: AtomicBool,
     pub findings: Mutex<VecDeque<Finding>>,
     pub quarantines: Mutex<Vec<Quarantine>>,
+    /// Entries are being copied back from databases that were set aside.
+    pub salvaging: AtomicBool,
+    /// Listings that are being paged through.
+    pub listings: Listings,
+    /// Somebody walks over everything that is stored.
+    pub inspecting: AtomicBool,
     /// One who changes what stands under a key at a time.
     stripes: Box<[Mutex<()>]>,
     pub counters: Counters,
@@ -105,7 +112,7 @@ impl Shared {
     ) -> Self {
         let state = if dir.is_some() { State::Opening } else { State::Off };
         Self {
-            memory: Memory::new(settings.memory),
+            memory: Memory::new(settings.memory, &settings.quotas),
             settings: ArcSwap::from_pointee(settings),
             clock,
             secret,
@@ -119,6 +126,9 @@ impl Shared {
             storing: AtomicBool::new(false),
             findings: Mutex::default(),
             quarantines: Mutex::default(),
+            salvaging: AtomicBool::new(false),
+            listings: Listings::default(),
+            inspecting: AtomicBool::new(false),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             counters: Counters::default(),
             woken: AtomicBool::new(false),
@@ -282,7 +292,9 @@ impl Shared {
 
 /// Adds what is on disk to what is nearer; of two responses for one variant the newer stands.
 fn merge(digest: Digest, variants: &mut Vec<Arc<Entry>>, on_disk: Vec<Entry>) {
-    for entry in on_disk {
+    for mut entry in on_disk {
+        // A record is read into memory of every size.
+        entry.head = entry.head.into_own();
         let id = EntryId::of(digest, &entry);
         match variants.iter_mut().find(|near| EntryId::of(digest, near) == id) {
             Some(near) if near.head.response_time >= entry.head.response_time => {}

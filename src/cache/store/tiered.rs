@@ -1,5 +1,6 @@
 //! The cache's door: RAM over disk, under the purge rules.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -12,7 +13,7 @@ use super::disk::directory::{self, ClaimError, Directory};
 use super::memory::Resource;
 use super::queue::{Op, Write};
 use super::record::MAX_INLINE;
-use super::report::{Closed, Finding, Quarantine, State, Stats};
+use super::report::{Closed, Finding, Quarantine, RouteStats, State, Stats};
 use super::shared::{Loaded, Shared};
 use super::writer::Writer;
 use crate::cache::Settings;
@@ -153,7 +154,7 @@ impl Cache {
     /// New limits, after a reload. They hold from now on; what is over them goes in the background. Whether there
     /// is a disk tier at all is settled when the cache opens.
     pub fn reconfigure(&self, settings: Settings) {
-        self.shared.memory.resize(settings.memory);
+        self.shared.memory.resize(settings.memory, &settings.quotas);
         self.shared.settings.store(Arc::new(settings));
         self.wake_once();
     }
@@ -275,16 +276,18 @@ impl Cache {
         let len = body.len();
         let in_memory =
             body.bytes.filter(|bytes| bytes.len() as u64 <= shared.memory.max_body().max(MAX_INLINE as u64));
-        let lasts = storing && (body.pin.is_some() || len <= MAX_INLINE as u64);
+        // What is larger than all that its route may take would only push out the rest.
+        let fits = shared.settings.load().disk_quota(&new.route).is_none_or(|quota| len <= quota);
+        let lasts = storing && fits && (body.pin.is_some() || len <= MAX_INLINE as u64);
         let body_ref = match (in_memory, &body.pin) {
             (Some(bytes), _) => BodyRef::Bytes(bytes),
-            (None, Some(pin)) if storing => BodyRef::File(pin.body.clone()),
+            (None, Some(pin)) if storing && fits => BodyRef::File(pin.body.clone()),
             (None, _) => {
-                self.unwritten(storing);
+                self.unwritten(storing && fits);
                 return Inserted::TooLarge;
             }
         };
-        self.unwritten(storing && !lasts);
+        self.unwritten(storing && fits && !lasts);
         // A body in a file is only as good as the record that keeps the file.
         let needs_disk = matches!(body_ref, BodyRef::File(_));
         let mut entry = entry(new, body_ref, body.trailers);
@@ -481,6 +484,33 @@ impl Cache {
                 + counters.corrupt_bodies.load(Relaxed),
             orphans: usage.orphans + counters.orphans_before.load(Relaxed),
         }
+    }
+
+    /// What each route takes on disk and, where it has a part of its own, in RAM; by name.
+    pub fn routes(&self) -> Vec<RouteStats> {
+        let shared = &*self.shared;
+        let settings = shared.settings.load();
+        let usage = shared.disk.load().as_ref().map(|tier| tier.store.routes()).unwrap_or_default();
+        let mut routes: BTreeMap<Box<str>, RouteStats> = usage
+            .into_iter()
+            .map(|(route, usage)| {
+                let known = RouteStats {
+                    route: route.clone(),
+                    disk_entries: usage.entries,
+                    disk_bytes: usage.bytes,
+                    ..RouteStats::default()
+                };
+                (route, known)
+            })
+            .collect();
+        for quota in &settings.quotas {
+            let known = routes.entry(quota.route.clone()).or_default();
+            known.route = quota.route.clone();
+            known.disk_limit = quota.disk;
+            known.memory_limit = quota.memory;
+            known.memory_bytes = quota.memory.and_then(|_| shared.memory.part_bytes(&quota.route));
+        }
+        routes.into_values().collect()
     }
 
     /// Writes what waits, flushes and lets go of the directory. RAM goes on answering.

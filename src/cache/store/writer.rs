@@ -3,6 +3,7 @@
 //! It never takes more than 64 entries of background work between two writes. What it cannot write it drops: a
 //! cached reply is only worth a place in the queue.
 
+mod examining;
 mod lifecycle;
 mod purging;
 mod upkeep;
@@ -134,7 +135,8 @@ impl Writer {
                     self.shared.woken.store(false, Release);
                     self.purge_memory();
                 }
-                Ok(Op::Unwritten) => {}
+                // Without a disk tier there is nothing to look at: whoever asked hears that nobody answers.
+                Ok(Op::Unwritten | Op::Examine(_) | Op::Forget { .. }) => {}
                 Ok(Op::Failed) => self.clear_failures(),
                 Ok(Op::Close(done)) => {
                     self.stopped(done);
@@ -207,6 +209,11 @@ impl Writer {
             Op::Unwritten => {
                 // Looked at after this operation, however short ago it was.
                 self.space_checked = None;
+                Ok(())
+            }
+            Op::Examine(examine) => self.examine(tier, &examine),
+            Op::Forget { dry_run, reply } => {
+                let _ = reply.send(self.forget_retired(dry_run));
                 Ok(())
             }
             Op::Close(_) => Ok(()),

@@ -2,6 +2,8 @@
 
 mod explain;
 mod explained;
+mod gc;
+mod inspection;
 mod ls;
 mod pace;
 mod purge;
@@ -12,6 +14,7 @@ mod show;
 mod sitemap;
 mod stats;
 mod urls;
+mod verify;
 mod warm;
 
 use clap::Subcommand;
@@ -70,6 +73,18 @@ pub enum Command {
     /// Show the store's size, limits and counters.
     #[command(after_long_help = stats::EXAMPLES)]
     Stats(stats::Args),
+    /// Check every stored record and body against its checksum.
+    ///
+    /// The running instance reads them at low priority, and goes on serving and storing. It also looks whether
+    /// everything that is stored can be found and nothing else is there.
+    #[command(after_long_help = verify::EXAMPLES)]
+    Verify(verify::Args),
+    /// Remove what is of no more use: expired entries, orphans, finished purge rules.
+    ///
+    /// The instance does most of this by itself, now and then; this does all of it, and now. The index reuses what
+    /// is freed in its own files, and hardly gives it back to the file system; body files are deleted.
+    #[command(after_long_help = gc::EXAMPLES)]
+    Gc(gc::Args),
 }
 
 /// Runs a command about stored responses.
@@ -82,5 +97,7 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
         Command::Refresh(args) => refresh::run(args, global),
         Command::Warm(args) => warm::run(args, global),
         Command::Stats(args) => stats::run(args, global),
+        Command::Verify(args) => verify::run(args, global),
+        Command::Gc(args) => gc::run(args, global),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use crate::admin::api::{CacheStats, path};
+use crate::admin::api::{CacheStats, RouteUsage, path};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::output::{self, Column, Format, Kind, OneArgs};
 use crate::cli::{Global, instance};
@@ -46,6 +46,7 @@ const COLUMNS: &[Column] = &[
     Column::new("rules_active", Kind::Number),
     Column::new("corrupt", Kind::Number),
     Column::new("orphans", Kind::Number),
+    Column::new("routes", Kind::List).wide(),
 ];
 
 /// Asks for the counters and prints them.
@@ -60,7 +61,22 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// What happened to the store's directory, in words.
+/// What a route takes, of what it may.
+fn route(usage: &RouteUsage) -> String {
+    let bytes = |bytes: u64| output::human::bytes(bytes as f64);
+    let of = |limit: Option<u64>| limit.map(|limit| format!(" of {}", bytes(limit))).unwrap_or_default();
+    let memory = usage.memory_bytes.map(|held| format!(", {}{} in RAM", bytes(held), of(usage.memory_limit)));
+    format!(
+        "route {}: {} entries, {}{} on disk{}",
+        usage.route,
+        usage.disk_entries,
+        bytes(usage.disk_bytes),
+        of(usage.disk_limit),
+        memory.unwrap_or_default(),
+    )
+}
+
+/// What each route takes, and what happened to the store's directory, in words.
 fn notes(stats: &CacheStats) -> Vec<String> {
     let findings = stats.findings.iter().map(|finding| {
         format!("{}  {}: {}", output::human::time(finding.at_ms), finding.code, finding.message)
@@ -68,5 +84,6 @@ fn notes(stats: &CacheStats) -> Vec<String> {
     let quarantines = stats.quarantines.iter().map(|quarantine| {
         format!("set aside: {} ({} entries copied back)", quarantine.path, quarantine.salvaged)
     });
-    findings.chain(quarantines).map(|line| output::human::safe(&line)).collect()
+    let routes = stats.routes.iter().map(route);
+    routes.chain(findings).chain(quarantines).map(|line| output::human::safe(&line)).collect()
 }

@@ -124,5 +124,17 @@ impl Checks<'_> {
             let message = "`max_body` is above the store's own limit";
             self.no_effect(message, &below(path, "max_body"), "raise `store.max_body` too");
         }
+        let store = crate::cache::Settings::default();
+        let limits = [
+            ("memory", policy.max_memory, self.file.store.memory.map_or(store.memory, |size| size.0)),
+            ("disk", policy.max_disk, self.file.store.disk.map_or(store.disk, |size| size.0)),
+        ];
+        for (tier, own, limit) in limits {
+            if own.is_some_and(|own| own.0 > limit) {
+                let message = format!("`max_{tier}` is more than the whole store holds");
+                let help = format!("raise `store.{tier}` too, or leave it out");
+                self.no_effect(&message, &below(path, &format!("max_{tier}")), &help);
+            }
+        }
     }
 }

@@ -138,16 +138,50 @@ impl Files {
         Ok(StoredBody { file, len: body.len, footer })
     }
 
-    /// Removes what a killed process left among the temporary files.
-    pub(crate) fn sweep_temporary(&self) -> io::Result<()> {
+    /// Removes what a killed process left among the temporary files; says how many and of how many bytes.
+    pub(crate) fn sweep_temporary(&self, dry_run: bool) -> io::Result<(u64, u64)> {
         let own = format!("{:016x}-", self.instance);
+        let (mut count, mut bytes) = (0, 0);
         for file in fs::read_dir(&self.temporary)? {
             let file = file?;
-            if !file.file_name().to_string_lossy().starts_with(&own) {
-                let _ = fs::remove_file(file.path());
+            if file.file_name().to_string_lossy().starts_with(&own) {
+                continue;
+            }
+            let len = file.metadata().map_or(0, |meta| meta.len());
+            if dry_run || fs::remove_file(file.path()).is_ok() {
+                count += 1;
+                bytes += len;
             }
         }
-        Ok(())
+        Ok((count, bytes))
+    }
+
+    /// Whether a body stands there that no record need name yet.
+    pub(crate) fn is_pinned(&self, hash: &[u8; 32]) -> bool {
+        self.pins.lock().contains_key(hash)
+    }
+
+    /// The length of a body's file, footer included; `None` where there is none.
+    pub(crate) fn file_len(&self, hash: &[u8; 32]) -> Option<u64> {
+        fs::metadata(self.path(hash)).ok().map(|meta| meta.len())
+    }
+
+    /// Reads a body whole against all its checksums. `pace` hears of every chunk and may end it. Blocking.
+    pub(crate) fn verify(&self, body: &FileBody, mut pace: impl FnMut(u64) -> bool) -> io::Result<()> {
+        let stored = self.read(body)?;
+        let mut whole = blake3::Hasher::new();
+        for index in 0..body.len.div_ceil(CHUNK as u64) {
+            let chunk = stored.chunk(index)?;
+            whole.update(&chunk);
+            if !pace(chunk.len() as u64) {
+                return Ok(());
+            }
+        }
+        if *whole.finalize().as_bytes() == body.hash {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
     }
 
     /// The hashes of the body files in one of the 256 folders.

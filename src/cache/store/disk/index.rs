@@ -17,6 +17,7 @@ pub(super) struct Rows {
     pub path: Vec<u8>,
     pub tags: Vec<Vec<u8>>,
     pub expiry: Vec<u8>,
+    pub route: Vec<u8>,
     /// Row and the body's length.
     pub body: Option<(Vec<u8>, u64)>,
 }
@@ -33,6 +34,7 @@ impl Rows {
                 .concat(),
             tags,
             expiry: [&entry.keep_until.millis().to_be_bytes()[..], &name].concat(),
+            route: [cut(entry.route.as_bytes()), b"\0", &name].concat(),
             body: match &entry.body {
                 BodyRef::Bytes(_) => None,
                 BodyRef::File(file) => Some(([&file.hash[..], &name].concat(), file.len)),
@@ -47,6 +49,7 @@ pub(super) enum Way {
     Entries(Vec<u8>),
     Paths(Vec<u8>),
     Tags(Vec<u8>),
+    Routes(Vec<u8>),
 }
 
 impl Way {
@@ -65,10 +68,10 @@ impl Way {
                 }
                 _ => Self::Entries(Vec::new()),
             },
-            Criterion::Prefix { authority: None, .. }
-            | Criterion::Route(_)
-            | Criterion::Before(_)
-            | Criterion::All => Self::Entries(Vec::new()),
+            Criterion::Route(route) => Self::Routes([cut(route.as_bytes()), b"\0"].concat()),
+            Criterion::Prefix { authority: None, .. } | Criterion::Before(_) | Criterion::All => {
+                Self::Entries(Vec::new())
+            }
         }
     }
 }

@@ -6,6 +6,8 @@
 pub(crate) mod directory;
 pub(crate) mod files;
 mod index;
+mod inspect;
 pub(crate) mod open;
+mod routes;
 pub(crate) mod salvage;
 pub(crate) mod trees;

@@ -203,6 +203,12 @@ pub(crate) fn quarantines(root: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// When a database was set aside, as its name says.
+pub(crate) fn set_aside_at(path: &Path) -> Option<Timestamp> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix("quarantine-")?.parse().ok().map(Timestamp::from_millis)
+}
+
 fn tell(told: &mut Vec<Step>, code: &'static str, message: String) {
     told.push(Step { code, message });
 }

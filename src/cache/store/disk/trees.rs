@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::files::Files;
 use super::index::{self, ID, Rows, Way};
+use super::routes::Routes;
 use crate::cache::entry::Entry;
 use crate::cache::key::Digest;
 use crate::cache::purge::Criterion;
 use crate::cache::store::EntryId;
-use crate::cache::store::engine::{Store, StoreError, Usage, Walk};
+use crate::cache::store::engine::{Fault, Inspected, RouteUsage, Store, StoreError, Usage, Walk};
 use crate::cache::store::record::{self, Overflow, RecordError};
 use crate::clock::Timestamp;
 
@@ -21,24 +22,30 @@ use crate::clock::Timestamp;
 const SWEEP: usize = 64;
 /// Written at a clean close: the counters, so that opening need not walk.
 const COUNTERS: &[u8] = b"counters";
+/// The same by route.
+const ROUTES: &[u8] = b"routes";
+/// There: every entry has its row by route.
+const HAS_ROUTES: &[u8] = b"has-routes";
 
 /// An open sled database and the body files beside it.
 #[derive(Debug)]
 pub(crate) struct Trees {
     db: sled::Db,
-    entries: sled::Tree,
-    overflow: sled::Tree,
-    by_path: sled::Tree,
-    by_tag: sled::Tree,
-    by_expiry: sled::Tree,
-    by_body: sled::Tree,
-    meta: sled::Tree,
+    pub(in crate::cache::store) entries: sled::Tree,
+    pub(in crate::cache::store) overflow: sled::Tree,
+    pub(in crate::cache::store) by_path: sled::Tree,
+    pub(in crate::cache::store) by_tag: sled::Tree,
+    pub(in crate::cache::store) by_expiry: sled::Tree,
+    pub(in crate::cache::store) by_body: sled::Tree,
+    pub(in crate::cache::store) by_route: sled::Tree,
+    pub(in crate::cache::store) meta: sled::Tree,
     /// The bodies.
     pub(crate) files: Arc<Files>,
-    count: AtomicU64,
+    pub(super) count: AtomicU64,
     record_bytes: AtomicU64,
     file_bytes: AtomicU64,
-    orphans: AtomicU64,
+    routes: Routes,
+    pub(super) orphans: AtomicU64,
     corrupt: AtomicU64,
 }
 
@@ -79,37 +86,53 @@ impl Trees {
     /// The trees of an open database. Unless it was closed in order its entries are counted, which takes a
     /// second per million.
     pub(crate) fn new(db: sled::Db, files: Arc<Files>) -> Result<Self, StoreError> {
-        let trees = Self {
+        let mut trees = Self {
             entries: db.open_tree("entries")?,
             overflow: db.open_tree("overflow")?,
             by_path: db.open_tree("by_path")?,
             by_tag: db.open_tree("by_tag")?,
             by_expiry: db.open_tree("by_expiry")?,
             by_body: db.open_tree("by_body")?,
+            by_route: db.open_tree("by_route")?,
             meta: db.open_tree("meta")?,
             db,
             files,
             count: AtomicU64::new(0),
             record_bytes: AtomicU64::new(0),
             file_bytes: AtomicU64::new(0),
+            routes: Routes::default(),
             orphans: AtomicU64::new(0),
             corrupt: AtomicU64::new(0),
         };
-        match trees.meta.remove(COUNTERS)?.as_deref().and_then(read_counters) {
-            Some([count, records, files]) => {
+        let counters = trees.meta.remove(COUNTERS)?.as_deref().and_then(read_counters);
+        let routes = trees.meta.remove(ROUTES)?.as_deref().and_then(Routes::from_bytes);
+        let indexed = trees.meta.contains_key(HAS_ROUTES)?;
+        match (counters, routes) {
+            (Some([count, records, files]), Some(routes)) if indexed => {
                 trees.count.store(count, Relaxed);
                 trees.record_bytes.store(records, Relaxed);
                 trees.file_bytes.store(files, Relaxed);
+                trees.routes = routes;
             }
-            None => trees.count_all(),
+            _ => trees.count_all(indexed)?,
+        }
+        if !indexed {
+            trees.meta.insert(HAS_ROUTES, &[])?;
         }
         Ok(trees)
     }
 
-    fn count_all(&self) {
+    /// Counts everything; also makes the rows by route where an earlier version wrote none.
+    fn count_all(&self, indexed: bool) -> Result<(), StoreError> {
         for (key, value) in over(&self.entries) {
             self.count.fetch_add(1, Relaxed);
             self.record_bytes.fetch_add((key.len() + value.len()) as u64, Relaxed);
+            let Some(id) = index::id(&key) else { continue };
+            let Ok(entry) = record::decode(id, &value, |place| self.chunks(id, place)) else { continue };
+            self.routes.add(&entry, ID + value.len());
+            if !indexed {
+                self.by_route.insert(Rows::of(id, &entry).route, &[])?;
+            }
         }
         for (key, value) in over(&self.overflow) {
             self.record_bytes.fetch_add((key.len() + value.len()) as u64, Relaxed);
@@ -122,6 +145,7 @@ impl Trees {
                 last = hash;
             }
         }
+        Ok(())
     }
 
     fn read(&self, id: EntryId, value: &[u8]) -> Option<Entry> {
@@ -132,7 +156,7 @@ impl Trees {
         entry
     }
 
-    fn chunks(&self, id: EntryId, place: Overflow) -> Option<Vec<u8>> {
+    pub(super) fn chunks(&self, id: EntryId, place: Overflow) -> Option<Vec<u8>> {
         let mut all = Vec::new();
         for index in 0..place.chunks {
             all.extend_from_slice(&self.overflow.get(chunk_key(id, place.generation, index)).ok()??);
@@ -156,6 +180,7 @@ impl Trees {
         let len = encoded.record.len();
         self.entries.insert(key, encoded.record)?;
         self.grown(ID + len);
+        self.routes.add(entry, ID + len);
         match old {
             None => {
                 self.count.fetch_add(1, Relaxed);
@@ -171,16 +196,27 @@ impl Trees {
             self.by_tag.insert(tag.as_slice(), &[])?;
         }
         self.by_expiry.insert(rows.expiry.as_slice(), &[])?;
+        self.by_route.insert(rows.route.as_slice(), &[])?;
         if let Some((row, len)) = &rows.body {
-            if !self.is_body_used(&row[..32])? {
-                self.file_bytes.fetch_add(*len, Relaxed);
-            }
-            self.by_body.insert(row.as_slice(), &len.to_le_bytes())?;
+            self.add_body_row(row, *len)?;
         }
         Ok(())
     }
 
-    fn remove_guarded(&self, id: EntryId) -> Result<bool, StoreError> {
+    pub(super) fn add_body_row(&self, row: &[u8], len: u64) -> Result<(), StoreError> {
+        if !self.is_body_used(&row[..32])? {
+            self.file_bytes.fetch_add(len, Relaxed);
+        }
+        self.by_body.insert(row, &len.to_le_bytes())?;
+        Ok(())
+    }
+
+    /// Bytes of records and bodies, without what the engine takes beside them.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.record_bytes.load(Relaxed) + self.file_bytes.load(Relaxed)
+    }
+
+    pub(super) fn remove_guarded(&self, id: EntryId) -> Result<bool, StoreError> {
         let Some(old) = self.entries.remove(index::key(id))? else { return Ok(false) };
         lower(&self.count, 1);
         self.drop_old(id, &old, None)?;
@@ -200,7 +236,11 @@ impl Trees {
             self.drop_chunks(id, place)?;
         }
         let Ok(entry) = entry else { return Ok(()) };
+        self.routes.remove(&entry, ID + old.len());
         let rows = Rows::of(id, &entry);
+        if new.is_none_or(|new| new.route != rows.route) {
+            self.by_route.remove(&rows.route)?;
+        }
         if new.is_none_or(|new| new.path != rows.path) {
             self.by_path.remove(&rows.path)?;
         }
@@ -227,7 +267,7 @@ impl Trees {
         Ok(())
     }
 
-    fn drop_body_row(&self, row: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn drop_body_row(&self, row: &[u8]) -> Result<(), StoreError> {
         let Some(len) = self.by_body.remove(row)? else { return Ok(()) };
         let Ok(hash) = <[u8; 32]>::try_from(&row[..32]) else { return Ok(()) };
         if !self.is_body_used(&hash)? {
@@ -237,7 +277,7 @@ impl Trees {
         Ok(())
     }
 
-    fn is_body_used(&self, hash: &[u8]) -> Result<bool, StoreError> {
+    pub(super) fn is_body_used(&self, hash: &[u8]) -> Result<bool, StoreError> {
         Ok(self.by_body.scan_prefix(hash).next().transpose()?.is_some())
     }
 
@@ -270,18 +310,18 @@ impl Trees {
         Ok(last)
     }
 
-    fn is_chunk_named(&self, key: &[u8]) -> Result<bool, StoreError> {
+    pub(super) fn is_chunk_named(&self, key: &[u8]) -> Result<bool, StoreError> {
         let Some(id) = key.get(..ID).and_then(index::id) else { return Ok(false) };
         let Some(generation) = key.get(ID..ID + 8) else { return Ok(false) };
         let Some(record) = self.entries.get(index::key(id))? else { return Ok(false) };
         Ok(record::overflow(id, &record).is_some_and(|place| place.generation.to_be_bytes() == generation))
     }
 
-    fn grown(&self, by: usize) {
+    pub(super) fn grown(&self, by: usize) {
         self.record_bytes.fetch_add(by as u64, Relaxed);
     }
 
-    fn shrunk(&self, by: usize) {
+    pub(super) fn shrunk(&self, by: usize) {
         lower(&self.record_bytes, by as u64);
     }
 
@@ -399,6 +439,7 @@ impl Store for Trees {
             Way::Entries(prefix) => self.walk_entries(&prefix, after, limit),
             Way::Paths(prefix) => self.walk_rows(&self.by_path, &prefix, after, limit),
             Way::Tags(prefix) => self.walk_rows(&self.by_tag, &prefix, after, limit),
+            Way::Routes(prefix) => self.walk_rows(&self.by_route, &prefix, after, limit),
         })
     }
 
@@ -432,6 +473,26 @@ impl Store for Trees {
         }
     }
 
+    fn routes(&self) -> Vec<(Box<str>, RouteUsage)> {
+        self.routes.all()
+    }
+
+    fn route_usage(&self, route: &str) -> RouteUsage {
+        self.routes.get(route)
+    }
+
+    fn inspect(&self, now: Timestamp, after: Option<&[u8]>, limit: usize) -> Result<Inspected, StoreError> {
+        guarded(|| self.inspect_part(now, after, limit))
+    }
+
+    fn is_fault(&self, now: Timestamp, fault: &Fault) -> Result<bool, StoreError> {
+        guarded(|| self.is_fault_now(now, fault))
+    }
+
+    fn mend(&self, fault: &Fault) -> Result<u64, StoreError> {
+        guarded(|| self.mend_now(fault))
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         guarded(|| Ok(self.db.flush().map(drop)?))
     }
@@ -463,6 +524,7 @@ impl Store for Trees {
             let bytes: Vec<u8> =
                 counters.iter().flat_map(|counter| counter.load(Relaxed).to_le_bytes()).collect();
             self.meta.insert(COUNTERS, bytes)?;
+            self.meta.insert(ROUTES, self.routes.to_bytes())?;
             self.db.flush()?;
             Ok(())
         })
@@ -498,12 +560,12 @@ pub(crate) fn over(tree: &sled::Tree) -> impl Iterator<Item = (sled::IVec, sled:
 }
 
 /// A key behind the leaf that could not be read: names are uniform, so a step in the second byte skips few.
-fn beyond(at: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn beyond(at: &[u8]) -> Option<Vec<u8>> {
     let high = u16::from_be_bytes([at.first().copied().unwrap_or(0), at.get(1).copied().unwrap_or(0)]);
     high.checked_add(1).map(|next| next.to_be_bytes().to_vec())
 }
 
-fn from(tree: &sled::Tree, after: Option<&[u8]>) -> sled::Iter {
+pub(super) fn from(tree: &sled::Tree, after: Option<&[u8]>) -> sled::Iter {
     match after {
         None => tree.iter(),
         Some(after) => tree.range::<&[u8], _>((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded)),
@@ -524,6 +586,6 @@ fn read_counters(bytes: &[u8]) -> Option<[u64; 3]> {
     Some([at(0)?, at(1)?, at(2)?])
 }
 
-fn lower(counter: &AtomicU64, by: u64) {
+pub(super) fn lower(counter: &AtomicU64, by: u64) {
     let _ = counter.fetch_update(Relaxed, Relaxed, |now| Some(now.saturating_sub(by)));
 }

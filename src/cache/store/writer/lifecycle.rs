@@ -107,7 +107,9 @@ impl Writer {
         self.space_checked = None;
         self.shared.disk.store(Some(tier.clone()));
         self.shared.epoch.fetch_add(1, AcqRel);
-        self.upkeep.opened(self.start_salvage(&root));
+        let salvage = self.start_salvage(&root);
+        self.shared.salvaging.store(salvage.is_some(), std::sync::atomic::Ordering::Release);
+        self.upkeep.opened(salvage);
         self.shared.set_state(State::Open);
         self.check_space();
         tracing::info!(elapsed = ?began.elapsed(), entries = tier.store.usage().entries, "store open");
@@ -127,7 +129,7 @@ impl Writer {
                 Err(LadderError::Io(error)) => return Err(self.closed(&error)),
             };
             let files = Files::open(root).map_err(|error| self.closed(&error))?;
-            if let Err(error) = files.sweep_temporary() {
+            if let Err(error) = files.sweep_temporary(false) {
                 tracing::warn!(%error, "store: cannot clean up temporary files");
             }
             match guarded(|| Trees::new(db, files.clone())) {
@@ -163,6 +165,7 @@ impl Writer {
     pub(super) fn let_go(&mut self, tier: Arc<Tier>, in_order: bool) {
         self.shared.storing.store(false, std::sync::atomic::Ordering::Release);
         self.upkeep.closing();
+        self.shared.salvaging.store(false, std::sync::atomic::Ordering::Release);
         self.batch = None;
         if in_order {
             if let Err(error) = tier.store.seal() {

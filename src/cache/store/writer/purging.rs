@@ -141,7 +141,7 @@ impl Writer {
 
     /// Drops from RAM what the rules took. Lookups test them anyway, so that it can be left out when it would take
     /// too much of the time.
-    fn sweep_memory(&mut self, must: bool) -> bool {
+    pub(super) fn sweep_memory(&mut self, must: bool) -> bool {
         if !must && self.swept_memory.is_some_and(|(when, took)| when.elapsed() < took * MEMORY_SHARE) {
             return false;
         }
@@ -155,6 +155,6 @@ impl Writer {
 impl Criterion {
     /// Whether only a walk over everything finds what it takes.
     const fn has_no_index(&self) -> bool {
-        matches!(self, Self::Route(_) | Self::Before(_) | Self::All | Self::Prefix { authority: None, .. })
+        matches!(self, Self::Before(_) | Self::All | Self::Prefix { authority: None, .. })
     }
 }

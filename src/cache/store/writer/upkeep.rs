@@ -1,8 +1,9 @@
 //! What can wait: making room, removing what is of no more use, tidying after a crash, salvaging.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use super::{SLICE, Writer};
@@ -26,6 +27,8 @@ pub(super) struct Upkeep {
     pub due: bool,
     /// Where eviction looked last.
     hand: Option<Vec<u8>>,
+    /// Where it looked last among the entries of a route that has a quota.
+    hands: HashMap<Box<str>, Vec<u8>>,
     since_expiry: u32,
     tidying: Tidying,
     salvage: Option<Salvage>,
@@ -75,8 +78,14 @@ impl Salvage {
 
 impl Upkeep {
     pub(super) fn opened(&mut self, salvage: Option<Salvage>) {
-        *self =
-            Self { due: true, hand: None, since_expiry: EXPIRE_EVERY, tidying: Tidying::At(None), salvage };
+        *self = Self {
+            due: true,
+            hand: None,
+            hands: HashMap::new(),
+            since_expiry: EXPIRE_EVERY,
+            tidying: Tidying::At(None),
+            salvage,
+        };
     }
 
     /// Ends the salvaging thread, too.
@@ -89,6 +98,11 @@ impl Upkeep {
         self.due = true;
     }
 
+    /// Whether entries still come from a database that was set aside.
+    pub(super) fn is_salvaging(&self) -> bool {
+        self.salvage.is_some()
+    }
+
     pub(super) fn has_work(&self) -> bool {
         self.due || self.salvage.is_some() || !matches!(self.tidying, Tidying::Done)
     }
@@ -98,7 +112,7 @@ impl Writer {
     /// One slice: room first, then the rest in turn.
     pub(super) fn upkeep_slice(&mut self, tier: &Tier) -> Result<(), StoreError> {
         if self.upkeep.due {
-            self.upkeep.due = self.make_room(tier)? || self.expire(tier)?;
+            self.upkeep.due = self.make_room(tier)? || self.keep_quotas(tier)? || self.expire(tier)?;
             return Ok(());
         }
         if let Some(salvage) = self.upkeep.salvage.take() {
@@ -120,13 +134,45 @@ impl Writer {
             let usage = tier.store.usage();
             usage.bytes > settings.disk || usage.entries > settings.max_entries
         };
+        let mut hand = self.upkeep.hand.take();
+        let more = self.evict(tier, &Criterion::All, &mut hand, is_over);
+        self.upkeep.hand = hand;
+        more
+    }
+
+    /// The same for the routes that may take only so much; each makes room among its own.
+    fn keep_quotas(&mut self, tier: &Tier) -> Result<bool, StoreError> {
+        let settings = self.shared.settings.load_full();
+        let mut more = false;
+        for quota in &settings.quotas {
+            let Some(limit) = quota.disk else { continue };
+            let is_over = || tier.store.route_usage(&quota.route).bytes > limit;
+            let mut hand = self.upkeep.hands.remove(&quota.route);
+            more |= self.evict(tier, &Criterion::Route(quota.route.clone()), &mut hand, is_over)?;
+            if let Some(hand) = hand {
+                self.upkeep.hands.insert(quota.route.clone(), hand);
+            }
+        }
+        Ok(more)
+    }
+
+    /// Looks at the next entries that `among` takes, and evicts of them the coldest while `is_over`. Says whether
+    /// there is more to do.
+    fn evict(
+        &self,
+        tier: &Tier,
+        among: &Criterion,
+        hand: &mut Option<Vec<u8>>,
+        is_over: impl Fn() -> bool,
+    ) -> Result<bool, StoreError> {
         if !is_over() {
             return Ok(false);
         }
-        let from_start = self.upkeep.hand.is_none();
-        let walk = tier.store.candidates(&Criterion::All, self.upkeep.hand.as_deref(), SLICE)?;
-        self.upkeep.hand = walk.next;
-        let whole = from_start && self.upkeep.hand.is_none();
+        let from_start = hand.is_none();
+        let mut walk = tier.store.candidates(among, hand.as_deref(), SLICE)?;
+        *hand = walk.next;
+        let whole = from_start && hand.is_none();
+        walk.entries.retain(|(id, entry)| among.takes(&Subject::of(id.digest, entry)));
         let seen = self.coldest_first(walk.entries);
         // Where all were seen there is nothing better to wait for.
         let may_go = if whole { seen.len() } else { seen.len().div_ceil(EVICTED_PART) };
@@ -194,7 +240,10 @@ impl Writer {
                 Ok(Salvaged::Entry(path, id, entry)) => self.readmit(tier, &path, id, *entry)?,
                 Ok(Salvaged::End(path, whole)) => self.end_salvage(&path, whole),
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Disconnected) => {
+                    self.shared.salvaging.store(false, Release);
+                    return Ok(());
+                }
             }
         }
         self.upkeep.salvage = Some(salvage);
