@@ -60,6 +60,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn seconds_are_what_a_wider_number_says(text in "[-+0-9. ]{0,3}[0-9]{0,24}") {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let expected = digits.then(|| text.parse::<u128>().unwrap().min(u128::from(MAX_SECONDS)) as u64);
+            prop_assert_eq!(delta_seconds(text.as_bytes()), expected);
+        }
+
+        #[test]
         fn seconds_round_trip_up_to_the_bound(value: u64) {
             prop_assert_eq!(delta_seconds(value.to_string().as_bytes()), Some(value.min(MAX_SECONDS)));
         }

@@ -253,7 +253,54 @@ mod tests {
         assert_eq!(secs("Fri, 31 Dec 9999 23:59:59 GMT"), Some(253_402_300_799));
     }
 
+    /// Year, month, day and weekday by counting days one by one, as nobody would in earnest.
+    fn counted(days: u64) -> (u64, usize, u64, usize) {
+        let (mut year, mut left) = (1970, days);
+        loop {
+            let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+            let months = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+            for (month, length) in months.into_iter().enumerate() {
+                if left < length {
+                    return (year, month, left + 1, ((days + 4) % 7) as usize);
+                }
+                left -= length;
+            }
+            year += 1;
+        }
+    }
+
+    fn mangled(text: String, flags: u32) -> String {
+        let upper = |(at, letter): (usize, char)| match (flags >> (at % 32)) & 1 {
+            0 => letter,
+            _ => letter.to_ascii_uppercase(),
+        };
+        text.chars().enumerate().map(upper).collect()
+    }
+
     proptest! {
+        #[test]
+        fn every_form_is_what_a_calendar_says(days in 0u64..60_000, second in 0u64..86_400, flags: u32) {
+            let (year, month, day, weekday) = counted(days);
+            let (name, month) = (std::str::from_utf8(DAYS[weekday]).unwrap(), std::str::from_utf8(MONTHS[month]).unwrap());
+            let clock = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+            let at = Timestamp::from_secs(days * 86_400 + second);
+            let short = &name[..3];
+            let forms = [
+                format!("{short}, {day:02} {month} {year} {clock} GMT"),
+                format!("{name}, {day:02}-{month}-{:02} {clock} GMT", year % 100),
+                format!("{short} {month} {day:2} {clock} {year}"),
+            ];
+            let written = format(at);
+            prop_assert_eq!(&written[..], forms[0].as_bytes());
+            for form in forms {
+                prop_assert_eq!(parse(mangled(form.clone(), flags).as_bytes(), at), Some(at), "{}", form);
+                // One day off, and the weekday is wrong.
+                let other = std::str::from_utf8(DAYS[(weekday + 1) % 7]).unwrap();
+                let lying = form.replacen(name, other, 1).replacen(short, &other[..3], 1);
+                prop_assert_eq!(parse(lying.as_bytes(), at), None, "{}", lying);
+            }
+        }
+
         #[test]
         fn what_is_written_is_read_back(at in 0u64..253_402_300_799) {
             let time = Timestamp::from_secs(at);

@@ -1,7 +1,7 @@
 //! Messages that are framed oddly, broken off, or come in parts (RFC 9111 3, 3.3; RFC 9112 6.3, 8; RFC 9110 6.5, 15.2).
 
 use super::{Table, case, tables};
-use crate::support::{Call, H2, Origin, Proxy};
+use crate::support::{Answer, Call, Gate, H2, Origin, Proxy, request, until};
 
 tables!(framing, incomplete, interim, trailers);
 
@@ -99,6 +99,13 @@ fn framing() -> Table {
             .body("abcde")
             .get()
             .body("abcde"),
+        case("RFC 9110 8.6", "a length that is none is an error")
+            .says_and_closes(&text("Content-Length: -1\r\n\r\nabcde"))
+            .get()
+            .status(502)
+            .says_and_closes(&text("Content-Length: 5x\r\n\r\nabcde"))
+            .get()
+            .status(502),
         case("RFC 9110 15.3.5", "204 has no body and no length")
             .says_bytes("HTTP/1.1 204 No Content\r\nCache-Control: max-age=60\r\n\r\n")
             .get()
@@ -132,6 +139,31 @@ fn incomplete() -> Table {
         broken("no end of the trailers", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\nX-A: 1\r\n"),
         broken("a chunk that is none", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\nzz\r\n"),
     ])
+}
+
+/// RFC 9112 8: a connection that is reset ends no body, not even one that lasts until the connection ends.
+#[tokio::test]
+async fn rfc_9112_8_a_reset_is_no_end() {
+    let gate = Gate::new();
+    let at_origin = gate.clone();
+    let origin = Origin::start(async move |call: &mut Call| {
+        if call.nth > 1 {
+            return call.answer(&Answer::ok("whole").field("Cache-Control", "max-age=60")).await;
+        }
+        call.say(format!("{OK}\r\nabcde")).await;
+        at_origin.pass().await;
+        call.reset();
+    })
+    .await;
+    let proxy = Proxy::caching(&origin).await;
+    let mut client = proxy.connect().await;
+    client.say(request("GET", "/", &[], "")).await;
+    let head = client.head().await;
+    gate.open();
+    let reply = client.rest_of(head).await;
+    assert!(!reply.whole, "{reply:?}");
+    until("the fetch ends", || proxy.instance.proxy.flights() == 0).await;
+    assert_eq!((proxy.get("/").await.text(), origin.hits()), ("whole", 2));
 }
 
 /// RFC 9110 15.2, RFC 9111 3: interim replies go on and are never stored.
