@@ -45,7 +45,7 @@ fn a_damaged_body_is_found_listed_and_repaired_and_the_origin_asked_again() {
 
     let repaired = place.run(&["cache", "verify", "--repair", "--rate", "100MiB", "-o", "csv"]);
     assert_eq!(repaired.code, 1, "{}", repaired.stderr);
-    assert!(repaired.stdout.contains("body-damaged,true,"), "{}", repaired.stdout);
+    assert!(repaired.stdout.contains("body-damaged,yes,"), "{}", repaired.stdout);
     assert_eq!(place.run(&["cache", "verify", "-q"]).code, 0);
     assert_eq!(place.run(&["cache", "show", url]).code, 4);
 
