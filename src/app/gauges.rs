@@ -37,6 +37,7 @@ fn store(instance: &Instance, sink: &mut GaugeSink) {
         ("corrupt", stats.corrupt),
         ("not_queued", stats.queue_dropped),
         ("purged_in_flight", stats.purged_in_flight),
+        ("leaking", instance.cache.leaks().found()),
     ] {
         sink.set(names::STORE_EVENTS, &[("event", event)], count as f64);
     }

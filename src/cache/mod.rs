@@ -6,6 +6,7 @@
 pub mod entry;
 pub mod flight;
 pub mod key;
+pub mod leak;
 pub mod policy;
 pub mod purge;
 pub mod spool;

@@ -512,6 +512,12 @@ impl SpooledBody {
         Self { len: body.len(), bytes, pin, trailers }
     }
 
+    /// BLAKE3 of it; `None` where it is no longer at hand.
+    pub fn hash(&self) -> Option<[u8; 32]> {
+        let in_file = self.pin.as_ref().map(|pin| pin.body.hash);
+        in_file.or_else(|| self.bytes.as_ref().map(|bytes| *blake3::hash(bytes).as_bytes()))
+    }
+
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
         self.len

@@ -386,6 +386,7 @@ fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
         policy: name,
         rules: Arc::new(rules),
         key: key_settings(policy.key),
+        leak_guard: policy.leak_guard.unwrap_or_default(),
         tags: policy.tags.add.into_iter().map(|tag| tag.0.into()).collect(),
         max_body: policy.max_body.map(bytes),
         keep: policy.keep.map(time),

@@ -300,6 +300,11 @@ pub struct Policy {
     /// every stale use (RFC 9111 section 5.2.2.10).
     #[schemars(extend("default" = false))]
     pub stale_despite_s_maxage: Option<bool>,
+    /// Whether a stored reply goes to another credential (Authorization, Cookie, or none) only once the origin has given that
+    /// one the same. Where it gives another, the key is watched, and not stored for an hour if its replies differ by
+    /// credential. It costs one more request to the origin for each stored reply that several credentials ask for.
+    #[schemars(extend("default" = false))]
+    pub leak_guard: Option<bool>,
     /// What makes two requests the same.
     pub key: Key,
     /// Tags that replies can be purged by.

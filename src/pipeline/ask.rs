@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, header};
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::flight::Landing;
+use super::guard::Guard;
 use super::inbound::Inbound;
 use super::key::Keyed;
 use super::parts::has_conditions;
@@ -50,6 +51,8 @@ pub(super) struct Asking<'a> {
     pub(super) unshared: bool,
     /// The last conditional request for this key, of which nothing was stored, got a 304: it is time to fetch the whole.
     pub(super) unfilled: bool,
+    /// What the leak guard knows of it, on a guarded route.
+    pub(super) guard: Option<Box<Guard>>,
 }
 
 /// For whom a reply turned out not to be shared: that credentials forbid it says nothing of requests without.
@@ -80,6 +83,11 @@ impl Who {
 }
 
 impl Asking<'_> {
+    /// Whether its reply is compared with what others got, and for itself alone.
+    pub(super) fn compares(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.compares)
+    }
+
     /// The key.
     pub(super) fn parts(&self) -> KeyParts<'_> {
         self.key.parts(&self.inbound.head.headers)
@@ -316,14 +324,24 @@ impl Proxy {
     pub(super) fn flight_key(&self, asking: &Asking<'_>) -> FlightKey {
         let newest = asking.resource.as_ref().and_then(|resource| resource.variants.first());
         let newest = newest.filter(|entry| !entry.vary.fields.is_empty());
-        let variant = newest.and_then(|entry| self.variant_of(asking, &entry.head));
+        let variant = match newest {
+            Some(entry) => self.variant_of(asking, &entry.head),
+            None => self.apart(asking, None),
+        };
         FlightKey { digest: asking.flight_digest(), variant }
     }
 
     /// The variant that a request asks for, going by a reply's `Vary`.
     fn variant_of(&self, asking: &Asking<'_>, head: &EntryHead) -> Option<FieldHash> {
         let vary = vary::vary_key(&asking.inbound.head.headers, &head.headers, self.cache.secret())?;
-        Some(FieldHash(EntryId::new(asking.digest, &vary).variant))
+        self.apart(asking, Some(FieldHash(EntryId::new(asking.digest, &vary).variant)))
+    }
+
+    /// On a guarded route those with other credentials do not wait for the same reply.
+    fn apart(&self, asking: &Asking<'_>, variant: Option<FieldHash>) -> Option<FieldHash> {
+        let Some(guard) = &asking.guard else { return variant };
+        let variant = variant.unwrap_or(FieldHash([0; 16]));
+        Some(self.cache.secret().hash([&variant.0[..], &guard.who.0[..]]))
     }
 }
 

@@ -6,6 +6,7 @@ use super::Proxy;
 use super::ask::{Asking, Who};
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::guard::{self, Guard};
 use super::inbound::Inbound;
 use super::key::{Keyed, User};
 use super::respond::Reply;
@@ -13,9 +14,10 @@ use super::site::{Route, Site};
 use super::stored::NoReply;
 use crate::cache::entry::Entry;
 use crate::cache::key::Digest;
+use crate::cache::leak::{Sight, Standing};
 use crate::cache::policy::request::MethodKind;
 use crate::cache::policy::{self, Prefetch, RequestPolicy, Reuse, StaleWhy, ValidateWhy, vary};
-use crate::cache::store::Resource;
+use crate::cache::store::{EntryId, Resource};
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::http::target::Target;
 use crate::telemetry::event::CacheOutcome;
@@ -28,6 +30,8 @@ enum Look {
     Ask(Option<Arc<Entry>>, Forward),
     /// Only the origin can say: the request has a precondition that what is stored does not meet.
     Forward,
+    /// Others' credentials brought it: it is to be compared first with what this one gets.
+    Compare(Option<(EntryId, Sight)>),
 }
 
 impl Proxy {
@@ -51,8 +55,9 @@ impl Proxy {
             return Box::pin(self.with_content(site, route, exchange, inbound, target, policy)).await;
         }
         exchange.cache = CacheOutcome::Bypass;
-        // Of the users' own replies none is stored that was not asked for by GET.
-        if policy.method == MethodKind::Post && route.cache.key.user.is_none() {
+        // Of replies that are told apart by who asks, none is stored that was not asked for by GET.
+        let apart = route.cache.key.user.is_some() || route.cache.leak_guard;
+        if policy.method == MethodKind::Post && !apart {
             return Box::pin(self.posted(site, route, exchange, inbound, target, policy)).await;
         }
         Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await
@@ -89,7 +94,20 @@ impl Proxy {
         // Before the look-up: what is purged from here on must not be served because it was found before.
         let sequence = self.cache.sequence();
         let resource = self.cache.lookup(&parts, digest);
-        let look = self.look(route, exchange, &inbound, &policy, resource.as_ref()).await;
+        let mut guard =
+            route.cache.leak_guard.then(|| Box::new(Guard::of(&inbound.head.headers, self.cache.secret())));
+        let standing = guard.as_ref().map(|_| self.cache.leaks().standing(digest, exchange.at));
+        let barred = matches!(standing, Some(Standing::Leaking(_) | Standing::Suspect));
+        let mut look = match standing {
+            None | Some(Standing::Free) => {
+                self.look(route, exchange, &inbound, &policy, resource.as_ref(), guard.as_deref()).await
+            }
+            Some(Standing::Suspect) => Look::Compare(None),
+            Some(Standing::Leaking(_)) => Look::Forward,
+        };
+        if matches!(look, Look::Compare(_)) && !guard::is_comparable(&inbound, &policy) {
+            look = Look::Forward;
+        }
         let (answer, stale, why) = match look {
             Look::Answer(reply, None) => return Ok(*reply),
             Look::Answer(reply, refresh) => (Some(reply), refresh, Forward::Stale),
@@ -99,8 +117,18 @@ impl Proxy {
             }
             Look::Forward => {
                 exchange.cache = CacheOutcome::Bypass;
-                return Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Request))
-                    .await;
+                let passed = self.pass_as(site, route, exchange, inbound, target, Forward::Request);
+                let mut reply = Box::pin(passed).await?;
+                if barred {
+                    reply.cache_status.detail = Some(guard::DETAIL);
+                }
+                return Ok(reply);
+            }
+            Look::Compare(expected) => {
+                if let Some(guard) = &mut guard {
+                    **guard = Guard { compares: true, expected, ..**guard };
+                }
+                (None, None, Forward::Bypass)
             }
             Look::Ask(stale, why) => (None, stale, why),
         };
@@ -116,9 +144,11 @@ impl Proxy {
             resource,
             stale,
             gap: None,
-            unshared: self.is_unshared(digest, Who::of(&policy), exchange.at),
+            unshared: self.is_unshared(digest, Who::of(&policy), exchange.at)
+                || guard.as_ref().is_some_and(|guard| guard.compares),
             unfilled: policy.conditional
                 && self.unfilled.get(&digest).is_some_and(|until| until > exchange.at),
+            guard,
         };
         if let Some(reply) = answer {
             self.refresh(exchange, &asking);
@@ -136,6 +166,7 @@ impl Proxy {
         inbound: &Inbound,
         request: &RequestPolicy,
         resource: Option<&Arc<Resource>>,
+        guard: Option<&Guard>,
     ) -> Look {
         let Some(resource) = resource else { return Look::Ask(None, Forward::UriMiss) };
         let headers = &inbound.head.headers;
@@ -144,6 +175,15 @@ impl Proxy {
             return Look::Ask(None, Forward::VaryMiss);
         };
         let reuse = policy::reuse(request, &entry.head, entry.soft_purged, &route.cache.rules, exchange.at);
+        if let Some(guard) = guard
+            && !self.cache.leaks().may_answer(EntryId::new(resource.digest, &entry.vary), guard.who)
+        {
+            return match reuse.answers() {
+                true => Look::Compare(entry.part.is_none().then(|| guard::sight_of(resource.digest, entry))),
+                // Nor is it validated for this one, or served when that fails.
+                false => Look::Ask(None, Forward::Stale),
+            };
+        }
         let freshness = &entry.head.freshness;
         let mut ahead = false;
         let (age, ttl, outcome, stale) = match reuse {

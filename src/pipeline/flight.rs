@@ -16,15 +16,17 @@ use tokio::sync::oneshot;
 use super::exchange::Asked;
 use super::fetch::{self, Brought};
 use super::forward::ClientNames;
+use super::guard::Again;
 use super::site::Route;
 use super::upkeep::{Keeper, Validated};
 use crate::cache::Cache;
 use crate::cache::entry::{Entry, EntryHead, Part, VaryKey};
 use crate::cache::flight::{Pilot, Ticket};
 use crate::cache::key::StoredKey;
+use crate::cache::leak::Sight;
 use crate::cache::policy::{self, Plan, RequestPolicy, ResponseHead, Storable, partial};
 use crate::cache::spool::{Spool, SpoolError, SpoolHandle, SpoolReader, SpooledBody};
-use crate::cache::store::{NewEntry, Resource};
+use crate::cache::store::{EntryId, NewEntry, Resource};
 use crate::telemetry::Telemetry;
 use crate::upstream::{FetchError, FetchRequest, UpstreamBody};
 
@@ -159,6 +161,8 @@ pub(super) struct Fetch {
     pub(super) sequence: u64,
     /// What a `Location` is mapped back to.
     pub(super) names: ClientNames,
+    /// On a guarded route: who asks, and how to ask once more.
+    pub(super) again: Option<Box<Again>>,
 }
 
 /// Limits of the store that a fetch has to know.
@@ -257,7 +261,7 @@ impl Fetch {
         }
     }
 
-    async fn fetch(&self, request: FetchRequest) -> Result<Box<Brought>, FetchError> {
+    pub(super) async fn fetch(&self, request: FetchRequest) -> Result<Box<Brought>, FetchError> {
         fetch::bring(&self.route, request, &self.clock, &self.telemetry, &self.names).await.map(Box::new)
     }
 
@@ -281,6 +285,7 @@ impl Fetch {
                 pilot.close();
                 pilot.land(if status.is_server_error() { Landing::Erred(status) } else { Landing::Own });
                 let _ = leader.send(Direct::Reply(brought, reason));
+                self.compare_head(status).await;
                 return;
             }
         };
@@ -315,8 +320,16 @@ impl Fetch {
         let Brought { head, body, asked, .. } = *brought;
         let _ = leader.send(Direct::Streaming { streaming, reader, headers: head.headers, asked });
         let whole = |body: &SpooledBody| entry.part.is_none() || Some(body.len()) == length;
-        if let Some(body) = self.pump(Box::into_pin(body), spool, &pilot).await.filter(whole) {
-            self.cache.insert(entry, body);
+        let Some(body) = self.pump(Box::into_pin(body), spool, &pilot).await.filter(whole) else { return };
+        let id = EntryId::new(entry.key.digest(), &entry.vary);
+        if self.compares() {
+            let sight =
+                body.hash().map(|hash| Sight::new(id.variant, entry.head.status.as_u16(), Some(hash)));
+            if let Some(sight) = sight.filter(|_| entry.part.is_none()) {
+                self.compare(sight).await;
+            }
+        } else {
+            self.store(id, entry, body);
         }
     }
 
@@ -331,7 +344,7 @@ impl Fetch {
     }
 
     /// The entry to be, with its body's length where that is known; or why there will be none.
-    fn plan_whole(&self, brought: &Brought) -> Planned {
+    pub(super) fn plan_whole(&self, brought: &Brought) -> Planned {
         let response = brought.response_head();
         match policy::storable(&self.request, &response, &self.route.cache.rules) {
             Storable::Store(_) if self.is_outlived(brought.status()) => Err(policy::SkipReason::ServerError),

@@ -17,7 +17,7 @@ use super::reply::Source;
 use super::respond::{self, Reply};
 use super::stored::{self, NoReply, Part};
 use super::upkeep::{Keeper, Validated};
-use super::{HIT_FOR_MISS, Proxy, REFRESH_PAUSE, forward, pass};
+use super::{HIT_FOR_MISS, Proxy, REFRESH_PAUSE, forward, guard, pass};
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Boarding, Pilot, Ticket};
 use crate::cache::key::Secret;
@@ -57,8 +57,13 @@ impl Proxy {
         match direct {
             Direct::Streaming { streaming, reader, headers, asked } => {
                 exchange.asked = Some(asked);
-                let status =
-                    CacheStatus { forward: exchange.forward, stored: true, ..CacheStatus::default() };
+                let compares = asking.compares();
+                let status = CacheStatus {
+                    forward: exchange.forward,
+                    stored: !compares,
+                    detail: compares.then_some(guard::DETAIL),
+                    ..CacheStatus::default()
+                };
                 let with = (&headers, None);
                 let reply =
                     self.streaming_reply(exchange, &asking, &streaming, ticket, reader, with, status).await;
@@ -210,6 +215,7 @@ impl Proxy {
             stale: asking.stale.clone(),
             sequence,
             names: pass::names(site, target),
+            again: asking.guard.as_deref().map(|guard| Box::new(again(asking, *guard))),
         };
         let InboundBody::Whole(body) = &inbound.body else {
             return (fetch, outgoing(asking, Method::GET, headers));
@@ -396,6 +402,17 @@ fn ask_for_gap(gap: &Range<u64>, entry: &Entry, headers: &mut HeaderMap) {
     if let Some(validator) = partial::if_range(&entry.head.headers) {
         headers.insert(header::IF_RANGE, validator.clone());
     }
+}
+
+/// How to ask for the same once more.
+fn again(asking: &Asking<'_>, guard: guard::Guard) -> guard::Again {
+    let (method, body) = match &asking.inbound.body {
+        InboundBody::Whole(body) => (asking.inbound.head.method.clone(), Some(body.clone())),
+        _ => (Method::GET, None),
+    };
+    let target = asking.target;
+    let (client_host, target) = (target.authority_value(), target.path_and_query().clone());
+    guard::Again { guard, method, target, client_host, body }
 }
 
 /// Makes a request conditional on what is stored (RFC 9111 4.3.1): the entry that it would be answered with, and what

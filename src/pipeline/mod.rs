@@ -18,6 +18,7 @@ mod fetch;
 mod final_hop;
 mod flight;
 mod forward;
+mod guard;
 mod heat;
 mod in_flight;
 mod inbound;

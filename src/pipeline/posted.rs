@@ -82,6 +82,7 @@ impl Proxy {
             // from here on ends that.
             sequence: self.cache.sequence(),
             names: pass::names(site, target),
+            again: None,
         }
     }
 

@@ -95,6 +95,8 @@ pub struct CacheSettings {
     pub rules: Arc<Rules>,
     /// What belongs to the key, beside what the match looks at.
     pub key: KeySettings,
+    /// Whether replies are compared by credential before they are shared.
+    pub leak_guard: bool,
     /// Reply fields whose members are purge tags.
     pub tag_headers: Vec<HeaderName>,
     /// Tags that every reply of the route gets.
@@ -123,6 +125,7 @@ impl Default for CacheSettings {
             policy: None,
             rules: Arc::default(),
             key: KeySettings::default(),
+            leak_guard: false,
             tag_headers: ["surrogate-key", "cache-tag", "xkey"].map(HeaderName::from_static).into(),
             tags: Vec::new(),
             max_body: None,

@@ -69,7 +69,7 @@ pub const POOL_WAITING: &str = "pool_waiting";
 pub const ENDPOINT_SKIPPED: &str = "endpoint_skipped";
 
 /// Gauge by `event`: what befell stored entries since the start: `evicted`, `expired`, `purged`, `corrupt`,
-/// `not_queued` (too many writes waiting), `purged_in_flight`.
+/// `not_queued` (too many writes waiting), `purged_in_flight`, `leaking` (keys whose replies differ by credential).
 pub const STORE_EVENTS: &str = "store_events";
 /// Gauge: purges whose removal has not been finished; they hold all the same.
 pub const STORE_PURGE_RULES: &str = "store_purge_rules";

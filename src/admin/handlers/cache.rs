@@ -85,6 +85,16 @@ pub async fn show(admin: &Admin, asked: &Asked) -> Reply {
     if found.is_empty() {
         let problem =
             Problem::new(ProblemCode::NotFound, format!("nothing is stored for {}", wanted.subject));
+        let leaks = admin.cache.leaks().marks(now);
+        let leaking = leaks
+            .iter()
+            .find(|mark| *mark.url == *wanted.subject || mark.digest.to_string() == wanted.subject);
+        if let Some(mark) = leaking {
+            let left = mark.until.since(now).as_secs();
+            return Err(problem.detail(format!(
+                "the leak guard found that its replies differ by credential: nothing is stored for {left} s more"
+            )));
+        }
         return Err(match admin.cache.state() {
             State::Opening => problem.detail("the disk store is still opening; only RAM was searched"),
             _ => problem.help("proxy-stone cache ls"),

@@ -19,6 +19,7 @@ use super::writer::Writer;
 use crate::cache::Settings;
 use crate::cache::entry::{BodyRef, Entry, EntryHead, Part, VaryKey};
 use crate::cache::key::{Digest, KeyParts, Secret, StoredKey};
+use crate::cache::leak::Leaks;
 use crate::cache::policy::partial;
 use crate::cache::purge::rules::Verdict;
 use crate::cache::purge::{Criterion, PurgeError, PurgeReport, Subject};
@@ -102,6 +103,7 @@ fn may_pass(error: &std::io::Error) -> bool {
 pub struct Cache {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Sender<Op>,
+    leaks: Leaks,
 }
 
 impl Cache {
@@ -133,7 +135,7 @@ impl Cache {
             }
         }
         writer.start().map_err(OpenError::System)?;
-        Ok(Arc::new(Self { shared, queue }))
+        Ok(Arc::new(Self { shared, queue, leaks: Leaks::default() }))
     }
 
     /// A cache in RAM alone.
@@ -143,7 +145,12 @@ impl Cache {
         let shared = Arc::new(Shared::new(settings, None, secret, clock, base));
         let (queue, ops) = std::sync::mpsc::channel();
         Writer::new(shared.clone(), ops).start().map_err(OpenError::System)?;
-        Ok(Arc::new(Self { shared, queue }))
+        Ok(Arc::new(Self { shared, queue, leaks: Leaks::default() }))
+    }
+
+    /// What the leak guard knows.
+    pub fn leaks(&self) -> &Leaks {
+        &self.leaks
     }
 
     /// The secret with which field values are hashed in keys and variants.

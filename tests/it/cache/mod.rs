@@ -7,6 +7,7 @@ mod groups;
 mod internal;
 mod invalidation;
 mod keys;
+mod leak;
 mod lifetimes;
 mod outcomes;
 mod partial;
