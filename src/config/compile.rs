@@ -390,6 +390,7 @@ fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
         tags: policy.tags.add.into_iter().map(|tag| tag.0.into()).collect(),
         max_body: policy.max_body.map(bytes),
         keep: policy.keep.map(time),
+        slice: policy.slice.map(bytes),
         ..CacheSettings::default()
     };
     put(&mut settings.tag_headers, policy.tags.headers.map(names));

@@ -311,6 +311,9 @@ pub struct Policy {
     pub tags: Tags,
     /// Replies with a larger body are not stored; without it the store's own limit holds.
     pub max_body: Option<Size>,
+    /// Fetch and store large bodies in slices of this size, so that a range of one costs the origin no more than the slices
+    /// that it touches. For origins that serve ranges and tag what they serve; others are asked as without it.
+    pub slice: Option<Size>,
     /// Whether Cache-Status tells clients the key, as `cache show` takes it (RFC 9211 section 2.7).
     #[schemars(extend("default" = false))]
     pub show_key: Option<bool>,

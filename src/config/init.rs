@@ -44,6 +44,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Policy", "key", "{ ignore_query = [\"utm_*\"], headers = [\"accept-language\"] }"),
     ("Policy", "tags", "{ headers = [\"surrogate-key\", \"cache-tag\"], add = [\"users\"] }"),
     ("Policy", "max_body", "\"10MiB\""),
+    ("Policy", "slice", "\"1MiB\""),
     ("Policy", "max_memory", "\"64MiB\""),
     ("Policy", "max_disk", "\"1GiB\""),
     ("Purge", "allow", "[\"10.0.0.0/8\"]"),

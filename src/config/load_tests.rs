@@ -83,6 +83,8 @@ fn bad_values_are_told_where_they_stand() {
         ("cache = { min_ttl = { 404 = '2s' }, max_ttl = { 410 = '1s' } }", ""),
         ("cache = { jitter = '10' }", "PS0217 2:20"),
         ("cache = { jitter = '60%' }", "PS0107 2:20"),
+        ("cache = { slice = '1KiB' }", "PS0107 2:19"),
+        ("cache = { slice = '2GiB' }", "PS0107 2:19"),
         ("cache = { jitter = '0%' }", "PS0411 2:20"),
         ("cache = { prefetch = '5' }", "PS0201 2:22"),
         ("cache = { prefetch = '0s' }", "PS0411 2:22"),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use super::Proxy;
 use super::ask::{Asking, Who};
 use super::error::Failure;
@@ -69,7 +71,7 @@ impl Proxy {
         site: &Site,
         route: &Arc<Route>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        mut inbound: Inbound,
         target: &Target,
         mut policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
@@ -94,6 +96,20 @@ impl Proxy {
         // Before the look-up: what is purged from here on must not be served because it was found before.
         let sequence = self.cache.sequence();
         let resource = self.cache.lookup(&parts, digest);
+        if let Some(size) = route.cache.slice
+            && resource.is_none()
+            && inbound.slice.is_none()
+            && matches!(inbound.head.method, Method::GET | Method::HEAD)
+            && inbound.body.is_end_stream()
+            && !policy.no_store
+            && !policy.only_if_cached
+            && !self.is_plain(digest)
+        {
+            match Box::pin(self.sliced(route, size, digest, exchange, inbound, target)).await? {
+                Ok(reply) => return Ok(*reply),
+                Err(plain) => inbound = *plain,
+            }
+        }
         let mut guard =
             route.cache.leak_guard.then(|| Box::new(Guard::of(&inbound.head.headers, self.cache.secret())));
         let standing = guard.as_ref().map(|_| self.cache.leaks().standing(digest, exchange.at));

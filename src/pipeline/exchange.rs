@@ -41,6 +41,8 @@ pub struct Exchange {
     pub(super) request_body: Option<Arc<BodyProgress>>,
     pub(super) sent: u64,
     pub(super) end: End,
+    /// It is a part of another exchange, which speaks for it.
+    silent: bool,
 }
 
 /// What the upstream did for an exchange.
@@ -84,7 +86,20 @@ impl Exchange {
             sent: 0,
             // What stands if nobody says better: the reply never left whole.
             end: End::ClientAborted,
+            silent: false,
         })
+    }
+
+    /// Makes it a part of the exchange with this id: it leaves no event.
+    pub(super) fn silence(&mut self, id: RequestId) {
+        self.silent = true;
+        self.id = id;
+    }
+
+    /// Takes over what became of a part of it.
+    pub(super) fn take_over(&mut self, mut part: Self) {
+        self.asked = part.asked.take();
+        (self.cache, self.forward) = (part.cache, part.forward);
     }
 
     /// When the request head had been read.
@@ -108,6 +123,9 @@ fn protocol(version: Version, client: &ClientConn) -> Protocol {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.silent {
+            return;
+        }
         let asked = self.asked.take().unwrap_or_default();
         let (route, upstream, series) = match &self.route {
             Some(route) => (

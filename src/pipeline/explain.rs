@@ -122,7 +122,7 @@ impl Proxy {
             Some(User::Known(user)) => Some(user),
             _ => None,
         };
-        let facts = Facts { method: &head.method, headers: &head.headers, body: None, user };
+        let facts = Facts { method: &head.method, headers: &head.headers, body: None, user, slice: None };
         let key = Keyed::of(&route, target, facts, self.cache.secret());
         let parts = key.parts(&head.headers);
         let secret = self.cache.secret();

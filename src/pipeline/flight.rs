@@ -22,7 +22,7 @@ use super::upkeep::{Keeper, Validated};
 use crate::cache::Cache;
 use crate::cache::entry::{Entry, EntryHead, Part, VaryKey};
 use crate::cache::flight::{Pilot, Ticket};
-use crate::cache::key::StoredKey;
+use crate::cache::key::{self, StoredKey};
 use crate::cache::leak::Sight;
 use crate::cache::policy::{self, Plan, RequestPolicy, ResponseHead, Storable, partial};
 use crate::cache::spool::{Spool, SpoolError, SpoolHandle, SpoolReader, SpooledBody};
@@ -89,13 +89,13 @@ pub(super) struct Shared {
     left: Option<u64>,
     ended: bool,
     /// Keeps the fetch alive as long as someone reads.
-    _ticket: Ticket<Landing>,
+    ticket: Ticket<Landing>,
 }
 
 impl Shared {
     /// Reads on with `reader`: `length` bytes, or to the end.
     pub(super) fn new(reader: SpoolReader, length: Option<u64>, ticket: Ticket<Landing>) -> Self {
-        Self { reader, left: length, ended: false, _ticket: ticket }
+        Self { reader, left: length, ended: false, ticket }
     }
 
     pub(super) fn poll_frame(
@@ -124,6 +124,11 @@ impl Shared {
             *left -= bytes.len() as u64;
         }
         bytes
+    }
+
+    /// What is read is stored to its end, however soon this reader goes.
+    pub(super) fn detach(&self) {
+        self.ticket.detach();
     }
 
     /// Nothing more will come.
@@ -346,6 +351,11 @@ impl Fetch {
     /// The entry to be, with its body's length where that is known; or why there will be none.
     pub(super) fn plan_whole(&self, brought: &Brought) -> Planned {
         let response = brought.response_head();
+        let slice = self.key.fields.last().is_some_and(|(name, _)| &**name == key::Part::SLICE);
+        if slice && response.status == StatusCode::OK {
+            // The origin serves no ranges: it is asked for the whole, under the whole's own key.
+            return Err(policy::SkipReason::Partial);
+        }
         match policy::storable(&self.request, &response, &self.route.cache.rules) {
             Storable::Store(_) if self.is_outlived(brought.status()) => Err(policy::SkipReason::ServerError),
             Storable::Store(plan) => self.plan(brought, &plan),

@@ -27,6 +27,8 @@ pub(super) struct Inbound {
     pub(super) trusted: bool,
     /// The origin is to be asked whatever is stored, and whether or not the route honours `no-cache`.
     pub(super) refresh: bool,
+    /// It is for one slice of a body: which one.
+    pub(super) slice: Option<u64>,
 }
 
 /// The body of a request.
@@ -60,7 +62,7 @@ impl Inbound {
             InboundBody::Whole(body) => Some(body),
             _ => None,
         };
-        Facts { method: &self.head.method, headers: &self.head.headers, body, user }
+        Facts { method: &self.head.method, headers: &self.head.headers, body, user, slice: self.slice }
     }
 }
 
@@ -89,7 +91,7 @@ impl Proxy {
             exchange.client_address =
                 forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted);
         }
-        (Inbound { head, body, client, interim, trusted, refresh: false }, exchange)
+        (Inbound { head, body, client, interim, trusted, refresh: false, slice: None }, exchange)
     }
 }
 

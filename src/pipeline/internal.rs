@@ -128,7 +128,8 @@ impl Proxy {
             return Err(Elsewhere::Off);
         }
         let secret = self.cache.secret();
-        let facts = Facts { method: &head.method, headers: &head.headers, body: None, user: None };
+        let facts =
+            Facts { method: &head.method, headers: &head.headers, body: None, user: None, slice: None };
         let keyed = Keyed::of(&route, &target, facts, secret);
         if !keyed.parts(&head.headers).matches(&entry.key, secret) {
             return Err(Elsewhere::OtherKey(entry.key.fields.iter().map(|(name, _)| name.clone()).collect()));

@@ -34,6 +34,7 @@ mod reply;
 mod respond;
 pub mod settings;
 pub mod site;
+mod slices;
 mod stored;
 mod tags;
 mod upkeep;
@@ -82,6 +83,8 @@ pub struct Proxy {
     flights: Arc<Flights<Landing>>,
     /// Keys whose last reply was for one client alone, for whom, and until when that is remembered.
     unshared: quick_cache::sync::Cache<(Digest, ask::Who), Timestamp>,
+    /// Keys whose representation does not come in slices, and until when that is remembered.
+    plain: quick_cache::sync::Cache<Digest, Timestamp>,
     /// Keys of which a conditional request got a 304 while nothing was stored, and until when that is remembered.
     unfilled: quick_cache::sync::Cache<Digest, Timestamp>,
     /// Keys whose refresh failed, and until when they are left alone.
@@ -103,6 +106,7 @@ impl Proxy {
             unshared: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
             unfilled: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
             resting: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
+            plain: quick_cache::sync::Cache::new(REMEMBERED_KEYS),
             telemetry,
             clock,
             in_flight: InFlight::default(),

@@ -249,7 +249,7 @@ pub(super) fn part_headers(whole: &HeaderMap, bytes: &Range<u64>, complete: Opti
 }
 
 /// A 206 of these ranges, each with its pieces: one as it is, several as `multipart/byteranges` (RFC 9110 15.3.7.2).
-fn ranged(
+pub(super) fn ranged(
     whole: &HeaderMap,
     ranges: &[ByteRange],
     complete: Option<u64>,

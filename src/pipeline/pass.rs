@@ -143,7 +143,7 @@ impl Proxy {
     /// The key under which a GET with these fields would have stored for no user in particular.
     fn key_of_get(&self, route: &Route, headers: &HeaderMap, target: &Target) -> StoredKey {
         let secret = self.cache.secret();
-        let facts = Facts { method: &Method::GET, headers, body: None, user: None };
+        let facts = Facts { method: &Method::GET, headers, body: None, user: None, slice: None };
         Keyed::of(route, target, facts, secret).parts(headers).to_stored(secret)
     }
 

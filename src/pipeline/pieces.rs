@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::flight::Shared;
 use super::reply::ReplyError;
+use super::slices::Slices;
 use crate::cache::Cache;
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::store::{BodyError, BodyReader};
@@ -24,6 +25,8 @@ pub(super) enum Piece {
     Stored(Arc<Entry>, Range<u64>),
     /// What a fetch brings.
     Shared(Box<Shared>),
+    /// What comes slice by slice.
+    Slices(Box<Slices>),
 }
 
 /// The body. It holds no more than one piece open, and ends in an error where one is gone: its length was promised.
@@ -41,6 +44,7 @@ enum Open {
     Opening(Opening),
     File(Box<BodyReader>),
     Shared(Box<Shared>),
+    Slices(Box<Slices>),
 }
 
 impl Piece {
@@ -55,6 +59,7 @@ impl Piece {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Stored(_, range) => range.end - range.start,
             Self::Shared(shared) => shared.size_hint().exact().unwrap_or(0),
+            Self::Slices(slices) => slices.len(),
         }
     }
 }
@@ -103,6 +108,7 @@ impl Pieces {
                 Some(Open::File(reader)) => {
                     ready!(reader.poll_next(cx)).map(|read| read.map_err(ReplyError::from))
                 }
+                Some(Open::Slices(slices)) => ready!(slices.poll_next(cx)),
                 Some(Open::Shared(shared)) => match ready!(shared.poll_frame(cx)) {
                     Some(Ok(frame)) => frame.into_data().ok().map(Ok),
                     Some(Err(_)) => Some(Err(ReplyError::Shared)),
@@ -130,6 +136,7 @@ impl Pieces {
         match piece {
             Piece::Bytes(bytes) => Open::Bytes(bytes),
             Piece::Shared(shared) => Open::Shared(shared),
+            Piece::Slices(slices) => Open::Slices(slices),
             Piece::Stored(entry, range) => match at_hand(&entry, &range) {
                 Some(bytes) => Open::Bytes(bytes),
                 None => {

@@ -61,7 +61,8 @@ impl Proxy {
         client_headers: HeaderMap,
         request: RequestPolicy,
     ) -> Fetch {
-        let as_get = Facts { method: &Method::GET, headers: &client_headers, body: None, user: None };
+        let as_get =
+            Facts { method: &Method::GET, headers: &client_headers, body: None, user: None, slice: None };
         Fetch {
             cache: self.cache.clone(),
             telemetry: self.telemetry.clone(),

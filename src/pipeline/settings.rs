@@ -105,6 +105,8 @@ pub struct CacheSettings {
     pub max_body: Option<u64>,
     /// How long what is stale and can be validated (or served on error) is kept; `None`: the store's own time.
     pub keep: Option<Duration>,
+    /// The size of the slices in which large bodies are fetched and stored; `None`: they are not.
+    pub slice: Option<u64>,
     /// Whether `Cache-Status` names the key (RFC 9211 2.7).
     pub show_key: bool,
 }
@@ -130,6 +132,7 @@ impl Default for CacheSettings {
             tags: Vec::new(),
             max_body: None,
             keep: None,
+            slice: None,
             show_key: false,
         }
     }

@@ -6,6 +6,10 @@ use crate::config::file::{AccessLog, Cache, Mode, Policy};
 use crate::config::scalar::Time;
 use crate::config::tree::Step;
 
+/// Smaller slices are all heads and no bodies.
+const MIN_SLICE: u64 = 64 << 10;
+const MAX_SLICE: u64 = 1 << 30;
+
 impl Checks<'_> {
     pub(super) fn effects(&mut self) {
         self.trust();
@@ -115,6 +119,13 @@ impl Checks<'_> {
             found.help = Some(
                 "make sure that they do not depend on who asks, or name in `key.cookies` what they depend on"
                     .into(),
+            );
+        }
+        if policy.slice.is_some_and(|size| !(MIN_SLICE..=MAX_SLICE).contains(&size.0)) {
+            let message = "`slice` is from 64KiB to 1GiB";
+            let found = self.found(Code::OutOfRange, message, &below(path, "slice"));
+            found.help = Some(
+                "\"1MiB\" suits most: less asks the origin often, more fetches what nobody asked for".into(),
             );
         }
         let limit = self.file.store.max_body.map(|size| size.0);

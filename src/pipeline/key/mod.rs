@@ -120,6 +120,8 @@ pub(super) struct Facts<'r> {
     pub(super) body: Option<&'r Bytes>,
     /// The user, where the route tells users apart and there is one.
     pub(super) user: Option<FieldHash>,
+    /// The number of the slice that it is for.
+    pub(super) slice: Option<u64>,
 }
 
 /// What a request's key is made of, beside its fields.
@@ -148,6 +150,10 @@ impl<'a> Keyed<'a> {
         }
         if rules.has_parts() || request.body.is_some() {
             key.add_parts(rules, request, secret);
+        }
+        if let Some(number) = request.slice {
+            let value = Some(secret.hash([&number.to_le_bytes()[..]]));
+            key.made().extra.push(Part { name: Part::SLICE, value });
         }
         key
     }

@@ -16,6 +16,7 @@ mod purge;
 mod purging;
 mod ranges;
 mod reuse;
+mod slices;
 mod stale;
 mod storing;
 mod users;

@@ -9,24 +9,24 @@ use crate::support::{Answer, Call, Gate, Head, Origin, Proxy, Reply, numbered, w
 
 /// An object that an origin serves, with its tag.
 #[derive(Clone)]
-struct Object {
-    body: Bytes,
-    tag: &'static str,
+pub struct Object {
+    pub body: Bytes,
+    pub tag: &'static str,
     /// Bytes of bodies that the origin has sent.
-    sent: Arc<AtomicU64>,
+    pub sent: Arc<AtomicU64>,
 }
 
 impl Object {
-    fn of(length: usize) -> Self {
+    pub fn of(length: usize) -> Self {
         Self { body: numbered(length), tag: "\"v1\"", sent: Arc::default() }
     }
 
-    fn sent(&self) -> u64 {
+    pub fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
     /// As RFC 9110 asks of an origin.
-    fn answer(&self, request: &Head) -> Answer {
+    pub fn answer(&self, request: &Head) -> Answer {
         let fields = &request.fields;
         let tagged = |answer: Answer| answer.field("ETag", self.tag).field("Cache-Control", "max-age=60");
         if fields.get("if-none-match").is_some_and(|tags| tags.contains(self.tag)) {
@@ -53,7 +53,7 @@ impl Object {
             .field("Content-Range", format!("bytes {first}-{last}/{length}"))
     }
 
-    async fn origin(&self) -> Origin {
+    pub async fn origin(&self) -> Origin {
         let object = self.clone();
         Origin::answering(move |request| object.answer(request)).await
     }
