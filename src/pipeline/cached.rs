@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::Method;
-
 use super::Proxy;
 use super::ask::{Asking, Who};
 use super::error::Failure;
@@ -51,6 +49,10 @@ impl Proxy {
         policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&inbound.head.headers);
         let policy = if inbound.refresh { policy.refreshing() } else { policy };
         if policy.may_reuse() && inbound.body.is_end_stream() {
+            if route.cache.slice.is_some() && inbound.slice.is_none() {
+                let sliced = self.looked_up_in_slices(site, route, exchange, inbound, target, policy);
+                return Box::pin(sliced).await;
+            }
             return self.looked_up(site, route, exchange, inbound, target, policy).await;
         }
         if route.cache.key.takes_content(&inbound.head.method) {
@@ -71,7 +73,7 @@ impl Proxy {
         site: &Site,
         route: &Arc<Route>,
         exchange: &mut Exchange,
-        mut inbound: Inbound,
+        inbound: Inbound,
         target: &Target,
         mut policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
@@ -96,20 +98,6 @@ impl Proxy {
         // Before the look-up: what is purged from here on must not be served because it was found before.
         let sequence = self.cache.sequence();
         let resource = self.cache.lookup(&parts, digest);
-        if let Some(size) = route.cache.slice
-            && resource.is_none()
-            && inbound.slice.is_none()
-            && matches!(inbound.head.method, Method::GET | Method::HEAD)
-            && inbound.body.is_end_stream()
-            && !policy.no_store
-            && !policy.only_if_cached
-            && !self.is_plain(digest)
-        {
-            match Box::pin(self.sliced(route, size, digest, exchange, inbound, target)).await? {
-                Ok(reply) => return Ok(*reply),
-                Err(plain) => inbound = *plain,
-            }
-        }
         let mut guard =
             route.cache.leak_guard.then(|| Box::new(Guard::of(&inbound.head.headers, self.cache.secret())));
         let standing = guard.as_ref().map(|_| self.cache.leaks().standing(digest, exchange.at));
