@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use super::Proxy;
 use super::ask::{Asking, Who};
 use super::error::Failure;
@@ -34,6 +36,26 @@ enum Look {
     Compare(Option<(EntryId, Sight)>),
 }
 
+/// A look-up that did not answer, or that leaves something to be refreshed behind.
+pub(super) struct Unanswered<'a> {
+    look: Look,
+    key: Keyed<'a>,
+    policy: RequestPolicy,
+    digest: Digest,
+    sequence: u64,
+    resource: Option<Arc<Resource>>,
+    guard: Option<Box<Guard>>,
+    standing: Option<Standing>,
+}
+
+/// What a look-up came to. A reply is all that most requests need: the rest is boxed, so that their future stays small.
+pub(super) enum Looked<'a> {
+    Answer(Box<Reply>),
+    Unanswered(Box<Unanswered<'a>>),
+    /// Who asks is not known well enough for anything stored.
+    Doubtful,
+}
+
 impl Proxy {
     /// Answers through the cache.
     pub(super) async fn cached(
@@ -48,23 +70,35 @@ impl Proxy {
         // Cookies that are in the key leave nothing that could be another's.
         policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&inbound.head.headers);
         let policy = if inbound.refresh { policy.refreshing() } else { policy };
-        if policy.may_reuse() && inbound.body.is_end_stream() {
-            if route.cache.slice.is_some() && inbound.slice.is_none() {
-                let sliced = self.looked_up_in_slices(site, route, exchange, inbound, target, policy);
-                return Box::pin(sliced).await;
-            }
-            return self.looked_up(site, route, exchange, inbound, target, policy).await;
+        if !policy.may_reuse() || !inbound.body.is_end_stream() {
+            return Box::pin(self.unlooked(site, route, exchange, inbound, target, policy)).await;
         }
+        match self.look_up(route, exchange, &inbound, target, policy).await {
+            Looked::Answer(reply) => Ok(*reply),
+            looked => Box::pin(self.unanswered(site, route, exchange, inbound, target, looked)).await,
+        }
+    }
+
+    /// What becomes of a request that its method and fields alone would not let be answered from the cache.
+    async fn unlooked(
+        self: &Arc<Self>,
+        site: &Site,
+        route: &Arc<Route>,
+        exchange: &mut Exchange,
+        inbound: Inbound,
+        target: &Target,
+        policy: RequestPolicy,
+    ) -> Result<Reply, Failure> {
         if route.cache.key.takes_content(&inbound.head.method) {
-            return Box::pin(self.with_content(site, route, exchange, inbound, target, policy)).await;
+            return self.with_content(site, route, exchange, inbound, target, policy).await;
         }
         exchange.cache = CacheOutcome::Bypass;
         // Of replies that are told apart by who asks, none is stored that was not asked for by GET.
         let apart = route.cache.key.user.is_some() || route.cache.leak_guard;
         if policy.method == MethodKind::Post && !apart {
-            return Box::pin(self.posted(site, route, exchange, inbound, target, policy)).await;
+            return self.posted(site, route, exchange, inbound, target, policy).await;
         }
-        Box::pin(self.pass_as(site, route, exchange, inbound, target, Forward::Method)).await
+        self.pass_as(site, route, exchange, inbound, target, Forward::Method).await
     }
 
     /// Looks a request up, and has the origin asked where that does not answer.
@@ -75,8 +109,23 @@ impl Proxy {
         exchange: &mut Exchange,
         inbound: Inbound,
         target: &Target,
-        mut policy: RequestPolicy,
+        policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
+        match self.look_up(route, exchange, &inbound, target, policy).await {
+            Looked::Answer(reply) => Ok(*reply),
+            looked => self.unanswered(site, route, exchange, inbound, target, looked).await,
+        }
+    }
+
+    /// Looks a request up.
+    async fn look_up<'a>(
+        self: &Arc<Self>,
+        route: &'a Arc<Route>,
+        exchange: &mut Exchange,
+        inbound: &Inbound,
+        target: &'a Target,
+        mut policy: RequestPolicy,
+    ) -> Looked<'a> {
         let mut user = None;
         if let Some(rule) = &route.cache.key.user {
             match rule.user(&inbound.head.headers, inbound.trusted, exchange.at, self.cache.secret()) {
@@ -85,35 +134,75 @@ impl Proxy {
                     user = Some(known);
                     rule.lift(&mut policy);
                 }
-                User::Doubtful => return Box::pin(self.pass(site, route, exchange, inbound, target)).await,
+                User::Doubtful => return Looked::Doubtful,
             }
         }
         let key = Keyed::of(route, target, inbound.key_facts(user), self.cache.secret());
         let parts = key.parts(&inbound.head.headers);
         let digest = parts.digest(self.cache.secret());
-        let policy = RequestPolicy { spread: digest.spread(), ..policy };
+        policy.spread = digest.spread();
         if route.cache.show_key {
             exchange.shown_key = Some(digest);
         }
         // Before the look-up: what is purged from here on must not be served because it was found before.
         let sequence = self.cache.sequence();
         let resource = self.cache.lookup(&parts, digest);
-        let mut guard =
+        let guard =
             route.cache.leak_guard.then(|| Box::new(Guard::of(&inbound.head.headers, self.cache.secret())));
         let standing = guard.as_ref().map(|_| self.cache.leaks().standing(digest, exchange.at));
-        let barred = matches!(standing, Some(Standing::Leaking(_) | Standing::Suspect));
-        let mut look = match standing {
+        let look = match standing {
             None | Some(Standing::Free) => {
-                self.look(route, exchange, &inbound, &policy, resource.as_ref(), guard.as_deref()).await
+                self.look(route, exchange, inbound, &policy, resource.as_ref(), guard.as_deref()).await
             }
             Some(Standing::Suspect) => Look::Compare(None),
             Some(Standing::Leaking(_)) => Look::Forward,
         };
+        match look {
+            Look::Answer(reply, None) => Looked::Answer(reply),
+            look => Looked::Unanswered(Box::new(Unanswered {
+                look,
+                key,
+                policy,
+                digest,
+                sequence,
+                resource,
+                guard,
+                standing,
+            })),
+        }
+    }
+
+    /// Has the origin asked, now or behind the reply.
+    async fn unanswered(
+        self: &Arc<Self>,
+        site: &Site,
+        route: &Arc<Route>,
+        exchange: &mut Exchange,
+        mut inbound: Inbound,
+        target: &Target,
+        looked: Looked<'_>,
+    ) -> Result<Reply, Failure> {
+        let unanswered = match looked {
+            Looked::Answer(reply) => return Ok(*reply),
+            Looked::Doubtful => return self.pass(site, route, exchange, inbound, target).await,
+            Looked::Unanswered(unanswered) => *unanswered,
+        };
+        let Unanswered { mut look, key, policy, digest, sequence, resource, mut guard, standing } =
+            unanswered;
+        if let Some(size) = route.cache.slice
+            && resource.is_none()
+            && self.comes_in_slices(&inbound, &policy, digest)
+        {
+            match Box::pin(self.sliced(route, size, digest, exchange, inbound, target)).await? {
+                Ok(reply) => return Ok(*reply),
+                Err(plain) => inbound = *plain,
+            }
+        }
+        let barred = matches!(standing, Some(Standing::Leaking(_) | Standing::Suspect));
         if matches!(look, Look::Compare(_)) && !guard::is_comparable(&inbound, &policy) {
             look = Look::Forward;
         }
         let (answer, stale, why) = match look {
-            Look::Answer(reply, None) => return Ok(*reply),
             Look::Answer(reply, refresh) => (Some(reply), refresh, Forward::Stale),
             _ if policy.only_if_cached => {
                 exchange.cache = CacheOutcome::Miss;
@@ -158,8 +247,17 @@ impl Proxy {
             self.refresh(exchange, &asking);
             return Ok(*reply);
         }
-        // Boxed, as all that a hit does not need: its future is moved about for every request.
-        Box::pin(self.miss(exchange, asking, why)).await
+        self.miss(exchange, asking, why).await
+    }
+
+    /// Whether a request of which nothing is stored may be answered slice by slice.
+    fn comes_in_slices(&self, inbound: &Inbound, policy: &RequestPolicy, digest: Digest) -> bool {
+        inbound.slice.is_none()
+            && matches!(inbound.head.method, Method::GET | Method::HEAD)
+            && inbound.body.is_end_stream()
+            && !policy.no_store
+            && !policy.only_if_cached
+            && !self.is_plain(digest)
     }
 
     /// Looks at what is stored.
@@ -234,6 +332,7 @@ impl Proxy {
             Err(NoReply::Partial) => Look::Ask(Some(entry.clone()), Forward::Partial),
         }
     }
+
     /// Counts a hit; whether the entry is hot and so near the end of its life that it is to be fetched anew.
     fn is_due(&self, prefetch: &Prefetch, digest: Digest, entry: &Entry, ttl: i64) -> bool {
         let born = entry.head.response_time;

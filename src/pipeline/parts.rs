@@ -37,7 +37,7 @@ impl Proxy {
     }
 
     /// What stored parts are to a request.
-    pub(super) fn from_parts(&self, request: &request::Parts, entry: &Arc<Entry>) -> FromParts {
+    pub(super) fn parts_for(&self, request: &request::Parts, entry: &Arc<Entry>) -> FromParts {
         let places: Vec<_> = self.places(entry).iter().map(|place| place.bytes()).collect();
         partial::from_parts(&request.method, &request.headers, &entry.head, entry.complete(), &places)
     }
@@ -47,7 +47,7 @@ impl Proxy {
     pub(super) fn consider_parts(&self, asking: &mut Asking<'_>) {
         let Some(entry) = asking.stale.as_ref().filter(|entry| entry.part.is_some()) else { return };
         let head = &asking.inbound.head;
-        let usable = match self.from_parts(head, entry) {
+        let usable = match self.parts_for(head, entry) {
             // Its tag may be sent only where it has the whole of what is asked for (RFC 9111 4.3.1).
             FromParts::Answer(..) => partial::if_range(&entry.head.headers).is_some(),
             FromParts::Missing(missing) => {

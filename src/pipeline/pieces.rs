@@ -71,8 +71,8 @@ impl Pieces {
         let left = pieces.iter().map(Piece::len).sum();
         let mut waiting: VecDeque<Piece> = pieces.into();
         let mut open = None;
-        if let Some(Piece::Stored(entry, range)) =
-            waiting.pop_front_if(|piece| matches!(piece, Piece::Stored(..)))
+        if matches!(waiting.front(), Some(Piece::Stored(..)))
+            && let Some(Piece::Stored(entry, range)) = waiting.pop_front()
         {
             open = Some(match at_hand(&entry, &range) {
                 Some(bytes) => Open::Bytes(bytes),

@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_request_names_a_url_a_beginning_a_pattern_tags_or_groups() {
-        let table: &[(&str, &str, &[(&str, &str)], &[&str], bool)] = &[
+        type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [&'a str], bool);
+        let table: &[Case<'_>] = &[
             ("PURGE", "/a?b=1", &[], &["url:https://a.example/a?b=1"], false),
             ("PURGE", "/a/*", &[], &["prefix:https://a.example/a/"], false),
             ("PURGE", "/a*b", &[], &["url:https://a.example/a*b"], false),

@@ -24,17 +24,16 @@ use super::Proxy;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::inbound::{Inbound, InboundBody};
-use super::key::{Keyed, User};
 use super::parts::ranged;
 use super::pass;
 use super::pieces::{Piece, Pieces};
 use super::reply::{ReplyError, Source};
 use super::respond::Reply;
-use super::site::{Route, Site};
+use super::site::Route;
 use super::stored::unsatisfiable;
 use crate::cache::entry::{EntryHead, Freshness, Source as LifetimeSource};
 use crate::cache::key::Digest;
-use crate::cache::policy::{Answer, RequestPolicy, conditional, partial};
+use crate::cache::policy::{Answer, conditional, partial};
 use crate::cache::purge::Criterion;
 use crate::http::cache_status::CacheStatus;
 use crate::http::range::{self, ContentRange, RangeSpec};
@@ -46,7 +45,7 @@ use crate::telemetry::event::RequestId;
 const PLAIN_FOR: Duration = Duration::from_secs(60);
 
 /// A request on its way to being answered in slices.
-type Sliced = Result<Box<Reply>, Box<Inbound>>;
+pub(super) type Sliced = Result<Box<Reply>, Box<Inbound>>;
 
 type Slicing = Pin<Box<dyn Future<Output = Result<(Reply, Box<Exchange>), Failure>> + Send>>;
 
@@ -87,54 +86,9 @@ enum Ahead {
 }
 
 impl Proxy {
-    /// Looks a request up, and answers it in slices where its whole is not stored under its own key.
-    pub(super) async fn looked_up_in_slices(
-        self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
-        exchange: &mut Exchange,
-        mut inbound: Inbound,
-        target: &Target,
-        policy: RequestPolicy,
-    ) -> Result<Reply, Failure> {
-        let plain = policy.no_store || policy.only_if_cached;
-        if let Some(size) = route.cache.slice.filter(|_| !plain)
-            && let Some(digest) = self.may_slice(route, exchange, &inbound, target)
-        {
-            match self.sliced(route, size, digest, exchange, inbound, target).await? {
-                Ok(reply) => return Ok(*reply),
-                Err(plain) => inbound = *plain,
-            }
-        }
-        self.looked_up(site, route, exchange, inbound, target, policy).await
-    }
-
-    /// The digest of a request's own key, if nothing is stored there and it may come in slices.
-    fn may_slice(
-        &self,
-        route: &Route,
-        exchange: &Exchange,
-        inbound: &Inbound,
-        target: &Target,
-    ) -> Option<Digest> {
-        let (secret, headers) = (self.cache.secret(), &inbound.head.headers);
-        let user = match &route.cache.key.user {
-            None => None,
-            Some(rule) => match rule.user(headers, inbound.trusted, exchange.at, secret) {
-                User::Known(user) => Some(user),
-                User::Nobody => None,
-                User::Doubtful => return None,
-            },
-        };
-        let key = Keyed::of(route, target, inbound.key_facts(user), secret);
-        let parts = key.parts(headers);
-        let digest = parts.digest(secret);
-        (!self.is_plain(digest) && self.cache.lookup(&parts, digest).is_none()).then_some(digest)
-    }
-
     /// Answers from slices, fetched where they are not stored. Gives the request back where its reply does not come in
     /// slices.
-    async fn sliced(
+    pub(super) async fn sliced(
         self: &Arc<Self>,
         route: &Arc<Route>,
         size: u64,
@@ -155,20 +109,19 @@ impl Proxy {
             self.plain.insert(digest, self.clock.now().plus(PLAIN_FOR));
             return Ok(Err(Box::new(inbound)));
         };
-        let Some(made) = self.from_slices(&slicer, Arc::new(whole), &inbound.head, (first, reply)).await
-        else {
+        let Some(made) = self.joined(&slicer, Arc::new(whole), &inbound.head, (first, reply)).await else {
             return Ok(Err(Box::new(inbound)));
         };
         Ok(Ok(Box::new(Reply { deadline: pass::deadline(route, exchange), ..made })))
     }
 
     /// Whether a URL is known not to come in slices.
-    fn is_plain(&self, digest: Digest) -> bool {
+    pub(super) fn is_plain(&self, digest: Digest) -> bool {
         self.plain.get(&digest).is_some_and(|until| until > self.clock.now())
     }
 
     /// The reply to a request whose representation is known by one slice; `None`: only the origin can say.
-    async fn from_slices(
+    async fn joined(
         &self,
         slicer: &Arc<Slicer>,
         whole: Arc<Whole>,

@@ -491,7 +491,8 @@ mod tests {
         let none = Rules::default();
         let modified = http_date(-1000);
         let control = |value| vec![("cache-control", value)];
-        let table: [(u16, Vec<(&str, &str)>, &Rules, &str, Option<&str>, Option<&str>); 10] = [
+        type Case<'a> = (u16, Vec<(&'a str, &'a str)>, &'a Rules, &'a str, Option<&'a str>, Option<&'a str>);
+        let table: [Case<'_>; 10] = [
             (200, control("max-age=60"), &rules, "RFC 9111 5.2.2.1", Some("Cache-Control: max-age=60"), None),
             (
                 200,
