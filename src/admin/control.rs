@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::pipeline::Proxy;
 
-use super::api::{Explain, Explanation, Problem, ReloadReport, Route, RouteTest, RouteTestReply, Status};
+use super::api::{
+    Explain, Explanation, PastExplanation, Problem, ReloadReport, Route, RouteTest, RouteTestReply, Status,
+};
 
 /// A boxed future: admin requests are few, so that a box costs nothing that matters.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -39,6 +41,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// What would happen to a request now, and why; nothing is fetched or changed.
     fn explain<'a>(&'a self, asked: &'a Explain) -> Boxed<'a, Result<Explanation, Box<Problem>>>;
+
+    /// What was decided for a finished exchange with this id, if it is remembered.
+    fn explain_past<'a>(&'a self, id: &'a str) -> Boxed<'a, Result<PastExplanation, Box<Problem>>>;
 }
 
 /// A config that was not taken over; the old one goes on serving.

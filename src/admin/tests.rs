@@ -97,6 +97,10 @@ impl Control for Pretended {
     ) -> Boxed<'a, Result<api::Explanation, Box<api::Problem>>> {
         Box::pin(async { Ok(api::Explanation { method: asked.method.clone(), ..Default::default() }) })
     }
+
+    fn explain_past<'a>(&'a self, id: &'a str) -> Boxed<'a, Result<api::PastExplanation, Box<api::Problem>>> {
+        Box::pin(async move { Err(Box::new(api::Problem::new(api::ProblemCode::NotFound, id))) })
+    }
 }
 
 /// A served socket in its own directory.
@@ -285,6 +289,8 @@ fn finished(target: &str, status: u16) -> Finished {
         sent: 10,
         end: End::Complete,
         error: None,
+        caching: Default::default(),
+        reply: None,
     }
 }
 

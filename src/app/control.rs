@@ -13,8 +13,8 @@ use super::options::ServeOptions;
 use super::serve::{Places, accept};
 use crate::admin::Control;
 use crate::admin::api::{
-    Connections, Explain, Explanation, ListenerStatus, Problem, ReloadReport, Route, RouteTest,
-    RouteTestReply, State, Status, StoreStatus,
+    Connections, Explain, Explanation, ListenerStatus, PastExplanation, Problem, ReloadReport, Route,
+    RouteTest, RouteTestReply, State, Status, StoreStatus,
 };
 use crate::admin::control::{Boxed, Refused};
 use crate::admin::handlers::Admin;
@@ -211,6 +211,10 @@ impl Control for Controller {
 
     fn explain<'a>(&'a self, asked: &'a Explain) -> Boxed<'a, Result<Explanation, Box<Problem>>> {
         Box::pin(super::explain::explain(&self.instance, asked))
+    }
+
+    fn explain_past<'a>(&'a self, id: &'a str) -> Boxed<'a, Result<PastExplanation, Box<Problem>>> {
+        Box::pin(super::past::explain(&self.instance, id))
     }
 }
 

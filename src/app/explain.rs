@@ -135,6 +135,7 @@ impl Telling<'_> {
             }
             Verdict::Miss(Forward::VaryMiss) => "MISS: stored, but no variant for this request".to_owned(),
             Verdict::Miss(Forward::Stale) => format!("MISS: {}; the origin is asked anew", stale()),
+            Verdict::Miss(Forward::Partial) => "MISS: a part is stored, and more is asked for".to_owned(),
             Verdict::Miss(Forward::Request) => "MISS: what is stored may not answer this request".to_owned(),
             Verdict::Miss(_) => "MISS: nothing is stored under its key".to_owned(),
             Verdict::Bypass(why) => format!("BYPASS: {}", bypass(why)),
@@ -168,6 +169,26 @@ impl Telling<'_> {
                     "users have replies of their own, and its token has expired or is none",
                 ));
             }
+            Verdict::Bypass(Bypass::Unseen) => why.push(Ground {
+                config: Some(self.config_key("leak_guard")),
+                ..ground("leak guard", "other credentials have not been seen to get the same")
+            }),
+            Verdict::Bypass(Bypass::Suspect) => why.push(Ground {
+                config: Some(self.config_key("leak_guard")),
+                ..ground(
+                    "leak guard",
+                    "two credentials got two replies: nothing is stored or shared until it is settled",
+                )
+            }),
+            Verdict::Bypass(Bypass::Leaking(until)) => {
+                let left = secs(until.since(explained.at).as_secs());
+                let says =
+                    format!("its replies differ by credential: nothing is stored or shared for {left} more");
+                why.push(Ground {
+                    config: Some(self.config_key("leak_guard")),
+                    ..ground("leak guard", &says)
+                });
+            }
             Verdict::Bypass(Bypass::Precondition) => {
                 why.push(ground("RFC 9110 13.1", "its precondition is about the state at the origin"));
             }
@@ -180,7 +201,20 @@ impl Telling<'_> {
             Verdict::Miss(Forward::VaryMiss) => {
                 why.push(ground("RFC 9111 4.1", "no variant was stored for fields like these"));
             }
+            Verdict::Miss(Forward::Partial) => {
+                why.push(ground(
+                    "RFC 9111 3.3",
+                    "what is stored answers only ranges that lie wholly within it",
+                ));
+            }
             _ => {}
+        }
+        let slice = explained.route.cache.slice.filter(|_| explained.selected.is_none());
+        if slice.is_some() && matches!(explained.verdict, Verdict::Miss(_)) {
+            why.push(Ground {
+                config: Some(self.config_key("slice")),
+                ..ground("policy", "large bodies are stored in slices, each under a key of its own: these are not looked at here")
+            });
         }
         why.extend(explained.reason.as_ref().map(|reason| self.ground(reason)));
         if explained.request.no_store && matches!(explained.verdict, Verdict::Miss(_)) {
@@ -212,16 +246,8 @@ impl Telling<'_> {
         }
     }
 
-    /// Where the config says this of the route; the default where it does not.
     fn config_key(&self, key: &str) -> ConfigKey {
-        match self.provenance.find(&self.explained.route.name, key) {
-            Some(said) => ConfigKey {
-                key: said.path.clone(),
-                at: Some(said.at.clone()),
-                value: Some(said.value.clone()),
-            },
-            None => ConfigKey { key: key.to_owned(), at: None, value: None },
-        }
+        config_key(self.provenance, &self.explained.route.name, key)
     }
 
     /// `mode = "off"`, or `cache = false`.
@@ -254,6 +280,7 @@ impl Telling<'_> {
             stale_if_error_until_ms: freshness.stale_if_error.filter(|_| allowed).map(past),
             stands_in: explained.stands_in,
             soft_purged: stored_entry.soft_purged,
+            parts: explained.places.iter().map(|bytes| (bytes.start, bytes.end.saturating_sub(1))).collect(),
             answer: explained.answer.as_ref().map(|answer| answer_word(answer).to_owned()),
         }
     }
@@ -293,7 +320,7 @@ impl Telling<'_> {
                         left => format!("it would be stored, fresh for {}", secs(left)),
                     },
                     lifetime_s: Some(plan.freshness.lifetime),
-                    lifetime_from: Some(entry::source(plan.freshness.source).to_owned()),
+                    lifetime_from: Some(plan.freshness.source.as_str().to_owned()),
                     keep_until_ms: supposed.keep_until.map(Timestamp::millis),
                     grounds,
                 }
@@ -308,6 +335,16 @@ impl Telling<'_> {
     }
 }
 
+/// Where the config says this of a route; the default where it does not.
+pub(super) fn config_key(provenance: &Provenance, route: &str, key: &str) -> ConfigKey {
+    match provenance.find(route, key) {
+        Some(said) => {
+            ConfigKey { key: said.path.clone(), at: Some(said.at.clone()), value: Some(said.value.clone()) }
+        }
+        None => ConfigKey { key: key.to_owned(), at: None, value: None },
+    }
+}
+
 fn summary(digest: Digest, entry: &std::sync::Arc<Entry>) -> Summary {
     Summary { id: EntryId::of(digest, entry), entry: entry.clone() }
 }
@@ -319,6 +356,9 @@ const fn bypass(why: Bypass) -> &'static str {
         Bypass::Body => "the request has a body",
         Bypass::Precondition => "only the origin can judge its precondition",
         Bypass::Doubtful => "its user is not to be believed",
+        Bypass::Unseen => "what is stored is another credential's",
+        Bypass::Suspect => "replies under its key are being compared",
+        Bypass::Leaking(_) => "replies under its key differ by credential",
     }
 }
 

@@ -52,6 +52,8 @@ impl Handler for Gate {
             sent: 0,
             end: End::Refused,
             error: Some(refusal.reason.as_str()),
+            caching: Default::default(),
+            reply: None,
         });
     }
 

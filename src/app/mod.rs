@@ -15,11 +15,14 @@ mod gauges;
 mod handler;
 mod instance;
 mod options;
+mod past;
 mod routes;
 mod serve;
+mod simulate;
 mod startup;
 
 pub use error::Error;
 pub use instance::{Instance, Paths};
 pub use options::ServeOptions;
 pub use serve::serve;
+pub use simulate::simulation;

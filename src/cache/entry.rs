@@ -81,6 +81,22 @@ impl Source {
         matches!(self, Self::Policy | Self::Override | Self::Floor)
     }
 
+    /// The word for logs and listings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Targeted => "targeted",
+            Self::SMaxage => "s-maxage",
+            Self::MaxAge => "max-age",
+            Self::Expires => "expires",
+            Self::Policy => "policy",
+            Self::Heuristic => "heuristic",
+            Self::None => "none",
+            Self::Override => "override",
+            Self::Floor => "min-ttl",
+            Self::Cap => "max-ttl",
+        }
+    }
+
     /// What `Cache-Status` says of a fresh reply whose origin would call it stale.
     pub const fn detail(self) -> Option<&'static str> {
         match self {

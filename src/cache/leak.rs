@@ -24,6 +24,9 @@ use super::key::{Digest, FieldHash};
 use super::store::EntryId;
 use crate::clock::Timestamp;
 
+/// What `Cache-Status` says of replies that are kept to their client.
+pub const DETAIL: &str = "leak-guard";
+
 /// Of so many replies that could be shared, one is asked for again.
 const SAMPLE: u32 = 64;
 
@@ -157,6 +160,11 @@ impl Leaks {
             // Stored before a restart, or long ago: nobody knows by whom.
             None => false,
         }
+    }
+
+    /// Whether an entry is known to be this credential's, or the same for another one.
+    pub fn is_cleared(&self, id: EntryId, who: FieldHash) -> bool {
+        self.watched.get(&id).is_some_and(|watched| watched.by == who || watched.agreed)
     }
 
     /// How a key stands.

@@ -70,6 +70,7 @@ impl Proxy {
         // Cookies that are in the key leave nothing that could be another's.
         policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&inbound.head.headers);
         let policy = if inbound.refresh { policy.refreshing() } else { policy };
+        exchange.asks(policy);
         if !policy.may_reuse() || !inbound.body.is_end_stream() {
             return Box::pin(self.unlooked(site, route, exchange, inbound, target, policy)).await;
         }
@@ -141,6 +142,7 @@ impl Proxy {
         let parts = key.parts(&inbound.head.headers);
         let digest = parts.digest(self.cache.secret());
         policy.spread = digest.spread();
+        exchange.caching.key = Some(digest.0);
         if route.cache.show_key {
             exchange.shown_key = Some(digest);
         }
@@ -276,6 +278,7 @@ impl Proxy {
         let Some(entry) = vary::select(&resource.variants, headers, secret, exchange.at) else {
             return Look::Ask(None, Forward::VaryMiss);
         };
+        exchange.found(&entry.head);
         let reuse = policy::reuse(request, &entry.head, entry.soft_purged, &route.cache.rules, exchange.at);
         if let Some(guard) = guard
             && !self.cache.leaks().may_answer(EntryId::new(resource.digest, &entry.vary), guard.who)

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::site::Route;
+use crate::cache::entry::EntryHead;
 use crate::cache::key::Digest;
+use crate::cache::policy::RequestPolicy;
 use crate::clock::Timestamp;
 use crate::http::ClientConn;
-use crate::http::cache_status::Forward;
+use crate::http::cache_status::{CacheStatus, Forward};
 use crate::telemetry::Telemetry;
+use crate::telemetry::caching::{Asks, Caching, Found, ReplyFields};
 use crate::telemetry::event::{CacheOutcome, End, Finished, Protocol, RequestId, Series};
 use crate::upstream::BodyProgress;
 
@@ -35,6 +38,10 @@ pub struct Exchange {
     /// The key, where the route says that clients are told.
     pub(super) shown_key: Option<Digest>,
     pub(super) error: Option<&'static str>,
+    /// What the cache found and did.
+    pub(super) caching: Caching,
+    /// What caching goes by of the origin's reply.
+    pub(super) reply: Option<Box<ReplyFields>>,
     pub(super) status: u16,
     pub(super) first_byte: Duration,
     /// What has become of the request's body, where it has one.
@@ -80,6 +87,8 @@ impl Exchange {
             forward: None,
             shown_key: None,
             error: None,
+            caching: Caching::default(),
+            reply: None,
             status: 0,
             first_byte: Duration::ZERO,
             request_body: None,
@@ -100,11 +109,41 @@ impl Exchange {
     pub(super) fn take_over(&mut self, mut part: Self) {
         self.asked = part.asked.take();
         (self.cache, self.forward) = (part.cache, part.forward);
+        self.caching.found = part.caching.found;
     }
 
     /// When the request head had been read.
     pub(super) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Notes what the request says that caching goes by.
+    pub(super) fn asks(&mut self, request: RequestPolicy) {
+        self.caching.asks = Asks {
+            secure: self.caching.asks.secure,
+            cookie: request.cookie,
+            authorization: request.authorization,
+            range: request.range,
+            conditional: request.conditional,
+            no_cache: request.no_cache || request.max_age == Some(0),
+            no_store: request.no_store,
+            only_if_cached: request.only_if_cached,
+        };
+    }
+
+    /// Notes the stored response that the request asks for.
+    pub(super) fn found(&mut self, head: &EntryHead) {
+        let (age, freshness) = (head.age(self.at), &head.freshness);
+        self.caching.found = Some(Found::new(age, freshness.lifetime, freshness.source.as_str()));
+    }
+
+    /// Notes what the reply says of the cache, and where it came from the origin what caching goes by in it.
+    pub(super) fn cached(&mut self, status: &CacheStatus<'static>, headers: &HeaderMap) {
+        self.caching.replied(status);
+        if status.forward.is_some() {
+            let targets = self.route.as_ref().map_or(&[][..], |route| &route.cache.rules.targets);
+            self.reply = Some(Box::new(ReplyFields::of(headers, targets)));
+        }
     }
 
     /// Notes that the reply's head is on its way.
@@ -160,6 +199,8 @@ impl Drop for Exchange {
             sent: self.sent,
             end: self.end,
             error: self.error,
+            caching: self.caching,
+            reply: self.reply.take(),
         });
     }
 }

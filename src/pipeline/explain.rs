@@ -1,11 +1,13 @@
 //! What would happen to a request that nobody sends: the stages of an exchange up to where the origin would be asked,
 //! with their grounds. Nothing is fetched, counted or changed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, header, request};
 
 use super::ask::Who;
+use super::guard::Guard;
 use super::key::{Facts, Keyed, User};
 use super::lead::nominate;
 use super::site::Route;
@@ -13,11 +15,14 @@ use super::{Proxy, ask};
 use crate::cache::Mode;
 use crate::cache::entry::Entry;
 use crate::cache::key::{Digest, Secret, StoredKey};
+use crate::cache::leak::Standing;
 use crate::cache::policy::explain::{self, Reason};
+use crate::cache::policy::partial::{self, FromParts};
 use crate::cache::policy::request::MethodKind;
 use crate::cache::policy::{
     self, Answer, Failure, RequestPolicy, ResponseHead, Reuse, Storable, conditional, vary,
 };
+use crate::cache::store::EntryId;
 use crate::clock::Timestamp;
 use crate::http::cache_status::Forward;
 use crate::http::target::Target;
@@ -52,6 +57,12 @@ pub enum Bypass {
     Precondition,
     /// It claims to be a user, and is not to be believed.
     Doubtful,
+    /// The leak guard: what is stored has not been seen to be the same for other credentials.
+    Unseen,
+    /// The leak guard: replies under the key are being compared.
+    Suspect,
+    /// The leak guard: they differ by credential, and the key is left alone until then.
+    Leaking(Timestamp),
 }
 
 /// A request as the cache stage sees it.
@@ -71,6 +82,8 @@ pub struct Explained {
     pub variants: Vec<Arc<Entry>>,
     /// Which of the variants it asks for.
     pub selected: Option<Arc<Entry>>,
+    /// The bytes of the representation that are stored of it, where it is not whole.
+    pub places: Vec<Range<u64>>,
     /// What would happen.
     pub verdict: Verdict,
     /// Seconds of freshness left of the selected variant; below zero: since it is stale.
@@ -131,6 +144,12 @@ impl Proxy {
         let standing = self.cache.show(digest).await.into_iter().map(|summary| summary.entry);
         let variants: Vec<Arc<Entry>> = standing.filter(|entry| parts.matches(&entry.key, secret)).collect();
         let selected = vary::select(&variants, &head.headers, secret, at).cloned();
+        let places = selected.as_ref().filter(|entry| entry.part.is_some()).map(|of| {
+            let parts = variants.iter().filter(|entry| partial::are_parts_of_one(of, entry));
+            let mut places: Vec<Range<u64>> = parts.map(|entry| entry.bytes()).collect();
+            places.sort_by_key(|bytes| bytes.start);
+            places
+        });
         let until = |until: Option<Timestamp>| until.filter(|until| *until > at);
         let mut explained = Explained {
             at,
@@ -148,14 +167,45 @@ impl Proxy {
             flights: self.flights.under_way(digest),
             variants,
             selected,
+            places: places.unwrap_or_default(),
             route,
         };
         explained.verdict = match bypass(&explained.route, &explained.request, head) {
             Some(why) => Verdict::Bypass(why),
             None if known == Some(User::Doubtful) => Verdict::Bypass(Bypass::Doubtful),
-            None => explained.look(head, secret),
+            None => {
+                let verdict = explained.look(head, secret);
+                self.guarded(&mut explained, head, verdict)
+            }
         };
         Some(explained)
+    }
+
+    /// What the leak guard makes of it, as in `Proxy::look_up`.
+    fn guarded(&self, explained: &mut Explained, head: &request::Parts, verdict: Verdict) -> Verdict {
+        if !explained.route.cache.leak_guard {
+            return verdict;
+        }
+        let leaks = self.cache.leaks();
+        let selected = explained.selected.as_ref();
+        let is_cleared = |entry: &Arc<Entry>| {
+            let who = Guard::of(&head.headers, self.cache.secret()).who;
+            leaks.is_cleared(EntryId::of(explained.digest, entry), who)
+        };
+        let guarded = match leaks.standing(explained.digest, explained.at) {
+            Standing::Leaking(until) => Verdict::Bypass(Bypass::Leaking(until)),
+            Standing::Suspect => Verdict::Bypass(Bypass::Suspect),
+            Standing::Free if selected.is_none_or(is_cleared) => return verdict,
+            Standing::Free if explained.reuse.is_some_and(|reuse| reuse.answers()) => {
+                Verdict::Bypass(Bypass::Unseen)
+            }
+            Standing::Free => Verdict::Miss(Forward::Stale),
+        };
+        // What is stored neither answers, nor is validated, nor stands in.
+        explained.answer = None;
+        explained.conditions.clear();
+        explained.stands_in = false;
+        if explained.request.only_if_cached { Verdict::Refused } else { guarded }
     }
 
     /// What would become of a reply with this status and these fields, had it just come for the request.
@@ -230,7 +280,15 @@ impl Explained {
             }
             Reuse::Unusable => return self.forward(head, Verdict::Miss(Forward::Request)),
         };
-        let answer = conditional::answer(&head.method, &head.headers, &entry.head, entry.body.len());
+        let answer = if entry.part.is_some() {
+            let complete = entry.complete();
+            match partial::from_parts(&head.method, &head.headers, &entry.head, complete, &self.places) {
+                FromParts::Answer(answer, _) => answer,
+                FromParts::Missing(_) => return self.forward(head, Verdict::Miss(Forward::Partial)),
+            }
+        } else {
+            conditional::answer(&head.method, &head.headers, &entry.head, entry.body.len())
+        };
         self.answer = Some(answer.clone());
         match answer {
             Answer::Forward if self.request.only_if_cached => Verdict::Refused,

@@ -8,15 +8,13 @@ use super::flight::Fetch;
 use super::inbound::Inbound;
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::key::{Digest, FieldHash, Secret};
+pub(super) use crate::cache::leak::DETAIL;
 use crate::cache::leak::{Sight, Standing, Told};
 use crate::cache::policy::RequestPolicy;
 use crate::cache::purge::Criterion;
 use crate::cache::spool::SpooledBody;
 use crate::cache::store::{EntryId, Inserted, NewEntry};
 use crate::upstream::{FetchRequest, RequestBody};
-
-/// What `Cache-Status` says of replies that the guard keeps to their client.
-pub(super) const DETAIL: &str = "leak-guard";
 
 /// What the guard knows of a request.
 #[derive(Clone, Copy, Debug)]

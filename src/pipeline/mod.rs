@@ -33,6 +33,7 @@ mod purging;
 mod reply;
 mod respond;
 pub mod settings;
+pub mod simulate;
 pub mod site;
 mod slices;
 mod stored;
@@ -54,6 +55,7 @@ use crate::cache::flight::Flights;
 use crate::cache::key::Digest;
 use crate::cache::{Cache, Mode};
 use crate::clock::{Clock, Timestamp};
+use crate::http::Scheme;
 use crate::http::target::Target;
 use crate::http::{ClientConn, Interim, forwarded, via};
 use crate::route::Facts;
@@ -170,6 +172,7 @@ impl Proxy {
         let secure = forwarded::is_secure(inbound.client.tls, &inbound.head.headers, inbound.trusted);
         let target = Target::of(&inbound.head, secure)?;
         exchange.host = target.authority().into();
+        exchange.caching.asks.secure = target.scheme() == Scheme::Https;
         if let Some(purging) = site.purging.as_ref().filter(|purging| purging.takes(&inbound.head.method)) {
             return Box::pin(self.purge(site, purging, exchange, inbound, target)).await;
         }

@@ -21,8 +21,8 @@ use super::respond::Reply;
 use super::site::{Route, Site};
 use super::tags;
 use crate::cache::key::StoredKey;
-use crate::cache::policy::invalidate;
 use crate::cache::policy::request::MethodKind;
+use crate::cache::policy::{RequestPolicy, invalidate};
 use crate::cache::purge::{Criterion, group};
 use crate::http::cache_groups::CACHE_GROUP_INVALIDATION;
 use crate::http::cache_status::{CacheStatus, Forward};
@@ -41,6 +41,8 @@ impl Proxy {
         target: &Target,
     ) -> Result<Reply, Failure> {
         exchange.cache = CacheOutcome::Bypass;
+        let head = &inbound.head;
+        exchange.asks(RequestPolicy::of(&head.method, &head.headers, &route.cache.rules));
         self.pass_as(site, route, exchange, inbound, target, Forward::Bypass).await
     }
 

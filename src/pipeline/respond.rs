@@ -31,6 +31,7 @@ impl Reply {
         if exchange.method == Method::HEAD || is_bodiless(self.status) {
             self.source = Source::Empty;
         }
+        exchange.cached(&self.cache_status, &self.headers);
         let key = exchange.shown_key.map(|digest| digest.to_string());
         let cache_status = CacheStatus { key: key.as_deref(), ..self.cache_status };
         self.headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
@@ -48,7 +49,9 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
         complain(error, route, exchange.at, "no reply from the upstream");
     }
     let (status, mut headers, body) = failure.reply(&site.name, &id);
-    headers.append(CACHE_STATUS, failed_cache_status(&exchange, failure).to_value(&site.name));
+    let cache_status = failed_cache_status(&exchange, failure);
+    exchange.caching.replied(&cache_status);
+    headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
     headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
     exchange.replied(status);
     let source = if exchange.method == Method::HEAD {

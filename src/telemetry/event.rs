@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Method;
 use uuid::Uuid;
 
+use super::caching::{Caching, ReplyFields};
 use crate::clock::Timestamp;
 
 /// Everything that is told of one exchange, made once when its reply has left (or failed to).
@@ -55,6 +56,10 @@ pub struct Finished {
     pub end: End,
     /// The error type told in `Proxy-Status` (RFC 9209 2.3), where there is one.
     pub error: Option<&'static str>,
+    /// What the cache found and did.
+    pub caching: Caching,
+    /// What caching goes by of the origin's reply, where the request went there.
+    pub reply: Option<Box<ReplyFields>>,
 }
 
 /// The metric series an exchange is counted under; slots are handed out by `telemetry::metrics` by name and

@@ -75,7 +75,8 @@ pub(super) fn size_of(event: &Finished) -> usize {
         super::event::RequestId::Own(_) => 0,
         super::event::RequestId::Given(id) => id.len(),
     };
-    std::mem::size_of::<Finished>() + event.host.len() + event.target.len() + id
+    let reply = event.reply.as_ref().map_or(0, |reply| size_of_val(&**reply) + reply.heap());
+    std::mem::size_of::<Finished>() + event.host.len() + event.target.len() + id + reply
 }
 
 /// The seats of one [`super::Telemetry`].

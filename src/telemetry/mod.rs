@@ -12,9 +12,11 @@
 //!                                                           └─▶ access log writer
 //! ```
 //!
-//! It never sees request or response fields: credentials and cookies cannot end up in a log.
+//! Of requests' fields it only learns which of a few are there, of replies' those that caching goes by (`caching`):
+//! credentials and cookies cannot end up in a log.
 
 mod access_log;
+pub mod caching;
 mod collector;
 pub mod error;
 pub mod event;
@@ -23,6 +25,7 @@ pub mod filter;
 pub mod listener;
 mod local;
 pub mod log;
+pub mod logged;
 mod metrics;
 pub mod names;
 pub mod outcome;

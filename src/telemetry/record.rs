@@ -1,5 +1,6 @@
 //! A finished exchange as it is told to people and programs: the JSON access log, the admin API and `logs`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -52,10 +53,46 @@ pub struct LogRecord {
     pub end: String,
     /// The error type of `Proxy-Status` (RFC 9209 2.3).
     pub error: Option<String>,
+    /// `http` or `https`, as the client sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// The digest of the key, 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Why the request went to the origin, in the word of `Cache-Status` (RFC 9211 2.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<String>,
+    /// The status of the origin's reply, where it is not the status sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward_status: Option<u16>,
+    /// Whether the reply was stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stored: bool,
+    /// Why it was not, and the like: the detail of `Cache-Status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The age of the stored response that the request asked for, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<u32>,
+    /// Its lifetime, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_s: Option<u32>,
+    /// Who gave its lifetime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_from: Option<String>,
+    /// What the request said that caching goes by: `cookie`, `authorization`, `range`, `conditional`, `no-cache`,
+    /// `no-store`, `only-if-cached`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<String>,
+    /// The fields of the origin's reply that caching goes by; empty where only their presence is told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reply: BTreeMap<String, String>,
 }
 
 impl From<&Finished> for LogRecord {
     fn from(finished: &Finished) -> Self {
+        let caching = &finished.caching;
+        let told = |(name, value): (&http::HeaderName, &str)| (name.to_string(), value.to_string());
         Self {
             time: finished.at,
             id: finished.id.to_string(),
@@ -77,6 +114,57 @@ impl From<&Finished> for LogRecord {
             upstream_first_byte_ms: finished.upstream_first_byte.map(millis),
             end: finished.end.as_str().to_owned(),
             error: finished.error.map(str::to_owned),
+            scheme: (!finished.host.is_empty())
+                .then(|| if caching.asks.secure { "https" } else { "http" }.to_owned()),
+            key: caching.key.map(|key| format!("{:032x}", u128::from_be_bytes(key))),
+            forward: caching.forward.map(|forward| forward.as_str().to_owned()),
+            forward_status: caching.forward_status,
+            stored: caching.stored,
+            detail: caching.detail.map(str::to_owned),
+            age_s: caching.found.map(|found| found.age),
+            lifetime_s: caching.found.map(|found| found.lifetime),
+            lifetime_from: caching.found.map(|found| found.source.to_owned()),
+            asks: caching.asks.words().map(str::to_owned).collect(),
+            reply: finished.reply.iter().flat_map(|reply| reply.iter()).map(told).collect(),
+        }
+    }
+}
+
+impl LogRecord {
+    /// A record that says nothing.
+    pub(super) fn blank() -> Self {
+        Self {
+            time: Timestamp::default(),
+            id: String::new(),
+            client: IpAddr::from([0, 0, 0, 0]),
+            method: String::new(),
+            host: String::new(),
+            target: String::new(),
+            protocol: String::new(),
+            status: 0,
+            bytes: 0,
+            received: 0,
+            duration_ms: 0.0,
+            first_byte_ms: 0.0,
+            cache: String::new(),
+            route: None,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            upstream_first_byte_ms: None,
+            end: String::new(),
+            error: None,
+            scheme: None,
+            key: None,
+            forward: None,
+            forward_status: None,
+            stored: false,
+            detail: None,
+            age_s: None,
+            lifetime_s: None,
+            lifetime_from: None,
+            asks: Vec::new(),
+            reply: BTreeMap::new(),
         }
     }
 }

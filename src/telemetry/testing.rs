@@ -31,5 +31,7 @@ pub(super) fn finished() -> Finished {
         sent: 1234,
         end: End::Complete,
         error: None,
+        caching: Default::default(),
+        reply: None,
     }
 }

@@ -197,3 +197,54 @@ fn expectations_and_supposed_replies() {
     assert_eq!(refused["grounds"][0]["rule"], "RFC 9111 5.2.2.7");
     assert_eq!(scene.told(&[&url("/new"), "--status", "302"])["reply"]["skip"], "status");
 }
+
+#[test]
+fn a_past_request_is_explained_by_its_id() {
+    let scene = scene();
+    for target in ["/a?x=1", "/private", "/new"] {
+        get(scene.proxy.address, target);
+    }
+    let logged = |target: &str, nth: usize| {
+        let of = |item: &&Value| item["target"] == target;
+        scene.place.items(&["logs"]).iter().filter(of).nth(nth).unwrap().clone()
+    };
+    let past = |id: &Value| scene.told(&["--request", id.as_str().unwrap()]);
+
+    let (first, hit) = (logged("/a?x=1", 0), logged("/a?x=1", 1));
+    let told = past(&first["id"]);
+    assert_eq!(
+        (&told["exchange"]["cache"], &told["exchange"]["forward"]),
+        (&"miss".into(), &"uri-miss".into())
+    );
+    assert_eq!(told["exchange"]["reply"]["cache-control"], "max-age=600", "{told}");
+    assert_eq!(told["exchange"]["reply"]["etag"], "", "of a tag only that it was there");
+    assert_eq!(told["stored"][0]["key"], told["exchange"]["key"]);
+    let told = past(&hit["id"]);
+    assert_eq!(
+        (&told["exchange"]["lifetime_s"], &told["exchange"]["lifetime_from"]),
+        (&600.into(), &"max-age".into())
+    );
+    assert!(told["headline"].as_str().unwrap().starts_with("HIT: it was fresh for "), "{told}");
+    assert_eq!(told["exchange"]["reply"], Value::Null, "a hit brings no fields along");
+
+    let private = logged("/private", 0);
+    let told = past(&private["id"]);
+    assert_eq!(told["exchange"]["detail"], "private");
+    let ground = told["grounds"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (&ground["rule"], &ground["field"]),
+        (&"RFC 9111 5.2.2.7".into(), &"Cache-Control: private".into())
+    );
+    assert_eq!(told["stored"].as_array().unwrap().len(), 0);
+
+    let id = private["id"].as_str().unwrap();
+    let run = |args: &[&str]| scene.place.run(&[&["cache", "explain"], args].concat());
+    assert_eq!(run(&["--request", id, "--expect", "miss"]).code, 0);
+    assert_eq!(run(&["--request", id, "--expect", "hit"]).code, 1);
+    assert_eq!(run(&["--request", id, "/a"]).code, 2);
+    let text = scene.text(&["--request", id]);
+    assert!(text.starts_with("MISS: ") && text.contains("Cache-Control: private"), "{text}");
+    let unknown = run(&["--request", "019aa8c2-6f0e-7c31-a2f4-5d41402abc4b"]);
+    assert_eq!(unknown.code, 4);
+    assert!(unknown.stderr.contains("ring"), "{unknown:?}");
+}

@@ -16,6 +16,7 @@ mod million;
 mod purging;
 mod refusal;
 mod reloading;
+mod simulating;
 mod start;
 mod stopping;
 mod support;

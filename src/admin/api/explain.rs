@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::EntryDetail;
 use super::route::RouteVerdict;
+use crate::telemetry::LogRecord;
 
 /// A request that nobody sends: what would happen to it now?
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +78,28 @@ pub struct Explanation {
     /// What would become of the supposed reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<SupposedOutcome>,
+}
+
+/// Asks for an exchange that is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastQuery {
+    /// Its request id.
+    pub id: String,
+}
+
+/// What was decided for an exchange that is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PastExplanation {
+    /// The outcome in one line.
+    pub headline: String,
+    /// When this was said, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The exchange as the log tells it: outcome, key, numbers, attempts.
+    pub exchange: LogRecord,
+    /// Why it came so, and what became of the reply.
+    pub grounds: Vec<Ground>,
+    /// What is stored under its key now.
+    pub stored: Vec<EntryDetail>,
 }
 
 /// One ground of a decision.
@@ -168,6 +191,9 @@ pub struct StoredReply {
     pub stands_in: bool,
     /// A soft purge marked it as stale.
     pub soft_purged: bool,
+    /// The first and last bytes of what is stored, where that is not the whole representation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<(u64, u64)>,
     /// How the request's own conditions and range would shape the answer: `whole`, `not_modified`, `partial`,
     /// `unsatisfiable`, `forward`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

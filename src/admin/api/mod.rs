@@ -17,8 +17,8 @@ pub use cache::{
     PurgeReply, Quarantine, RouteUsage, Selector, ShowQuery, StoreFinding,
 };
 pub use explain::{
-    ConfigKey, Explain, Explanation, Ground, KeyDifference, KeyPart, KeyParts, NearKey, StoredReply,
-    SupposedOutcome, SupposedReply, TakenRoute, Variant, VariantField,
+    ConfigKey, Explain, Explanation, Ground, KeyDifference, KeyPart, KeyParts, NearKey, PastExplanation,
+    PastQuery, StoredReply, SupposedOutcome, SupposedReply, TakenRoute, Variant, VariantField,
 };
 pub use inspection::{Gc, InspectionLine, InspectionProgress, Reclaimed, StoreFault, Verify};
 pub use problem::{Problem, ProblemCode};
@@ -66,6 +66,8 @@ pub mod path {
     pub const EXPLAIN: &str = "/v1/cache/explain";
     /// POST [`PurgeBatch`](super::PurgeBatch): [`PurgeBatchReply`](super::PurgeBatchReply).
     pub const PURGE_BATCH: &str = "/v1/cache/purge/batch";
+    /// GET [`PastQuery`](super::PastQuery): [`PastExplanation`](super::PastExplanation).
+    pub const EXPLAIN_PAST: &str = "/v1/cache/explain/request";
     /// GET: [`CacheStats`](super::CacheStats).
     pub const CACHE_STATS: &str = "/v1/cache/stats";
     /// POST [`Verify`](super::Verify): a stream of [`InspectionLine`](super::InspectionLine).
@@ -97,6 +99,7 @@ pub mod path {
         FETCH,
         EXPLAIN,
         PURGE_BATCH,
+        EXPLAIN_PAST,
         CACHE_STATS,
         CACHE_VERIFY,
         CACHE_GC,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Admin;
 use super::reply::{self, Reply};
 use super::request::Asked;
-use crate::admin::api::{EndpointRow, Explain, Problem, ProblemCode, RouteTest, Stop, Stopping};
+use crate::admin::api::{EndpointRow, Explain, PastQuery, Problem, ProblemCode, RouteTest, Stop, Stopping};
 use crate::upstream::snapshot::UpstreamSnapshot;
 
 /// How the instance is doing.
@@ -54,6 +54,13 @@ pub fn test_route(admin: &Admin, asked: &Asked) -> Reply {
 pub async fn explain(admin: &Admin, asked: &Asked) -> Reply {
     let wanted: Explain = asked.json()?;
     let explanation = admin.control.explain(&wanted).await.map_err(|problem| *problem)?;
+    reply::json(&explanation)
+}
+
+/// What was decided for an exchange that is over.
+pub async fn explain_past(admin: &Admin, asked: &Asked) -> Reply {
+    let wanted: PastQuery = asked.query()?;
+    let explanation = admin.control.explain_past(&wanted.id).await.map_err(|problem| *problem)?;
     reply::json(&explanation)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::admin::api::{EntryDetail, EntryRow};
-use crate::cache::entry::{BodyRef, Entry, Source};
+use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::purge::group;
 use crate::cache::store::Summary;
 use crate::clock::Timestamp;
@@ -56,7 +56,7 @@ pub fn row(summary: &Summary, now: Timestamp) -> EntryRow {
         state: seen.state().to_owned(),
         age_s: entry.head.age(now),
         ttl_s: seen.ttl(),
-        lifetime_from: source(entry.head.freshness.source).to_owned(),
+        lifetime_from: entry.head.freshness.source.as_str().to_owned(),
         size: entry.body.len(),
         part: entry.part.map(|part| place_of(&entry.bytes(), part.complete)),
         body: place(&entry.body).to_owned(),
@@ -105,22 +105,6 @@ fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect()
-}
-
-/// The word for who gave a lifetime.
-pub const fn source(source: Source) -> &'static str {
-    match source {
-        Source::Targeted => "targeted",
-        Source::SMaxage => "s-maxage",
-        Source::MaxAge => "max-age",
-        Source::Expires => "expires",
-        Source::Policy => "policy",
-        Source::Heuristic => "heuristic",
-        Source::None => "none",
-        Source::Override => "override",
-        Source::Floor => "min-ttl",
-        Source::Cap => "max-ttl",
-    }
 }
 
 const fn place(body: &BodyRef) -> &'static str {

@@ -77,6 +77,7 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::FETCH if get => warming::fetch(admin, asked).await,
         path::EXPLAIN if post => control::explain(admin, asked).await,
         path::PURGE_BATCH if post => cache::purge_batch(admin, asked).await,
+        path::EXPLAIN_PAST if get => control::explain_past(admin, asked).await,
         path::CACHE_STATS if get => cache::stats(admin),
         path::CACHE_VERIFY if post => inspection::verify(admin, asked),
         path::CACHE_GC if post => inspection::gc(admin, asked),

@@ -196,6 +196,25 @@ fn windows(headers: &HeaderMap, directed: &Directed, freshness: &Freshness) -> V
     reasons
 }
 
+/// Every reason not to store.
+pub const SKIPS: [SkipReason; 15] = [
+    SkipReason::Method,
+    SkipReason::RequestNoStore,
+    SkipReason::NoStore,
+    SkipReason::Private,
+    SkipReason::Authorization,
+    SkipReason::VaryStar,
+    SkipReason::Status,
+    SkipReason::Partial,
+    SkipReason::SetCookie,
+    SkipReason::Cookie,
+    SkipReason::NoCache,
+    SkipReason::NoFreshness,
+    SkipReason::TooLarge,
+    SkipReason::Stale,
+    SkipReason::ServerError,
+];
+
 /// Why a response is not stored.
 pub fn skipped(
     reason: SkipReason,

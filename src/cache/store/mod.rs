@@ -19,6 +19,7 @@
 mod body;
 mod disk;
 mod engine;
+mod eviction;
 mod frequency;
 mod inspection;
 mod listing;
@@ -29,6 +30,7 @@ mod queue;
 mod record;
 mod report;
 mod shared;
+mod simulated;
 mod tiered;
 mod variant;
 mod writer;
@@ -55,6 +57,7 @@ pub use report::{
     Closed, Cursor, Filter, Finding, ListQuery, Order, Page, Quarantine, RouteStats, State, Stats, Summary,
     Victims,
 };
+pub use simulated::{Held, Simulated};
 pub use tiered::{Cache, Freshened, Inserted, NewEntry, OpenError};
 
 use super::entry::{Entry, VaryKey};

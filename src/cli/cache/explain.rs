@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use clap_complete::engine::ArgValueCandidates;
 
 use super::explained;
-use crate::admin::api::{Explain, Explanation, SupposedReply, path};
+use crate::admin::api::{Explain, Explanation, PastExplanation, PastQuery, SupposedReply, path};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output::{self, Column, Format, Kind, OneArgs};
 use crate::cli::{Global, completions, instance, values};
@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(
         value_name = "METHOD|URL",
         num_args = 1..=2,
-        required = true,
+        required_unless_present = "past",
         add = ArgValueCandidates::new(completions::urls)
     )]
     pub request: Vec<String>,
@@ -25,7 +25,11 @@ pub struct Args {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
     pub headers: Vec<(String, String)>,
 
-    /// Exit with 1 unless this is what would happen.
+    /// Explain a past request by its id (X-Request-Id, `logs -o wide`) instead.
+    #[arg(long = "request", value_name = "ID", conflicts_with_all = ["request", "headers", "response_headers", "status"])]
+    pub past: Option<String>,
+
+    /// Exit with 1 unless this is what would happen; with --request: what happened.
     #[arg(long, value_name = "OUTCOME")]
     pub expect: Option<Expected>,
 
@@ -63,10 +67,12 @@ Examples:
   proxy-stone cache explain HEAD /v1/users/7 -H 'Accept-Language: de'
   proxy-stone cache explain /v1/users/7 --expect hit -q
   proxy-stone cache explain /v1/users --status 200 --response-header 'Cache-Control: max-age=60'
+  proxy-stone cache explain --request 019aa8c2-6f0e-7c31-a2f4-5d41402abc4b
   proxy-stone cache explain /v1/users/7 -o json | jq .items[0].key
 
 Exit codes:
-  0 ok    1 --expect is not met    2 usage    5 no running instance";
+  0 ok    1 --expect is not met    2 usage
+  4 no such request is remembered    5 no running instance";
 
 const COLUMNS: &[Column] = &[
     Column::new("verdict", Kind::Text),
@@ -83,8 +89,26 @@ const COLUMNS: &[Column] = &[
     Column::new("rule", Kind::Text).at("/why/0/rule"),
 ];
 
+const PAST: &[Column] = &[
+    Column::new("headline", Kind::Text),
+    Column::new("time", Kind::TimeOfDay).at("/exchange/time"),
+    Column::new("cache", Kind::Text).at("/exchange/cache"),
+    Column::new("status", Kind::Number).at("/exchange/status"),
+    Column::new("method", Kind::Text).at("/exchange/method"),
+    Column::new("host", Kind::Text).at("/exchange/host"),
+    Column::new("target", Kind::Text).at("/exchange/target"),
+    Column::new("route", Kind::Text).at("/exchange/route"),
+    Column::new("key", Kind::Text).at("/exchange/key"),
+    Column::new("forward", Kind::Text).at("/exchange/forward"),
+    Column::new("detail", Kind::Text).at("/exchange/detail"),
+    Column::new("attempts", Kind::Number).at("/exchange/attempts"),
+];
+
 /// Asks the instance and prints what it says.
 pub fn run(args: &Args, global: &Global) -> Outcome {
+    if let Some(id) = &args.past {
+        return past(id, args, global);
+    }
     let (method, url) = match args.request.as_slice() {
         [method, url] => (method.as_str(), url),
         [url] => ("GET", url),
@@ -109,11 +133,36 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
         true => output::styled(&explained::lines(&told))?,
         false => output::one(COLUMNS, &args.output, global, &told)?,
     }
-    match args.expect {
-        Some(expected) if !expected.is_met_by(&told.verdict) => {
+    held_to(args.expect, &told.verdict, || format!("it would be: {}", told.headline))
+}
+
+/// What was decided for a request that is over.
+fn past(id: &str, args: &Args, global: &Global) -> Outcome {
+    let client = instance::client(global)?;
+    let query = PastQuery { id: id.to_owned() };
+    let told: PastExplanation =
+        instance::block_on(async { Ok(client.get(path::EXPLAIN_PAST, &query).await?) })?;
+    let as_text =
+        matches!(args.output.output, Format::Table | Format::Wide) && args.output.columns.is_empty();
+    match as_text {
+        true if global.quiet => output::styled(std::slice::from_ref(&told.headline))?,
+        true => output::styled(&explained::past(&told))?,
+        false => output::one(PAST, &args.output, global, &told)?,
+    }
+    let verdict = match told.exchange.cache.as_str() {
+        "revalidated" => "validate",
+        "collapsed" => "miss",
+        other => other,
+    };
+    held_to(args.expect, verdict, || format!("it was: {}", told.headline))
+}
+
+fn held_to(expected: Option<Expected>, verdict: &str, told: impl FnOnce() -> String) -> Outcome {
+    match expected {
+        Some(expected) if !expected.is_met_by(verdict) => {
             let name = expected.to_possible_value().map(|value| value.get_name().to_owned());
             let what = format!("{} was expected", name.unwrap_or_default());
-            Err(Failure::new(Exit::Negative, what).why(format!("it would be: {}", told.headline)))
+            Err(Failure::new(Exit::Negative, what).why(told()))
         }
         _ => Ok(Exit::Ok),
     }

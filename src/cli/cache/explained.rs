@@ -3,7 +3,8 @@
 use anstyle::{AnsiColor, Style};
 
 use crate::admin::api::{
-    Explanation, Ground, KeyDifference, KeyParts, NearKey, StoredReply, SupposedOutcome, Variant,
+    Explanation, Ground, KeyDifference, KeyParts, NearKey, PastExplanation, StoredReply, SupposedOutcome,
+    Variant,
 };
 use crate::cli::output::human::{bytes, duration, safe, time};
 
@@ -52,6 +53,59 @@ pub fn lines(told: &Explanation) -> Vec<String> {
     page.nearest(&told.nearest);
     if let Some(reply) = &told.reply {
         page.supposed(reply);
+    }
+    page.lines
+}
+
+/// What was decided for a request that is over.
+pub fn past(told: &PastExplanation) -> Vec<String> {
+    let exchange = &told.exchange;
+    let mut page = Page { lines: vec![emphasised(&told.headline, Style::new().bold())] };
+    for ground in &told.grounds {
+        page.lines.push(format!("  {}", ground_text(ground)));
+    }
+    page.section("Request");
+    let scheme = exchange.scheme.as_deref().unwrap_or("http");
+    page.line(&exchange.method, &safe(&format!("{scheme}://{}{}", exchange.host, exchange.target)));
+    page.line("id", &safe(&exchange.id));
+    page.line("at", &crate::telemetry::record::format_time(exchange.time));
+    let took = format!(
+        "{}, {} sent in {}",
+        exchange.status,
+        bytes(exchange.bytes as f64),
+        duration(exchange.duration_ms * 1e3)
+    );
+    page.line("reply", &took);
+    page.line("route", &safe(exchange.route.as_deref().unwrap_or("none")));
+    if let Some(key) = &exchange.key {
+        page.line("key", key);
+    }
+    if !exchange.asks.is_empty() {
+        page.line("asked with", &safe(&exchange.asks.join(", ")));
+    }
+    if let Some(endpoint) = &exchange.endpoint {
+        let first =
+            exchange.upstream_first_byte_ms.map(|ms| format!(", its head after {}", duration(ms * 1e3)));
+        let first = first.unwrap_or_default();
+        page.line("origin", &safe(&format!("{endpoint}, attempts: {}{first}", exchange.attempts)));
+    }
+    for (name, value) in exchange.reply.iter().filter(|(_, value)| !value.is_empty()) {
+        page.line("replied", &safe(&format!("{name}: {value}")));
+    }
+    page.section("Stored under its key now");
+    if told.stored.is_empty() {
+        page.lines.push("  nothing".to_owned());
+    }
+    for detail in &told.stored {
+        let row = &detail.row;
+        let text = format!(
+            "{}, {}, stored {}, {} s of freshness left",
+            row.state,
+            row.status,
+            time(row.stored_ms),
+            row.ttl_s
+        );
+        page.lines.push(format!("  {}", safe(&text)));
     }
     page.lines
 }
@@ -142,6 +196,11 @@ impl Page {
             self.line("purge", "softly purged: stale since then");
         }
         self.line("origin down", if entry.stands_in { "this would answer" } else { "this would not answer" });
+        if !entry.parts.is_empty() {
+            let parts: Vec<String> =
+                entry.parts.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+            self.line("parts", &format!("bytes {}", parts.join(", ")));
+        }
         if let Some(answer) = entry.answer.as_deref().and_then(answer_text) {
             self.line("answer", answer);
         }

@@ -11,6 +11,7 @@ mod purge_batch;
 mod refresh;
 mod select;
 mod show;
+mod simulate;
 mod sitemap;
 mod stats;
 mod urls;
@@ -49,7 +50,7 @@ pub enum Command {
     /// --expect is for scripts: `miss` is met whenever the origin would be asked, also to validate.
     #[command(
         after_long_help = explain::EXAMPLES,
-        override_usage = "proxy-stone cache explain [OPTIONS] [METHOD] <URL>"
+        override_usage = "proxy-stone cache explain [OPTIONS] [METHOD] <URL>\n       proxy-stone cache explain [OPTIONS] --request <ID>"
     )]
     Explain(explain::Args),
     /// Remove stored responses, or mark them as stale.
@@ -70,6 +71,16 @@ pub enum Command {
     /// "internal". What is fresh already is only a hit.
     #[command(after_long_help = warm::EXAMPLES)]
     Warm(warm::Args),
+    /// Replay an access log under another config, and compare.
+    ///
+    /// Without a server and without the network: the log's requests go through the config's routes, key rules, policy
+    /// and eviction, with the log's own times for a clock. Printed are hit ratio, byte hit ratio and what the origin has
+    /// to answer, beside what the log says of today. What a log does not hold (the values of request fields, whether
+    /// a reply had changed, which background refreshes there were) is supposed, and each supposition is counted. The
+    /// JSON form of the access log holds what is needed; the text form has no caching fields, so that only the
+    /// config's own lifetimes count for it. About 1 KiB of memory is taken for each stored reply.
+    #[command(after_long_help = simulate::EXAMPLES)]
+    Simulate(simulate::Args),
     /// Show the store's size, limits and counters.
     #[command(after_long_help = stats::EXAMPLES)]
     Stats(stats::Args),
@@ -96,6 +107,7 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
         Command::Purge(args) => purge::run(args, global),
         Command::Refresh(args) => refresh::run(args, global),
         Command::Warm(args) => warm::run(args, global),
+        Command::Simulate(args) => simulate::run(args, global),
         Command::Stats(args) => stats::run(args, global),
         Command::Verify(args) => verify::run(args, global),
         Command::Gc(args) => gc::run(args, global),

@@ -13,7 +13,7 @@ use crate::telemetry::record::{LogRecord, format_time};
 use crate::telemetry::settings::LogFormat;
 
 /// Appends one line, with its line break.
-pub(super) fn line(buffer: &mut String, event: &Finished, format: LogFormat) {
+pub(in crate::telemetry) fn line(buffer: &mut String, event: &Finished, format: LogFormat) {
     // Writing into a String cannot fail.
     let _ = match format {
         LogFormat::Text => text(buffer, event),
@@ -114,7 +114,7 @@ mod tests {
     fn a_line_reads_well() {
         let (text, json) = lines(&finished());
         insta::assert_snapshot!(text.trim_end(), @r#"2023-11-14T22:13:20.123Z 192.0.2.7 "GET api.example.com /v1/users?page=2 HTTP/1.1" 200 1234 12.345ms miss users 10.0.0.1:8080 01900000-0000-7000-8000-000000000001"#);
-        insta::assert_snapshot!(json.trim_end(), @r#"{"time":"2023-11-14T22:13:20.123Z","id":"01900000-0000-7000-8000-000000000001","client":"192.0.2.7","method":"GET","host":"api.example.com","target":"/v1/users?page=2","protocol":"HTTP/1.1","status":200,"bytes":1234,"received":0,"duration_ms":12.345,"first_byte_ms":11.0,"cache":"miss","route":"users","upstream":"api","endpoint":"10.0.0.1:8080","attempts":1,"upstream_first_byte_ms":10.5,"end":"complete","error":null}"#);
+        insta::assert_snapshot!(json.trim_end(), @r#"{"time":"2023-11-14T22:13:20.123Z","id":"01900000-0000-7000-8000-000000000001","client":"192.0.2.7","method":"GET","host":"api.example.com","target":"/v1/users?page=2","protocol":"HTTP/1.1","status":200,"bytes":1234,"received":0,"duration_ms":12.345,"first_byte_ms":11.0,"cache":"miss","route":"users","upstream":"api","endpoint":"10.0.0.1:8080","attempts":1,"upstream_first_byte_ms":10.5,"end":"complete","error":null,"scheme":"http"}"#);
     }
 
     #[test]

@@ -6,6 +6,9 @@
 mod file;
 mod format;
 
+#[cfg(test)]
+pub(super) use format::line;
+
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, Request};
 use proxy_stone::http::target::Target;
-use proxy_stone::pipeline::explain::{Explained, Verdict};
+use proxy_stone::pipeline::explain::{Bypass, Explained, Verdict};
 
 use crate::support::{Answer, Call, Origin, Proxy, Reply, http_date, noon, pass, until};
 
@@ -63,6 +63,11 @@ async fn origin() -> Origin {
             "/no-cache" => tagged("no-cache"),
             "/private" => Answer::ok("mine").field("Cache-Control", "private"),
             "/bare" => Answer::ok("bare"),
+            "/part" if asked.has("range") => Answer::new(206)
+                .body("hello")
+                .field("Content-Range", "bytes 0-4/9")
+                .field("Cache-Control", "max-age=60")
+                .field("ETag", "\"p\""),
             "/old" => Answer::ok("old").field("Last-Modified", http_date(-1000)),
             "/vary" => Answer::ok("v").field("Cache-Control", "max-age=60").field("Vary", "Accept-Language"),
             _ => Answer::ok("plain").field("Cache-Control", "max-age=60"),
@@ -96,8 +101,9 @@ async fn what_is_said_beforehand_is_what_happens() {
         "/vary",
         "/off",
         "/keyed?utm_source=a",
+        "/part",
     ];
-    let requests: [(&str, &[&str]); 14] = [
+    let requests: [(&str, &[&str]); 16] = [
         ("GET", &[]),
         ("HEAD", &[]),
         ("POST", &[]),
@@ -112,6 +118,8 @@ async fn what_is_said_beforehand_is_what_happens() {
         ("GET", &["Cache-Control: only-if-cached"]),
         ("GET", &["If-None-Match: \"v1\""]),
         ("GET", &["Pragma: no-cache"]),
+        ("GET", &["Range: bytes=0-4"]),
+        ("GET", &["Range: bytes=2-3"]),
     ];
     let mut seen = std::collections::BTreeMap::<_, usize>::new();
     for (round, seconds) in [0, 0, 20, 70, 200].into_iter().enumerate() {
@@ -148,4 +156,31 @@ async fn explaining_leaves_nothing_behind() {
     }
     assert_eq!(proxy.instance.cache.stats(), before, "no look-up is counted");
     assert_eq!(origin.hits(), 1, "and the origin is not asked");
+}
+
+#[tokio::test]
+async fn what_the_leak_guard_would_do_is_said_beforehand() {
+    let origin = Origin::answering(|request| {
+        let who = request.fields.get("authorization").unwrap_or("nobody");
+        Answer::ok(format!("about {who}")).field("Cache-Control", "public, max-age=60")
+    })
+    .await;
+    let clock = noon();
+    let config = format!("upstream = \"{}\"\ncache = {{ leak_guard = true }}", origin.url());
+    let proxy = Proxy::of(config).clock(&clock).start().await;
+    let [alice, bob, carol] =
+        ["Authorization: alice", "Authorization: bob", "Authorization: carol"].map(|who| [who]);
+    let leaks = proxy.instance.cache.leaks();
+    let verdict = async |who: &[&str]| explained(&proxy, "GET", "/me", who).await.unwrap().verdict;
+    proxy.ask("GET", "/me", &alice, "").await;
+    assert_eq!(verdict(&alice).await, Verdict::Hit);
+    assert_eq!(verdict(&bob).await, Verdict::Bypass(Bypass::Unseen));
+    proxy.ask("GET", "/me", &bob, "").await;
+    until("the key is suspect", || leaks.suspects(clock.now()) == 1).await;
+    assert_eq!(verdict(&alice).await, Verdict::Bypass(Bypass::Suspect));
+    proxy.ask("GET", "/me", &carol, "").await;
+    until("the key is marked", || leaks.found() == 1).await;
+    assert!(matches!(verdict(&alice).await, Verdict::Bypass(Bypass::Leaking(_))));
+    let asked = ["Authorization: alice", "Cache-Control: only-if-cached"];
+    assert_eq!(verdict(&asked).await, Verdict::Refused);
 }

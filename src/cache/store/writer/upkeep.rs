@@ -13,12 +13,11 @@ use crate::cache::purge::{Criterion, Subject};
 use crate::cache::store::EntryId;
 use crate::cache::store::disk::salvage::salvage;
 use crate::cache::store::engine::StoreError;
+use crate::cache::store::eviction::{coldest_first, may_go};
 use crate::cache::store::shared::Tier;
 
 /// Writes after which expired entries are looked for.
 const EXPIRE_EVERY: u32 = 256;
-/// One of so many entries that are looked at for eviction goes.
-const EVICTED_PART: usize = 4;
 
 /// What waits to be done.
 #[derive(Debug, Default)]
@@ -174,9 +173,7 @@ impl Writer {
         let whole = from_start && hand.is_none();
         walk.entries.retain(|(id, entry)| among.takes(&Subject::of(id.digest, entry)));
         let seen = self.coldest_first(walk.entries);
-        // Where all were seen there is nothing better to wait for.
-        let may_go = if whole { seen.len() } else { seen.len().div_ceil(EVICTED_PART) };
-        for id in &seen[..may_go] {
+        for id in &seen[..may_go(seen.len(), whole)] {
             if !is_over() {
                 return Ok(false);
             }
@@ -189,16 +186,8 @@ impl Writer {
     }
 
     fn coldest_first(&self, seen: Vec<(EntryId, Entry)>) -> Vec<EntryId> {
-        let now = self.shared.clock.now();
-        let mut ranked: Vec<_> = seen
-            .into_iter()
-            .map(|(id, entry)| {
-                let is_of_use = entry.keep_until >= now;
-                ((is_of_use, self.shared.memory.asked_for(id.digest), entry.keep_until), id)
-            })
-            .collect();
-        ranked.sort_unstable();
-        ranked.into_iter().map(|(_, id)| id).collect()
+        let seen = seen.into_iter().map(|(id, entry)| (id, entry.keep_until));
+        coldest_first(seen, self.shared.clock.now(), |digest| self.shared.memory.asked_for(digest))
     }
 
     /// Removes what is past its `keep_until`; says whether there is more.

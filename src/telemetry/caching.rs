@@ -1,0 +1,200 @@
+//! What the cache found and did for an exchange, as it is told afterwards: for `cache explain --request`, for the
+//! log, and for replaying the log under another config.
+//!
+//! What every exchange carries is `Copy`: a hit pays a few stores for it. Only a reply that came from the origin brings
+//! fields along, and of those only what caching goes by. Values that may be secret are not among them.
+
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, SET_COOKIE, VARY,
+};
+use http::{HeaderMap, HeaderName};
+
+use crate::http::cache_status::{CacheStatus, Forward};
+
+/// The longest value of a field that is kept, in bytes.
+const MAX_VALUE: usize = 256;
+
+/// What the cache found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caching {
+    /// The digest of the key, where one was made.
+    pub key: Option<[u8; 16]>,
+    /// Why the request went to the origin.
+    pub forward: Option<Forward>,
+    /// The status of the origin's reply, where it is not the status sent.
+    pub forward_status: Option<u16>,
+    /// Whether the reply was stored.
+    pub stored: bool,
+    /// Why not, and the like: the word of `Cache-Status`.
+    pub detail: Option<&'static str>,
+    /// The stored response that the request asked for.
+    pub found: Option<Found>,
+    /// What the request said that caching goes by.
+    pub asks: Asks,
+}
+
+/// The numbers of a stored response when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its age in seconds.
+    pub age: u32,
+    /// Its lifetime in seconds.
+    pub lifetime: u32,
+    /// Who gave the lifetime, in a word.
+    pub source: &'static str,
+}
+
+/// What a request said that caching goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// It came over TLS, as far as is believed.
+    pub secure: bool,
+    /// It had `Cookie`.
+    pub cookie: bool,
+    /// It had `Authorization`.
+    pub authorization: bool,
+    /// It had `Range`.
+    pub range: bool,
+    /// It had a conditional field.
+    pub conditional: bool,
+    /// `no-cache`, or `max-age=0`.
+    pub no_cache: bool,
+    /// `no-store`.
+    pub no_store: bool,
+    /// `only-if-cached`.
+    pub only_if_cached: bool,
+}
+
+/// The fields of a reply that caching goes by; of those that may be secret, or say nothing more, only that they were there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplyFields {
+    /// Names, and where in the text their values end; few allocations, as they are the exchange's own.
+    names: Vec<(HeaderName, u32)>,
+    text: String,
+}
+
+impl Caching {
+    /// Takes over what the reply says in `Cache-Status`.
+    pub fn replied(&mut self, status: &CacheStatus<'static>) {
+        self.forward = status.forward;
+        self.forward_status = status.forward_status;
+        self.stored = status.stored;
+        self.detail = status.detail;
+    }
+}
+
+impl Found {
+    /// From what is counted in 64 bits; beyond 136 years it makes no difference.
+    pub fn new(age: u64, lifetime: u64, source: &'static str) -> Self {
+        let clamp = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        Self { age: clamp(age), lifetime: clamp(lifetime), source }
+    }
+}
+
+impl Asks {
+    /// The words for those that hold.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.cookie, "cookie"),
+            (self.authorization, "authorization"),
+            (self.range, "range"),
+            (self.conditional, "conditional"),
+            (self.no_cache, "no-cache"),
+            (self.no_store, "no-store"),
+            (self.only_if_cached, "only-if-cached"),
+        ]
+        .into_iter()
+        .filter_map(|(holds, word)| holds.then_some(word))
+    }
+}
+
+impl ReplyFields {
+    /// Of a reply; `targets` are the route's targeted fields (RFC 9213).
+    pub fn of(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
+        const SAID: [HeaderName; 8] =
+            [CACHE_CONTROL, VARY, EXPIRES, DATE, AGE, LAST_MODIFIED, CONTENT_LENGTH, PRAGMA];
+        const THERE: [HeaderName; 2] = [ETAG, SET_COOKIE];
+        let mut fields = Self { names: Vec::with_capacity(6), text: String::with_capacity(128) };
+        for name in SAID.iter().chain(targets).filter(|name| headers.contains_key(*name)) {
+            join(&mut fields.text, headers, name);
+            fields.push(name);
+        }
+        for name in THERE.iter().filter(|name| headers.contains_key(*name)) {
+            fields.push(name);
+        }
+        fields
+    }
+
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &str)> {
+        let mut start = 0;
+        self.names.iter().map(move |(name, end)| {
+            let end = *end as usize;
+            let value = self.text.get(start..end).unwrap_or_default();
+            start = end;
+            (name, value)
+        })
+    }
+
+    /// Adds a field whose value is the text since the one before.
+    fn push(&mut self, name: &HeaderName) {
+        // Fields are few, and each is cut.
+        let end = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        self.names.push((name.clone(), end));
+    }
+
+    /// Bytes that it holds beside itself.
+    pub(super) fn heap(&self) -> usize {
+        self.names.capacity() * size_of::<(HeaderName, u32)>() + self.text.capacity()
+    }
+}
+
+/// Appends all lines of a field as one, cut where they are too long.
+fn join(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
+    let start = text.len();
+    for line in headers.get_all(name) {
+        if text.len() > start {
+            text.push_str(", ");
+        }
+        text.push_str(&String::from_utf8_lossy(&line.as_bytes()[..line.len().min(MAX_VALUE)]));
+        if text.len() - start >= MAX_VALUE {
+            let end = (start..=start + MAX_VALUE).rev().find(|&at| text.is_char_boundary(at));
+            text.truncate(end.unwrap_or(start));
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_caching_goes_by_is_kept_and_nothing_secret() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("cache-control", "max-age=60"),
+            ("cache-control", "public"),
+            ("cdn-cache-control", "max-age=9"),
+            ("set-cookie", "session=secret"),
+            ("etag", "\"tag\""),
+            ("x-other", "secret"),
+            ("vary", &"x".repeat(1000)),
+        ] {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        let targets = [HeaderName::from_static("cdn-cache-control")];
+        let fields = ReplyFields::of(&headers, &targets);
+        let shown = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        assert_eq!(shown("cache-control"), Some("max-age=60, public"));
+        assert_eq!(shown("cdn-cache-control"), Some("max-age=9"));
+        assert_eq!((shown("set-cookie"), shown("etag")), (Some(""), Some("")));
+        assert_eq!(shown("vary").map(str::len), Some(MAX_VALUE));
+        assert_eq!(fields.iter().count(), 5, "{fields:?}");
+    }
+
+    #[test]
+    fn it_stays_small_and_free_to_copy() {
+        assert!(size_of::<Caching>() <= 88, "{}", size_of::<Caching>());
+    }
+}
