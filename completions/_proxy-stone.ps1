@@ -144,10 +144,10 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
         }
         'proxy-stone;cache;ls' {
             [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'One key, as `cache ls -o wide` prints it')
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'One URL, with all its variants')
-            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Every URL that begins so; /path: on any host')
-            [CompletionResult]::new('--glob', '--glob', [CompletionResultType]::ParameterName, 'Every URL that matches host/path; * is anything')
-            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every URL of this host')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'One URL as clients write it, with all its variants')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Every stored URL that begins so; /path: on any host')
+            [CompletionResult]::new('--glob', '--glob', [CompletionResultType]::ParameterName, 'Every stored URL that matches host/path; * is anything')
+            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every stored URL of this host')
             [CompletionResult]::new('--route', '--route', [CompletionResultType]::ParameterName, 'Everything that this route stored')
             [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Everything that carries this tag')
             [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Every member of this group of an origin (Cache-Groups, RFC 9875)')
@@ -173,10 +173,10 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
         }
         'proxy-stone;cache;list' {
             [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'One key, as `cache ls -o wide` prints it')
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'One URL, with all its variants')
-            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Every URL that begins so; /path: on any host')
-            [CompletionResult]::new('--glob', '--glob', [CompletionResultType]::ParameterName, 'Every URL that matches host/path; * is anything')
-            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every URL of this host')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'One URL as clients write it, with all its variants')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Every stored URL that begins so; /path: on any host')
+            [CompletionResult]::new('--glob', '--glob', [CompletionResultType]::ParameterName, 'Every stored URL that matches host/path; * is anything')
+            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every stored URL of this host')
             [CompletionResult]::new('--route', '--route', [CompletionResultType]::ParameterName, 'Everything that this route stored')
             [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Everything that carries this tag')
             [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Every member of this group of an origin (Cache-Groups, RFC 9875)')
@@ -240,10 +240,10 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
         }
         'proxy-stone;cache;purge' {
             [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'One key, as `cache ls -o wide` prints it')
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'One URL, with all its variants')
-            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Every URL that begins so; /path: on any host')
-            [CompletionResult]::new('--glob', '--glob', [CompletionResultType]::ParameterName, 'Every URL that matches host/path; * is anything')
-            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every URL of this host')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'One URL as clients write it, with all its variants')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Every stored URL that begins so; /path: on any host')
+            [CompletionResult]::new('--glob', '--glob', [CompletionResultType]::ParameterName, 'Every stored URL that matches host/path; * is anything')
+            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every stored URL of this host')
             [CompletionResult]::new('--route', '--route', [CompletionResultType]::ParameterName, 'Everything that this route stored')
             [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Everything that carries this tag')
             [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Every member of this group of an origin (Cache-Groups, RFC 9875)')
@@ -273,10 +273,10 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
         }
         'proxy-stone;cache;refresh' {
             [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'One key, as `cache ls -o wide` prints it')
-            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'One URL, with all its variants')
-            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Every URL that begins so; /path: on any host')
-            [CompletionResult]::new('--glob', '--glob', [CompletionResultType]::ParameterName, 'Every URL that matches host/path; * is anything')
-            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every URL of this host')
+            [CompletionResult]::new('--url', '--url', [CompletionResultType]::ParameterName, 'One URL as clients write it, with all its variants')
+            [CompletionResult]::new('--prefix', '--prefix', [CompletionResultType]::ParameterName, 'Every stored URL that begins so; /path: on any host')
+            [CompletionResult]::new('--glob', '--glob', [CompletionResultType]::ParameterName, 'Every stored URL that matches host/path; * is anything')
+            [CompletionResult]::new('--host', '--host', [CompletionResultType]::ParameterName, 'Every stored URL of this host')
             [CompletionResult]::new('--route', '--route', [CompletionResultType]::ParameterName, 'Everything that this route stored')
             [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Everything that carries this tag')
             [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Every member of this group of an origin (Cache-Groups, RFC 9875)')

@@ -135,10 +135,10 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
         }
         &'proxy-stone;cache;ls'= {
             cand --key 'One key, as `cache ls -o wide` prints it'
-            cand --url 'One URL, with all its variants'
-            cand --prefix 'Every URL that begins so; /path: on any host'
-            cand --glob 'Every URL that matches host/path; * is anything'
-            cand --host 'Every URL of this host'
+            cand --url 'One URL as clients write it, with all its variants'
+            cand --prefix 'Every stored URL that begins so; /path: on any host'
+            cand --glob 'Every stored URL that matches host/path; * is anything'
+            cand --host 'Every stored URL of this host'
             cand --route 'Everything that this route stored'
             cand --tag 'Everything that carries this tag'
             cand --group 'Every member of this group of an origin (Cache-Groups, RFC 9875)'
@@ -163,10 +163,10 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
         }
         &'proxy-stone;cache;list'= {
             cand --key 'One key, as `cache ls -o wide` prints it'
-            cand --url 'One URL, with all its variants'
-            cand --prefix 'Every URL that begins so; /path: on any host'
-            cand --glob 'Every URL that matches host/path; * is anything'
-            cand --host 'Every URL of this host'
+            cand --url 'One URL as clients write it, with all its variants'
+            cand --prefix 'Every stored URL that begins so; /path: on any host'
+            cand --glob 'Every stored URL that matches host/path; * is anything'
+            cand --host 'Every stored URL of this host'
             cand --route 'Everything that this route stored'
             cand --tag 'Everything that carries this tag'
             cand --group 'Every member of this group of an origin (Cache-Groups, RFC 9875)'
@@ -227,10 +227,10 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
         }
         &'proxy-stone;cache;purge'= {
             cand --key 'One key, as `cache ls -o wide` prints it'
-            cand --url 'One URL, with all its variants'
-            cand --prefix 'Every URL that begins so; /path: on any host'
-            cand --glob 'Every URL that matches host/path; * is anything'
-            cand --host 'Every URL of this host'
+            cand --url 'One URL as clients write it, with all its variants'
+            cand --prefix 'Every stored URL that begins so; /path: on any host'
+            cand --glob 'Every stored URL that matches host/path; * is anything'
+            cand --host 'Every stored URL of this host'
             cand --route 'Everything that this route stored'
             cand --tag 'Everything that carries this tag'
             cand --group 'Every member of this group of an origin (Cache-Groups, RFC 9875)'
@@ -259,10 +259,10 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
         }
         &'proxy-stone;cache;refresh'= {
             cand --key 'One key, as `cache ls -o wide` prints it'
-            cand --url 'One URL, with all its variants'
-            cand --prefix 'Every URL that begins so; /path: on any host'
-            cand --glob 'Every URL that matches host/path; * is anything'
-            cand --host 'Every URL of this host'
+            cand --url 'One URL as clients write it, with all its variants'
+            cand --prefix 'Every stored URL that begins so; /path: on any host'
+            cand --glob 'Every stored URL that matches host/path; * is anything'
+            cand --host 'Every stored URL of this host'
             cand --route 'Everything that this route stored'
             cand --tag 'Everything that carries this tag'
             cand --group 'Every member of this group of an origin (Cache-Groups, RFC 9875)'

@@ -15,7 +15,7 @@ use super::fetch::{self, Brought};
 use super::final_hop;
 use super::forward::{self, ClientNames, ForwardFacts};
 use super::inbound::Inbound;
-use super::key::{Facts, Keyed};
+use super::key::{Facts, Form, Keyed};
 use super::reply::Source;
 use super::respond::Reply;
 use super::site::{Route, Site};
@@ -87,7 +87,7 @@ impl Proxy {
                 Failure::from(error)
             })?;
         if invalidate::invalidates(kind, brought.status()) {
-            self.invalidate(route, &brought, &names, target, key);
+            self.invalidate(site, route, &brought, &names, target, key);
         }
         Ok(brought)
     }
@@ -154,6 +154,7 @@ impl Proxy {
     /// (RFC 9875 3). Groups do not cascade.
     fn invalidate(
         &self,
+        site: &Site,
         route: &Route,
         brought: &Brought,
         names: &ClientNames,
@@ -171,19 +172,17 @@ impl Proxy {
         }
         targets.push(own.to_owned());
         for target in targets {
-            // As they are stored: without what the key leaves out.
-            let rules = &route.cache.key;
-            let stored = rules.target(&target);
             if let Some(key) = &key {
                 // Before it is invalidated: nothing is found of it afterwards.
+                let stored = route.cache.key.target(&target);
                 let key = StoredKey { target: (&*stored).into(), ..key.clone() };
                 let tags = self.cache.tags(&key).into_iter();
                 groups.extend(tags.filter(|tag| group::of(tag).is_some()));
             }
-            self.cache.invalidate(Criterion::Url {
-                authority: rules.authority(&names.authority).into(),
-                target: stored.into_owned().into_boxed_str(),
-            });
+            // As they are stored: without what the key leaves out, and by the rules of the routes that reads take.
+            for Form { authority, target } in site.stored_forms(&names.authority, &target) {
+                self.cache.invalidate(Criterion::Url { authority, target });
+            }
         }
         groups.sort_unstable();
         groups.dedup();

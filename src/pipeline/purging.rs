@@ -13,6 +13,7 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::forward::ClientNames;
 use super::inbound::Inbound;
+use super::key::Form;
 use super::pass;
 use super::reply::Source;
 use super::respond::Reply;
@@ -22,7 +23,6 @@ use crate::cache::purge::{Criterion, group};
 use crate::http::cache_groups::{self, CACHE_GROUP_INVALIDATION};
 use crate::http::cache_status::CacheStatus;
 use crate::http::target::Target;
-use crate::route::Facts;
 
 /// The most tags and groups of one request; each becomes a rule.
 const MAX_NAMES: usize = 1024;
@@ -111,17 +111,9 @@ impl Proxy {
             return Err(refused);
         }
         let names = pass::names(site, &target);
-        let own = target.path_and_query().as_str();
-        let wanted = match site.reader(&target, head).map(|route| &route.cache.key) {
-            // As it is stored: without what the key leaves out.
-            Some(rules) => {
-                let stored = (rules.authority(&names.authority), &*rules.target(own));
-                wanted(&head.method, &head.headers, &names, stored, purging.settings.soft)?
-            }
-            None => {
-                wanted(&head.method, &head.headers, &names, (&names.authority, own), purging.settings.soft)?
-            }
-        };
+        // As it is written and as it is stored: without what the key leaves out.
+        let forms = site.forms(&names.authority, target.path_and_query().as_str());
+        let wanted = wanted(&head.method, &head.headers, &names, &forms, purging.settings.soft)?;
         let (criteria, texts): (Vec<_>, Vec<_>) = wanted.rules.into_iter().unzip();
         let report = self.cache.purge_all(criteria, wanted.soft).await.map_err(|error| {
             tracing::warn!(%error, "a purge by request");
@@ -135,20 +127,6 @@ impl Proxy {
             durable: report.durable,
         };
         Ok(reply(&done))
-    }
-}
-
-impl Site {
-    /// The route that a GET of this target takes: under its key the reply is stored.
-    fn reader(&self, target: &Target, head: &http::request::Parts) -> Option<&super::site::Route> {
-        let facts = Facts {
-            host: target.host(),
-            path: target.path(),
-            method: &Method::GET,
-            headers: &head.headers,
-            query: target.query(),
-        };
-        self.router.find(&facts).map(|position| &*self.routes[position])
     }
 }
 
@@ -167,13 +145,13 @@ fn reply(done: &Done<'_>) -> Reply {
     }
 }
 
-/// What a request asks for. Tags and groups, where it names any, stand in for its target; `stored` is that target's
-/// authority, path and query as the key has them.
+/// What a request asks for. Tags and groups, where it names any, stand in for its target; `forms` are that target's, as
+/// it is written first.
 fn wanted(
     method: &Method,
     headers: &HeaderMap,
     names: &ClientNames,
-    stored: (&str, &str),
+    forms: &[Form],
     soft: bool,
 ) -> Result<Wanted, Failure> {
     let mut rules: Vec<(Criterion, String)> = Vec::new();
@@ -189,7 +167,7 @@ fn wanted(
         return Err(Failure::PurgeTooMuch);
     }
     if rules.is_empty() {
-        rules.push(of_target(method, scheme, stored));
+        rules = of_target(method, scheme, forms);
     }
     let soft = soft
         || headers.contains_key(&SOFT_TAGS)
@@ -207,19 +185,34 @@ fn tags(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|tag| !tag.is_empty())
 }
 
-/// `PURGE` takes one URL, or all that begin so where it ends in `*`; to `BAN` every `*` is a wildcard.
-fn of_target(method: &Method, scheme: &str, (authority, own): (&str, &str)) -> (Criterion, String) {
-    let url = format!("{scheme}://{authority}{own}");
-    if method.as_str() == "BAN" && own.contains('*') {
-        return (Criterion::Glob(format!("{authority}{own}").into()), format!("glob:{authority}{own}"));
-    }
-    match own.strip_suffix('*') {
-        Some(start) => {
-            let criterion = Criterion::Prefix { authority: Some(authority.into()), target: start.into() };
-            (criterion, format!("prefix:{scheme}://{authority}{start}"))
+/// `PURGE` takes one URL, or all that begin so where it ends in `*`; to `BAN` every `*` is a wildcard. A pattern is held
+/// against what is stored as it is written, since rules for whole queries say nothing of a part.
+fn of_target(method: &Method, scheme: &str, forms: &[Form]) -> Vec<(Criterion, String)> {
+    let Some(Form { target: written, .. }) = forms.first() else { return Vec::new() };
+    let glob = method.as_str() == "BAN" && written.contains('*');
+    let start = written.strip_suffix('*');
+    let mut rules: Vec<(Criterion, String)> = Vec::new();
+    for Form { authority, target } in forms {
+        let rule = match start {
+            _ if glob => {
+                let pattern = format!("{authority}{written}");
+                (Criterion::Glob(pattern.as_str().into()), format!("glob:{pattern}"))
+            }
+            Some(start) => {
+                let criterion =
+                    Criterion::Prefix { authority: Some(authority.clone()), target: start.into() };
+                (criterion, format!("prefix:{scheme}://{authority}{start}"))
+            }
+            None => {
+                let criterion = Criterion::Url { authority: authority.clone(), target: target.clone() };
+                (criterion, format!("url:{scheme}://{authority}{target}"))
+            }
+        };
+        if !rules.contains(&rule) {
+            rules.push(rule);
         }
-        None => (Criterion::Url { authority: authority.into(), target: own.into() }, format!("url:{url}")),
     }
+    rules
 }
 
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750 2.1); more than one such field is none.
@@ -245,10 +238,14 @@ mod tests {
         headers
     }
 
+    fn forms(own: &str) -> [Form; 1] {
+        [Form { authority: "a.example".into(), target: own.into() }]
+    }
+
     fn asked(method: &str, own: &str, lines: &[(&'static str, &str)]) -> (Vec<String>, bool) {
         let names = ClientNames { scheme: "https", authority: "a.example".into(), proxy: "p".into() };
         let method = method.parse().unwrap();
-        let wanted = wanted(&method, &headers(lines), &names, ("a.example", own), false).unwrap();
+        let wanted = wanted(&method, &headers(lines), &names, &forms(own), false).unwrap();
         (wanted.rules.into_iter().map(|(_, text)| text).collect(), wanted.soft)
     }
 
@@ -288,12 +285,27 @@ mod tests {
     }
 
     #[test]
+    fn a_target_is_purged_in_each_form_and_a_pattern_for_each_host() {
+        let form =
+            |authority: &str, target: &str| Form { authority: authority.into(), target: target.into() };
+        let texts = |method: &str, forms: &[Form]| -> Vec<String> {
+            let rules = of_target(&method.parse().unwrap(), "http", forms);
+            rules.into_iter().map(|(_, text)| text).collect()
+        };
+        let url = [form("a", "/x?b&a"), form("a", "/x?a&b"), form("*", "/x")];
+        assert_eq!(texts("PURGE", &url), ["url:http://a/x?b&a", "url:http://a/x?a&b", "url:http://*/x"]);
+        let pattern = [form("a", "/x?b*"), form("a", "/x"), form("*", "/x")];
+        assert_eq!(texts("PURGE", &pattern), ["prefix:http://a/x?b", "prefix:http://*/x?b"]);
+        assert_eq!(texts("BAN", &pattern), ["glob:a/x?b*", "glob:*/x?b*"]);
+    }
+
+    #[test]
     fn too_many_names_are_refused_rather_than_cut() {
         let names = ClientNames { scheme: "https", authority: "a.example".into(), proxy: "p".into() };
         let many = (0..=MAX_NAMES).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
         let headers = headers(&[("xkey", &many)]);
         assert!(matches!(
-            wanted(&Method::GET, &headers, &names, ("a.example", "/"), false),
+            wanted(&Method::GET, &headers, &names, &forms("/"), false),
             Err(Failure::PurgeTooMuch)
         ));
     }

@@ -72,7 +72,12 @@ impl MatchSpec {
     pub(super) fn conditions_hold(&self, facts: &Facts<'_>) -> bool {
         self.takes_method(facts.method)
             && self.headers.iter().all(|(name, wanted)| wanted.takes_field(facts.headers, name))
-            && self.query.iter().all(|(name, wanted)| wanted.takes_parameter(facts.query, name))
+            && self.query_holds(facts.query)
+    }
+
+    /// Whether the query's parameters are as asked.
+    pub(super) fn query_holds(&self, query: Option<&str>) -> bool {
+        self.query.iter().all(|(name, wanted)| wanted.takes_parameter(query, name))
     }
 }
 

@@ -61,6 +61,18 @@ impl PathIndex {
     }
 }
 
+impl PathIndex {
+    /// All candidates whose path fits, whatever else their routes ask for.
+    pub(super) fn fitting(&self, path: &str) -> Vec<Candidate> {
+        let mut found = self.exact.get(path).cloned().unwrap_or_default();
+        self.tree.fitting(path, &mut found);
+        let regexes = self.regexes.iter().filter(|(regex, _)| regex.is_match(path));
+        found.extend(regexes.map(|(_, candidate)| *candidate));
+        found.extend_from_slice(&self.any);
+        found
+    }
+}
+
 /// Paths by segments. Literal and parameter branches may both lead to a match, so both are walked; no node is
 /// visited twice, and none whose best rank cannot win.
 #[derive(Debug, Default)]
@@ -138,6 +150,30 @@ impl Tree {
         let mut best = None;
         self.walk(self.nodes.first()?, Some(path), holds, &mut best);
         best
+    }
+
+    fn fitting(&self, path: &str, found: &mut Vec<Candidate>) {
+        if let (Some(path), Some(root)) = (path.strip_prefix('/'), self.nodes.first()) {
+            self.gather(root, Some(path), found);
+        }
+    }
+
+    /// As `walk`, for all instead of the best.
+    fn gather(&self, node: &Node, rest: Option<&str>, found: &mut Vec<Candidate>) {
+        found.extend_from_slice(&node.prefix);
+        let Some(rest) = rest else {
+            return found.extend_from_slice(&node.end);
+        };
+        if !rest.is_empty() {
+            found.extend_from_slice(&node.rest);
+        }
+        let (head, tail) = rest.split_once('/').map_or((rest, None), |(head, tail)| (head, Some(tail)));
+        if let Some(child) = node.literals.get(head) {
+            self.gather(&self.nodes[*child], tail, found);
+        }
+        if let Some(child) = node.param.filter(|_| !head.is_empty()) {
+            self.gather(&self.nodes[child], tail, found);
+        }
     }
 
     /// `rest`: what follows the slash after this node's segment; `None` where the path ends with it. As deep as

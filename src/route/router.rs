@@ -77,6 +77,30 @@ impl Router {
             .or_else(|| self.any.find(facts, spec))
     }
 
+    /// The routes that may take a request of this target, the most specific first: which of them does depends on its
+    /// method and fields. None follows one that takes them all.
+    pub fn possible(&self, host: &str, path: &str, query: Option<&str>) -> Vec<usize> {
+        let exact = self.exact.get(host).into_iter();
+        let mut candidates: Vec<Candidate> = exact
+            .chain(self.suffixes(host))
+            .chain([&self.any])
+            .flat_map(|index| index.fitting(path))
+            .filter(|candidate| self.routes[candidate.route].1.query_holds(query))
+            .collect();
+        candidates.sort_unstable_by_key(|candidate| candidate.rank);
+        let mut routes = Vec::new();
+        for candidate in candidates {
+            if !routes.contains(&candidate.route) {
+                routes.push(candidate.route);
+            }
+            let spec = &self.routes[candidate.route].1;
+            if spec.methods.is_empty() && spec.headers.is_empty() {
+                break;
+            }
+        }
+        routes
+    }
+
     /// What every route says to a request, in the order of the file. Asks each of them, without the index.
     pub fn explain(&self, facts: &Facts<'_>) -> Vec<Verdict> {
         let winner = (0..self.routes.len())

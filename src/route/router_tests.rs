@@ -207,6 +207,25 @@ fn deep_requests_do_not_deepen_the_walk() {
     assert_eq!(taken(&router, &deep), Some("t"));
 }
 
+#[test]
+fn which_routes_may_take_a_target_whatever_its_method_and_fields() {
+    let router = router(&[
+        ("json", "- /a/* - x-a=1"),
+        ("write", "- /a/* POST"),
+        ("asked", "- /a/b - ?q=1"),
+        ("tree", "- /a/* -"),
+        ("all", "- - -"),
+    ]);
+    for (path, query, possible) in [
+        ("/a/b", None, &[1, 0, 3][..]),
+        ("/a/b", Some("q=1"), &[2]),
+        ("/a", None, &[1, 0, 3]),
+        ("/c", None, &[4]),
+    ] {
+        assert_eq!(router.possible("h", path, query), possible, "{path} {query:?}");
+    }
+}
+
 fn any_spec() -> impl Strategy<Value = MatchSpec> {
     let hosts = subsequence(vec!["a.example", "b.a.example", "*.example", "*.a.example"], 0..=2);
     let paths = subsequence(
@@ -266,6 +285,9 @@ proptest! {
             let (found, verdicts) = with_facts(&request, |facts| (router.find(facts), router.explain(facts)));
             prop_assert_eq!(found, verdicts.iter().position(|verdict| verdict.chosen), "{}", request);
             prop_assert_eq!(found.is_some(), verdicts.iter().any(|verdict| verdict.matched));
+            let possible =
+                with_facts(&request, |facts| router.possible(facts.host, facts.path, facts.query));
+            prop_assert!(found.is_none_or(|found| possible.contains(&found)), "{:?} {}", possible, request);
             prop_assert!(shadowed.iter().all(|(never, _)| found != Some(*never)), "{:?} {}", shadowed, request);
         }
     }

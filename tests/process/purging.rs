@@ -192,3 +192,126 @@ fn what_is_stored_outlasts_a_restart() {
         assert_eq!(reply.text(), target);
     }
 }
+
+/// Stores replies under keys that leave out what clients write.
+fn keyed() -> Scene {
+    let place = Place::new();
+    let origin = Origin::new(|asked| Answer::fresh(asked.target.clone(), 600));
+    let route = |name: &str, key: &str| {
+        format!(
+            "[[routes]]\nname = \"{name}\"\nmatch = {{ path = \"/{name}/*\" }}\ncache = {{ key = {{ {key} }} }}\n"
+        )
+    };
+    let config = [
+        format!("upstream = \"{}\"\n", origin.url()),
+        route("picked", "query = [\"id\"]"),
+        route("ignored", "ignore_query = [\"utm_*\"], ignore_empty_query = true"),
+        route("sorted", "sort_query = true, query_case = \"names\""),
+        route("shared", "host = false"),
+        route("plain", "host = true"),
+    ];
+    let proxy = Proxy::configured(&place, &config.concat());
+    proxy.store_is(&place, "open");
+    for target in WRITTEN {
+        get(proxy.address, target);
+        get(proxy.address, &format!("{target}&other=1&id=9"));
+    }
+    eventually("all is stored", || (place.items(&["cache", "ls"]).len() == 2 * WRITTEN.len()).then_some(()));
+    Scene { place, proxy, origin }
+}
+
+const WRITTEN: [&str; 5] = [
+    "/picked/a?id=1&x=1",
+    "/ignored/a?utm_source=1&b=",
+    "/sorted/a?C=1&b=2",
+    "/shared/a?b=1",
+    "/plain/a?q='x'",
+];
+
+#[test]
+fn a_url_is_taken_as_clients_write_it_whatever_its_key_leaves_out() {
+    let Scene { place, proxy, origin } = keyed();
+    for target in WRITTEN {
+        let url = format!("http://stone.test{target}");
+        let shown = place.items(&["cache", "show", &url]);
+        assert_eq!(shown.len(), 1, "{url}");
+        let listed = place.items(&["cache", "ls", "--url", &url]);
+        assert_eq!(listed[0]["url"], shown[0]["url"], "{url}");
+        assert_eq!(listed.len(), 1, "{url}");
+        let dry = place.items(&["cache", "purge", &url, "--dry-run"]);
+        assert_eq!((dry.len(), &dry[0]["url"]), (1, &shown[0]["url"]), "{url}");
+        // As `cache ls` prints it, too.
+        let stored = shown[0]["url"].as_str().unwrap();
+        assert_eq!(place.items(&["cache", "purge", stored, "--dry-run"]).len(), 1, "{stored}");
+
+        // With what the origin may read, and by the host that was written.
+        let refreshed = place.items(&["cache", "refresh", &url, "--each"]);
+        assert_eq!((refreshed.len(), &refreshed[0]["result"]), (1, &"unchanged".into()), "{refreshed:?}");
+        assert_eq!(origin.hits(target), 2, "{target}");
+
+        assert!(get(proxy.address, target).is_hit(), "{target}");
+        let done = place.items(&["cache", "purge", &url, "-y"]).remove(0);
+        assert_eq!(done["entries"], 1, "{done}");
+        assert!(!get(proxy.address, target).is_hit(), "{target}");
+    }
+    let list = WRITTEN.map(|target| format!("http://stone.test{target}\n")).concat();
+    let file = place.write("list", &list);
+    place.print(&["cache", "purge", "-f", file.to_str().unwrap(), "-y"]);
+    for target in WRITTEN {
+        assert!(!get(proxy.address, target).is_hit(), "{target}");
+        assert!(get(proxy.address, &format!("{target}&other=1&id=9")).is_hit(), "{target}: another URL");
+    }
+}
+
+#[test]
+fn prefixes_globs_and_hosts_mean_what_is_listed() {
+    let Scene { place, .. } = &keyed();
+    let found = |select: &[&str]| place.items(&[&["cache", "purge", "--dry-run"], select].concat()).len();
+    for (select, count) in [
+        (["--prefix", "/shared/"], 2),
+        (["--prefix", "http://stone.test/shared/"], 0),
+        (["--prefix", "http://*/shared/"], 2),
+        (["--glob", "stone.test/picked/*"], 2),
+        (["--glob", "*/shared/*"], 2),
+        (["--host", "*"], 2),
+        (["--host", "stone.test"], 8),
+    ] {
+        assert_eq!(found(&select), count, "{select:?}");
+    }
+}
+
+#[test]
+fn what_is_no_selection_is_refused_and_a_purge_of_nothing_says_why() {
+    let Scene { place, .. } = &keyed();
+    place.write("bytes", "");
+    std::fs::write(place.path("bytes"), [0xff, b'\n']).unwrap();
+    place.write("one", "tag:nobody\n");
+    for args in [
+        &["--tag", ""][..],
+        &["--glob", ""],
+        &["--host", "http://stone.test/"],
+        &["--route", ""],
+        &["--prefix", ""],
+        &["-f", "/"],
+        &["-f", "bytes"],
+        &["/plain"],
+    ] {
+        let output = place.run(&[&["cache", "purge", "-y"], args].concat());
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{args:?}: {output:?}");
+    }
+    for (args, note) in [
+        (&["--route", "nope"][..], "note: there is no route `nope` now"),
+        (&["http://stone.test/picked/*"], "note: * is no wildcard here"),
+        (&["--host", "nowhere.test"], "note: what hosts share is stored under the host *"),
+        (&["--tag", "nobody"], ""),
+    ] {
+        for more in ["--dry-run", "-y"] {
+            let output = place.run(&[&["cache", "purge", more], args].concat());
+            assert_eq!(output.code, 0, "{args:?}: {output:?}");
+            let told = output.stderr.lines().last().unwrap_or_default();
+            assert_eq!(told.starts_with("note: "), !note.is_empty(), "{args:?}: {output:?}");
+            assert!(note.is_empty() || told.starts_with(note), "{args:?}: {output:?}");
+        }
+    }
+    assert_eq!(place.print(&["cache", "purge", "-f", "one", "-y"]), "purged: 1 selection\n");
+}

@@ -295,6 +295,9 @@ pub struct PurgeReply {
     /// Why it isn't, where that is a fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// What may be the reason that nothing was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Counters of the store since the start, and how it stands.

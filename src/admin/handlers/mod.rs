@@ -11,6 +11,7 @@ mod logs;
 mod metrics;
 pub mod reply;
 mod request;
+mod selection;
 mod warming;
 
 use std::sync::Arc;

@@ -10,14 +10,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use tokio::time::Instant;
 
 use super::Admin;
-use super::cache::criterion;
 use super::reply::{self, Reply};
 use super::request::Asked;
-use crate::admin::api::{FetchQuery, Pace, Problem, ProblemCode, Refresh, Warm, WarmLine, Warmed};
+use super::selection::{criteria, spellings};
+use crate::admin::api::{FetchQuery, Pace, Problem, ProblemCode, Refresh, Selector, Warm, WarmLine, Warmed};
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::purge::Criterion;
 use crate::cache::store::{Cursor, ListQuery};
+use crate::pipeline::Proxy;
 use crate::pipeline::internal::{ANY_HOST, Elsewhere, InternalReply, InternalRequest};
+use crate::pipeline::key::Form;
 use crate::telemetry::event::CacheOutcome;
 
 /// Requests at a time, where nobody says.
@@ -54,30 +56,48 @@ pub fn warm(admin: &Arc<Admin>, asked: &Asked) -> Reply {
 /// Has stored responses validated or fetched anew.
 pub fn refresh(admin: &Arc<Admin>, asked: &Asked) -> Reply {
     let Refresh { select, pace } = asked.json()?;
-    let criterion = criterion(&select, admin.clock.now())?;
+    let any = criteria(admin, &select, admin.clock.now())?;
+    // As whoever asks writes it: what its key leaves out may matter to the origin.
+    let written: Arc<[Form]> = match &select {
+        Selector::Url(url) => spellings(url)?.into(),
+        _ => Arc::default(),
+    };
     let headers = headers(&pace.headers)?;
     let proxy = proxy(admin)?;
     let one = move |entry: Arc<Entry>| {
-        let (proxy, headers) = (proxy.clone(), headers.clone());
+        let (proxy, headers, written) = (proxy.clone(), headers.clone(), written.clone());
         async move {
             let url = entry.key.url();
-            let skipped = |reason| Warmed {
-                url: url.clone(),
-                result: "skipped".into(),
-                reason: Some(reason),
-                ..Warmed::default()
-            };
-            let request = match request(&url, headers, true) {
-                Ok(request) => request,
-                Err(reason) => return skipped(reason),
-            };
-            if let Err(why) = proxy.would_find(&request, &entry) {
-                return skipped(elsewhere(&why));
+            match finding(&proxy, &entry, &written, &headers) {
+                Ok(request) => refreshed(url, &proxy.ask_itself(request, 0).await, &entry),
+                Err(reason) => {
+                    Warmed { url, result: "skipped".into(), reason: Some(reason), ..Warmed::default() }
+                }
             }
-            refreshed(url, &proxy.ask_itself(request, 0).await, &entry)
         }
     };
-    stream_of(admin, entries(admin, criterion), &pace, one)
+    stream_of(admin, entries(admin, any), &pace, one)
+}
+
+/// A request that comes to an entry: for one of these, else for what the entry's key says; else why there is none.
+fn finding(
+    proxy: &Proxy,
+    entry: &Entry,
+    written: &[Form],
+    headers: &HeaderMap,
+) -> Result<InternalRequest, String> {
+    let of_form = |form: &Form| format!("{}://{}{}", entry.key.scheme, form.authority, form.target);
+    let mut why = None;
+    for url in written.iter().map(of_form).chain([entry.key.url()]) {
+        let found = request(&url, headers.clone(), true).and_then(|request| {
+            proxy.would_find(&request, entry).map_err(|why| elsewhere(&why)).map(|()| request)
+        });
+        match found {
+            Ok(request) => return Ok(request),
+            Err(reason) => why = why.or(Some(reason)),
+        }
+    }
+    Err(why.unwrap_or_default())
 }
 
 /// The reply to one URL, whole.
@@ -154,12 +174,12 @@ fn paced<T: Send + 'static>(
 }
 
 /// The chosen entries, a page at a time.
-fn entries(admin: &Arc<Admin>, criterion: Criterion) -> impl Stream<Item = Arc<Entry>> + Send + 'static {
+fn entries(admin: &Arc<Admin>, any: Vec<Criterion>) -> impl Stream<Item = Arc<Entry>> + Send + 'static {
     let pages = stream::unfold((admin.cache.clone(), Some(None)), move |(cache, at)| {
-        let criterion = criterion.clone();
+        let any = any.clone();
         async move {
             let cursor: Option<Cursor> = at?;
-            let query = ListQuery { cursor, limit: PAGE, criterion: Some(criterion), ..ListQuery::default() };
+            let query = ListQuery { cursor, limit: PAGE, any, ..ListQuery::default() };
             let page = cache.list(query).await;
             let entries: Vec<_> = page.entries.into_iter().map(|summary| summary.entry).collect();
             Some((stream::iter(entries), (cache, page.next.map(Some))))
@@ -268,7 +288,7 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap, Problem> {
     Ok(headers)
 }
 
-fn proxy(admin: &Admin) -> Result<Arc<crate::pipeline::Proxy>, Problem> {
+fn proxy(admin: &Admin) -> Result<Arc<Proxy>, Problem> {
     admin
         .control
         .proxy()

@@ -396,19 +396,25 @@ async fn listing_pages_through_everything_in_any_order() {
             assert_eq!(seen, sorted);
         }
     }
+    let prefix = |target: &str| Criterion::Prefix { authority: None, target: target.into() };
+    let query = ListQuery { limit: 300, any: vec![prefix("/10"), prefix("/2")], ..ListQuery::default() };
+    assert_eq!(cache.list(query).await.entries.len(), 110);
     let query = ListQuery {
         limit: 2,
         order: Order::Size,
         descending: true,
-        criterion: Some(Criterion::Glob("example.com/1*".into())),
+        any: vec![Criterion::Glob("example.com/1*".into())],
         filter: Some(Box::new(|summary| summary.entry.body.len() != 199)),
         ..ListQuery::default()
     };
     let page = cache.list(query).await;
     let targets: Vec<_> = page.entries.iter().map(|summary| &*summary.entry.key.target).collect();
     assert_eq!(targets, ["/198", "/197"]);
-    let victims = cache.victims(Criterion::Prefix { authority: None, target: "/2".into() }, 5).await;
+    let victims = cache.victims(vec![prefix("/2")], 5).await;
     assert_eq!((victims.entries, victims.sample.len()), (100, 5));
+    // What two take counts once.
+    let victims = cache.victims(vec![prefix("/20"), prefix("/2"), prefix("/10")], 500).await;
+    assert_eq!((victims.entries, victims.sample.len()), (110, 110));
     assert_eq!(cache.show(entry("/007", b"").key.digest()).await.len(), 1);
 }
 

@@ -25,30 +25,44 @@ const PART: usize = 256;
 const LOOKED_AT: usize = 20_000;
 
 impl Cache {
-    /// What a purge would take, with a sample of at most `limit` (10 000 at most).
-    pub async fn victims(&self, criterion: Criterion, limit: usize) -> Victims {
-        self.count(criterion, limit, None).await.unwrap_or_default()
+    /// What a purge by these would take, each entry once, with a sample of at most `limit` (10 000 at most).
+    pub async fn victims(&self, criteria: Vec<Criterion>, limit: usize) -> Victims {
+        self.count(criteria, limit, None).await.unwrap_or_default()
     }
 
     /// As [`Cache::victims`], if they can be counted by then.
-    pub async fn victims_until(&self, criterion: Criterion, limit: usize, until: Instant) -> Option<Victims> {
-        self.count(criterion, limit, Some(until)).await
+    pub async fn victims_until(
+        &self,
+        criteria: Vec<Criterion>,
+        limit: usize,
+        until: Instant,
+    ) -> Option<Victims> {
+        self.count(criteria, limit, Some(until)).await
     }
 
-    async fn count(&self, criterion: Criterion, limit: usize, until: Option<Instant>) -> Option<Victims> {
+    async fn count(&self, criteria: Vec<Criterion>, limit: usize, until: Option<Instant>) -> Option<Victims> {
         let shared = self.shared.clone();
         let limit = limit.min(MAX_PAGE);
         blocking(move || {
             let mut victims = Victims::default();
-            let count = |summary: Summary| {
-                victims.entries += 1;
-                victims.bytes += summary.entry.body.len();
-                if victims.sample.len() < limit {
-                    victims.sample.push(summary);
+            for (at, criterion) in criteria.iter().enumerate() {
+                let count = |summary: Summary| {
+                    let subject = Subject::of(summary.id.digest, &summary.entry);
+                    if criteria[..at].iter().any(|earlier| earlier.takes(&subject)) {
+                        return true;
+                    }
+                    victims.entries += 1;
+                    victims.bytes += summary.entry.body.len();
+                    if victims.sample.len() < limit {
+                        victims.sample.push(summary);
+                    }
+                    true
+                };
+                if !walk_until(&shared, criterion, &mut Place::default(), until, count) {
+                    return None;
                 }
-                true
-            };
-            walk_until(&shared, &criterion, &mut Place::default(), until, count).then_some(victims)
+            }
+            Some(victims)
         })
         .await
     }
@@ -247,7 +261,7 @@ fn page_by_key(shared: &Shared, query: &ListQuery) -> Page {
 
 pub(super) fn wanted(query: &ListQuery, summary: &Summary) -> bool {
     let subject = Subject::of(summary.id.digest, &summary.entry);
-    query.criterion.as_ref().is_none_or(|criterion| criterion.takes(&subject))
+    (query.any.is_empty() || query.any.iter().any(|criterion| criterion.takes(&subject)))
         && query.filter.as_ref().is_none_or(|filter| filter(summary))
 }
 

@@ -110,7 +110,10 @@ pub(super) fn page(shared: &Shared, query: &ListQuery) -> Page {
 fn collect(shared: &Shared, query: &ListQuery, behind: Option<&[u8]>, most: usize) -> Listing {
     let mut first: BinaryHeap<Vec<u8>> = BinaryHeap::new();
     let (mut bytes, mut whole) = (0, true);
-    let criterion = query.criterion.as_ref().unwrap_or(&Criterion::All);
+    let criterion = match query.any.as_slice() {
+        [one] => one,
+        _ => &Criterion::All,
+    };
     walk(shared, criterion, &mut Place::default(), |summary| {
         let rank = rank(query, &summary);
         if behind.is_some_and(|behind| rank.as_slice() <= behind) || !wanted(query, &summary) {

@@ -165,8 +165,8 @@ pub struct ListQuery {
     pub cursor: Option<Cursor>,
     /// Entries per page; at most 10 000.
     pub limit: usize,
-    /// Only what this takes.
-    pub criterion: Option<Criterion>,
+    /// Only what one of these takes; none: everything.
+    pub any: Vec<Criterion>,
     /// Only what this accepts.
     pub filter: Option<Filter>,
     /// In which order. Any but [`Order::Key`] reads every entry once for many pages.

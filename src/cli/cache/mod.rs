@@ -57,6 +57,10 @@ pub enum Command {
     ///
     /// A purge holds from the moment it is answered, also across a crash, and what is being fetched meanwhile
     /// cannot bring back what it took.
+    ///
+    /// A URL is written as clients write it, whatever its route leaves out of the key; http and https are the same here.
+    /// --prefix, --glob and --host are held against what is stored, as `cache ls` lists it: without the parameters that a
+    /// route leaves out, and under the host * where its hosts share replies.
     #[command(after_long_help = purge::EXAMPLES)]
     Purge(purge::Args),
     /// Ask the origin anew for stored responses, with conditions where they have a validator.

@@ -115,6 +115,7 @@ async fn dry_run(args: &Args, global: &Global, client: &Client, select: Selector
         if hidden > 0 {
             eprintln!("{hidden} of them are not shown");
         }
+        note(&reply);
     }
     Ok(Exit::Ok)
 }
@@ -139,10 +140,17 @@ fn report(args: &Args, global: &Global, reply: &PurgeReply) -> Outcome {
     } else if !global.quiet {
         let done = if args.soft { "marked as stale" } else { "purged" };
         output::lines(&[format!("{done}: {}", amount(reply))])?;
+        note(reply);
     }
     match &reply.warning {
         None => Ok(Exit::Ok),
         Some(warning) => Err(Failure::new(Exit::Partly, "the purge may not outlast a crash").why(warning)),
+    }
+}
+
+fn note(reply: &PurgeReply) {
+    if let Some(note) = &reply.note {
+        eprintln!("note: {note}");
     }
 }
 

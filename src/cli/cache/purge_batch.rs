@@ -19,12 +19,12 @@ const BYTES_AT_ONCE: usize = 512 << 10;
 /// Reads all lines before the first purge, so that a file with a mistake does nothing.
 pub(super) fn run(args: &Args, file: &Path, global: &Global) -> Outcome {
     let stdin = file == Path::new("-");
-    let selectors = if stdin { read(io::stdin().lock())? } else { read(open(file)?)? };
+    let selectors = if stdin { read(io::stdin().lock(), file)? } else { read(open(file)?, file)? };
     if selectors.is_empty() {
         return Err(Failure::new(Exit::Usage, "there is nothing to purge").why("the list is empty"));
     }
     if !args.yes && !stdin && io::stdin().is_terminal() && io::stderr().is_terminal() {
-        let question = format!("{} {} selections?", capitalised(verb(args)), selectors.len());
+        let question = format!("{} {}?", capitalised(verb(args)), count(selectors.len() as u64));
         if !yes(&question)? {
             return Err(Failure::new(Exit::Negative, "nothing was purged").why("the answer was not yes"));
         }
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args, file: &Path, global: &Global) -> Outcome {
         output::document(args.output.output, &total)?;
     } else if !global.quiet {
         let done = if args.soft { "marked as stale" } else { "purged" };
-        output::lines(&[format!("{done}: {} selections", total.purges)])?;
+        output::lines(&[format!("{done}: {}", count(total.purges))])?;
     }
     match &total.warning {
         None => Ok(Exit::Ok),
@@ -54,17 +54,23 @@ pub(super) fn run(args: &Args, file: &Path, global: &Global) -> Outcome {
     }
 }
 
-fn open(file: &Path) -> Result<BufReader<File>, Failure> {
-    let opened = File::open(file).map_err(|error| {
-        Failure::new(Exit::Usage, format!("{} cannot be read", file.display())).why(error.to_string())
-    })?;
-    Ok(BufReader::new(opened))
+fn count(selections: u64) -> String {
+    if selections == 1 { "1 selection".to_owned() } else { format!("{selections} selections") }
 }
 
-fn read(lines: impl BufRead) -> Result<Vec<Selector>, Failure> {
+fn open(file: &Path) -> Result<BufReader<File>, Failure> {
+    File::open(file).map(BufReader::new).map_err(|error| unreadable(file, &error))
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Failure {
+    let name = if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
+    Failure::new(Exit::Usage, format!("{name} cannot be read")).why(error.to_string())
+}
+
+fn read(lines: impl BufRead, file: &Path) -> Result<Vec<Selector>, Failure> {
     let mut selectors = Vec::new();
     for (number, line) in lines.lines().enumerate() {
-        let line = line?;
+        let line = line.map_err(|error| unreadable(file, &error))?;
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -80,6 +86,9 @@ fn read(lines: impl BufRead) -> Result<Vec<Selector>, Failure> {
 fn selector(line: &str) -> Result<Selector, String> {
     if line.starts_with("http://") || line.starts_with("https://") {
         return Ok(Selector::Url(line.to_owned()));
+    }
+    if !line.contains(':') {
+        return Err("write a URL such as http://host/path, or kind:value such as tag:users".to_owned());
     }
     match line.parse()? {
         Selector::All => Err("all is not taken from a list: proxy-stone cache purge --all".to_owned()),
@@ -114,7 +123,7 @@ mod tests {
     #[test]
     fn a_line_is_a_url_or_a_selection() {
         let text = "# what changed\n\nhttp://a/x?y\n  tag:users \nprefix:/v1/\n";
-        let read = read(text.as_bytes()).unwrap();
+        let read = read(text.as_bytes(), Path::new("-")).unwrap();
         let expected = [
             Selector::Url("http://a/x?y".into()),
             Selector::Tag("users".into()),
@@ -122,7 +131,7 @@ mod tests {
         ];
         assert_eq!(read, expected);
         for wrong in ["a.example/x", "all", "colour:red", "ftp://a/"] {
-            assert!(super::read(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(super::read(wrong.as_bytes(), Path::new("-")).is_err(), "{wrong}");
         }
     }
 

@@ -43,7 +43,7 @@ Exit codes:
 pub fn run(args: &Args, global: &Global) -> Outcome {
     let Some(select) = args.target.clone().map(Selector::Url).or_else(|| args.select.selector()) else {
         return Err(Failure::new(Exit::Usage, "say what to refresh")
-            .why("one of --key, --url, --prefix, --glob, --host, --route, --tag, --older-than, --all is needed")
+            .why("one of --key, --url, --prefix, --glob, --host, --route, --tag, --group, --older-than, --all is needed")
             .next("proxy-stone cache refresh --help"));
     };
     let client = instance::client(global)?;

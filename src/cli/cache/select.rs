@@ -15,19 +15,19 @@ pub struct SelectArgs {
     #[arg(long, value_name = "KEY", add = ArgValueCandidates::new(completions::keys))]
     pub key: Option<String>,
 
-    /// One URL, with all its variants.
+    /// One URL as clients write it, with all its variants.
     #[arg(long, value_name = "URL", add = ArgValueCandidates::new(completions::urls))]
     pub url: Option<String>,
 
-    /// Every URL that begins so; /path: on any host.
+    /// Every stored URL that begins so; /path: on any host.
     #[arg(long, value_name = "URL|/PATH")]
     pub prefix: Option<String>,
 
-    /// Every URL that matches host/path; * is anything.
+    /// Every stored URL that matches host/path; * is anything.
     #[arg(long, value_name = "GLOB")]
     pub glob: Option<String>,
 
-    /// Every URL of this host.
+    /// Every stored URL of this host.
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
 

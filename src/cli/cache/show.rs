@@ -10,7 +10,7 @@ use crate::cli::{Global, completions, instance};
 /// Arguments of `cache show`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// A key or a URL.
+    /// A key, or a URL as clients write it.
     #[arg(value_name = "KEY|URL", add = ArgValueCandidates::new(completions::keys_and_urls))]
     pub subject: String,
 

@@ -5,9 +5,11 @@
 //! that might have been one, or joins keys on the route's word that the difference makes none.
 
 mod cookie;
+mod forms;
 mod query;
 mod user;
 
+pub use forms::Form;
 pub use query::{QueryCase, QueryRules};
 pub(super) use user::User;
 pub use user::UserKey;

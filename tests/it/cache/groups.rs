@@ -235,7 +235,7 @@ async fn a_validation_changes_groups_and_tags_and_what_finds_them() {
         let validated = proxy.ask("GET", "/", &host, "").await;
         assert!(validated.cache_status().contains("fwd-status=304"), "{}", validated.cache_status());
         proxy.written().await;
-        let victims = proxy.instance.cache.victims(criterion.clone(), 9).await;
+        let victims = proxy.instance.cache.victims(vec![criterion.clone()], 9).await;
         assert_eq!(victims.entries, u64::from(takes), "{criterion:?}");
         proxy.instance.cache.purge(criterion.clone(), false).await.expect("purged");
         until("the rule is done with", || proxy.instance.cache.stats().rules_active == 0).await;

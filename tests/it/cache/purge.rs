@@ -101,7 +101,7 @@ async fn a_purge_takes_what_it_names_at_once_and_nothing_else() {
             let clock = Clock::manual(began);
             let proxy = filled(&origin, &clock, on_disk).await;
             assert!(gone(&proxy).await.is_empty());
-            let would = proxy.instance.cache.victims(criterion.clone(), 99).await;
+            let would = proxy.instance.cache.victims(vec![criterion.clone()], 99).await;
             assert_eq!(would.entries, taken.len() as u64, "a dry run of {criterion:?}");
             let report = proxy.instance.cache.purge(criterion.clone(), false).await.expect("purged");
             assert_eq!(report.durable, on_disk);
