@@ -135,22 +135,21 @@ impl Scene {
         println!("{what}; {} MiB resident, {} MiB on disk", self.resident(), self.on_disk());
     }
 
-    /// Has everything stored, and says how long that took.
+    /// Has everything stored, and says how long that took: so many at a time as may wait for the store, or some would
+    /// stand in RAM alone.
     fn fill(&self) {
+        const AT_A_TIME: u64 = 2_000;
         let (all, began) = (entries(), Instant::now());
-        for _ in 0..10 {
+        for first in (0..all).step_by(AT_A_TIME as usize) {
+            let end = all.min(first + AT_A_TIME);
             thread::scope(|scope| {
                 for filler in 0..FILLERS {
                     let address = self.proxy.address;
-                    let numbers = (filler..all).step_by(FILLERS as usize);
+                    let numbers = (first + filler..end).step_by(FILLERS as usize);
                     scope.spawn(move || ask_all(address, numbers.map(move |n| target(n * 10 / all, n))));
                 }
             });
             self.settle();
-            // What came while too many writes waited is asked for again.
-            if self.count("disk_entries") >= all {
-                break;
-            }
         }
         self.say(&format!("{} entries stored in {:.1?}", self.count("disk_entries"), began.elapsed()));
     }
