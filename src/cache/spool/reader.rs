@@ -295,10 +295,14 @@ mod tests {
         }
         let shared = Arc::downgrade(&spool.shared);
         drop(spool);
-        while shared.strong_count() > 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+        // The last to hold it lets go of it first, and of the file then.
+        let files = || std::fs::read_dir(dir.path().join("tmp")).unwrap().count();
+        let gone = async {
+            while shared.strong_count() > 0 || files() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("the file goes");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ pub(super) use format::line;
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -74,6 +74,8 @@ pub(super) struct Writer {
     queue: Mutex<Queue>,
     filled: Condvar,
     ended: Condvar,
+    /// Nobody waits any more: what is left is dropped, and counted.
+    abandoned: AtomicBool,
     counters: Arc<Counters>,
 }
 
@@ -102,6 +104,7 @@ impl Writer {
             queue: Mutex::default(),
             filled: Condvar::new(),
             ended: Condvar::new(),
+            abandoned: AtomicBool::new(false),
             counters,
         });
         let of_thread = writer.clone();
@@ -157,7 +160,11 @@ impl Writer {
     pub(super) fn close(&self) {
         self.finish();
         let mut queue = self.queue.lock();
-        self.ended.wait_while_for(&mut queue, |queue| !queue.ended, CLOSE_WAIT);
+        let waited = self.ended.wait_while_for(&mut queue, |queue| !queue.ended, CLOSE_WAIT);
+        if waited.timed_out() {
+            self.abandoned.store(true, Ordering::Relaxed);
+            self.ended.wait_while_for(&mut queue, |queue| !queue.ended, CLOSE_WAIT);
+        }
     }
 
     fn run(&self, work: &mut Work) {
@@ -172,7 +179,13 @@ impl Writer {
                 return;
             }
             drop(queue);
-            items.into_iter().for_each(|item| work.take(item));
+            for item in items {
+                if self.abandoned.load(Ordering::Relaxed) && matches!(item, Item::Line(_)) {
+                    self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    work.take(item);
+                }
+            }
             work.flush();
         }
     }
