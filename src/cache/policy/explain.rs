@@ -1,6 +1,6 @@
 //! Why the policy decides as it does: the rule (RFC section, or a key of the route's policy) and the field that it goes by.
 //!
-//! The verdicts are those of [`storable`] and [`reuse`] themselves, so that an explanation can never say anything
+//! The verdicts are those of [`storable`] and [`reuse()`] themselves, so that an explanation can never say anything
 //! else; here they only get their grounds. A law holds the grounds to account: without the field that is quoted, the
 //! verdict is another one or has other grounds.
 
