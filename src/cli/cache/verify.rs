@@ -60,10 +60,11 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
         let (progress, _) = inspection::follow(lines, "verifying", global.quiet, &mut push).await?;
         printer.finish()?;
         if !global.quiet {
+            let counted = |count, one, many| format!("{count} {}", if count == 1 { one } else { many });
             eprintln!(
-                "{} entries, {} bodies in files, {} read: {}",
-                progress.entries,
-                progress.bodies,
+                "{}, {} in files, {} read: {}",
+                counted(progress.entries, "entry", "entries"),
+                counted(progress.bodies, "body", "bodies"),
                 human::bytes(progress.bytes as f64),
                 verdict(found, repaired, args.repair),
             );
