@@ -214,7 +214,10 @@ impl Proxy {
             for _ in 0..3 {
                 let ticket = match self.board(key, &asking) {
                     Boarding::Leader(ticket, pilot) => {
-                        return self.lead(exchange, asking, ticket, pilot).await;
+                        return match self.stored_meanwhile(exchange, &asking, &pilot).await {
+                            Some(reply) => Ok(reply),
+                            None => self.lead(exchange, asking, ticket, pilot).await,
+                        };
                     }
                     Boarding::Follower(ticket) => ticket,
                 };

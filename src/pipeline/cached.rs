@@ -8,6 +8,7 @@ use super::Proxy;
 use super::ask::{Asking, Who};
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::flight::Landing;
 use super::guard::{self, Guard};
 use super::inbound::Inbound;
 use super::key::{Keyed, User};
@@ -15,6 +16,7 @@ use super::respond::Reply;
 use super::site::{Route, Site};
 use super::stored::NoReply;
 use crate::cache::entry::Entry;
+use crate::cache::flight::Pilot;
 use crate::cache::key::Digest;
 use crate::cache::leak::{Sight, Standing};
 use crate::cache::policy::request::MethodKind;
@@ -334,6 +336,39 @@ impl Proxy {
             // Fresh or not, it has not all that is asked for (RFC 9211 2.2).
             Err(NoReply::Partial) => Look::Ask(Some(entry.clone()), Forward::Partial),
         }
+    }
+
+    /// Looks once more, now that nobody else fetches it: a fetch may have ended between the look at the store and the
+    /// one at the flights, and what it stored must not be asked for again.
+    pub(super) async fn stored_meanwhile(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        asking: &Asking<'_>,
+        pilot: &Pilot<Landing>,
+    ) -> Option<Reply> {
+        if asking.guard.is_some() || asking.gap.is_some() {
+            return None;
+        }
+        let resource = self.cache.lookup_again(&asking.parts(), asking.digest, asking.resource.as_ref())?;
+        let (head, policy) = (&asking.inbound.head, &asking.policy);
+        let entry = vary::select(&resource.variants, &head.headers, self.cache.secret(), exchange.at)?;
+        let rules = &asking.route.cache.rules;
+        // By the clock of now: it is younger than this request.
+        let now = self.clock.now();
+        let Reuse::Fresh { age, ttl } = policy::reuse(policy, &entry.head, entry.soft_purged, rules, now)
+        else {
+            return None;
+        };
+        let detail = entry.head.freshness.source.detail();
+        let status = CacheStatus { hit: true, ttl: Some(ttl), detail, ..CacheStatus::default() };
+        let reply = self.stored_reply(head, entry, age, status).await.ok()?;
+        // For those who have joined since.
+        pilot.close();
+        pilot.land(Landing::Freshened(entry.clone()));
+        exchange.found(&entry.head);
+        exchange.cache = CacheOutcome::Hit;
+        exchange.forward = None;
+        Some(reply)
     }
 
     /// Counts a hit; whether the entry is hot and so near the end of its life that it is to be fetched anew.

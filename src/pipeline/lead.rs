@@ -141,6 +141,9 @@ impl Proxy {
         }
         let key = self.flight_key(asking);
         let Boarding::Leader(ticket, pilot) = self.board(key, asking) else { return };
+        if self.is_refreshed(asking, &pilot) {
+            return;
+        }
         ticket.detach();
         let (fetch, request) = self.fetch(exchange, asking, pilot.sequence());
         // Nobody else sees to it that it ends.
@@ -163,6 +166,23 @@ impl Proxy {
             };
             tokio::join!(fetch.run(request, pilot, tell), rest);
         });
+    }
+
+    /// Whether another refresh has ended between the look at the store and the one at the flights.
+    fn is_refreshed(&self, asking: &Asking<'_>, pilot: &Pilot<Landing>) -> bool {
+        let found = asking.resource.as_ref();
+        let newer = || {
+            let resource = self.cache.lookup_again(&asking.parts(), asking.digest, found)?;
+            let (headers, now) = (&asking.inbound.head.headers, self.clock.now());
+            let entry = vary::select(&resource.variants, headers, self.cache.secret(), now)?;
+            let was = asking.stale.as_ref()?.head.response_time;
+            (entry.head.response_time > was && !entry.soft_purged).then(|| entry.clone())
+        };
+        let Some(entry) = newer() else { return false };
+        // For those who have joined since.
+        pilot.close();
+        pilot.land(Landing::Freshened(entry));
+        true
     }
 
     /// The fetch and its first request: conditional where something stored can be validated. It is a GET, also

@@ -202,6 +202,11 @@ impl Shared {
         Loaded { variants, epoch, checked, from_disk }
     }
 
+    /// Whether nothing is stored under a key that RAM does not know.
+    pub(super) fn is_nowhere(&self, digest: Digest) -> bool {
+        self.waiting.get(digest).is_none() && self.read_disk(digest).is_empty()
+    }
+
     /// The entries on disk; an error is told to the writer and is a miss.
     pub(super) fn read_disk(&self, digest: Digest) -> Vec<Entry> {
         let tier = self.disk.load();

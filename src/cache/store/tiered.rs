@@ -206,13 +206,37 @@ impl Cache {
             }
             known => self.lookup_further(digest, known),
         };
-        let resource = found?;
+        self.of_key(key, found?)
+    }
+
+    /// What stands under a key now, where that is not what a [look-up](Self::lookup) has just `found`. It is no
+    /// look-up of its own: neither the hit ratio nor what is kept goes by it.
+    pub fn lookup_again(
+        &self,
+        key: &KeyParts<'_>,
+        digest: Digest,
+        found: Option<&Arc<Resource>>,
+    ) -> Option<Arc<Resource>> {
+        let shared = &*self.shared;
+        let stands = match shared.memory.peek(&digest).filter(|resource| shared.is_current(resource)) {
+            Some(stands) => stands,
+            None if found.is_none() && shared.is_nowhere(digest) => return None,
+            None => {
+                let _stripe = shared.stripe(digest);
+                shared.keep(digest, shared.load(digest, shared.memory.peek(&digest)))?
+            }
+        };
+        let is_news = found.is_none_or(|found| !Arc::ptr_eq(found, &stands));
+        is_news.then(|| self.of_key(key, stands))?
+    }
+
+    /// What of a resource has this very key: two may have one digest.
+    fn of_key(&self, key: &KeyParts<'_>, resource: Arc<Resource>) -> Option<Arc<Resource>> {
         if resource.uniform {
             return key.matches(&resource.variants[0].key, &self.shared.secret).then_some(resource);
         }
-        // Two keys under one digest: hand out what is asked for, and only that.
         let variants = resource.variants.iter().filter(|entry| key.matches(&entry.key, &self.shared.secret));
-        Resource::new(digest, variants.cloned().collect(), resource.epoch, 0).map(Arc::new)
+        Resource::new(resource.digest, variants.cloned().collect(), resource.epoch, 0).map(Arc::new)
     }
 
     fn lookup_further(&self, digest: Digest, known: Option<Arc<Resource>>) -> Option<Arc<Resource>> {
@@ -225,8 +249,7 @@ impl Cache {
             return known;
         }
         // Most that RAM does not know is nowhere: no need to keep others from the key.
-        let nowhere =
-            known.is_none() && shared.waiting.get(digest).is_none() && shared.read_disk(digest).is_empty();
+        let nowhere = known.is_none() && shared.is_nowhere(digest);
         self.report_failures();
         if nowhere {
             shared.counters.misses.fetch_add(1, Relaxed);
