@@ -1,0 +1,64 @@
+//! Which requests go where.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::OneOrMany;
+use super::cache::{Cache, Mode};
+use super::named::Named;
+use crate::config::address::Target;
+use crate::config::pattern::{FieldValue, Host, Path};
+use crate::config::scalar::{FieldName, Name, Parameter, PositiveTime, Size, Verb};
+
+/// A route: which requests it takes, and what is done with them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Route {
+    /// Its name in logs, metrics and commands. Without one it is called route-1, route-2 and so on by its place.
+    pub name: Option<Name>,
+    /// Which requests it takes; without it, all.
+    #[serde(rename = "match")]
+    pub matching: Match,
+    /// The upstream that answers: its name, or a URL that makes one.
+    pub upstream: Option<Target>,
+    /// How replies are cached: a policy's name, a duration that replies stay fresh for when the origin says nothing, a
+    /// policy written in place, true (as the origin says) or false (never).
+    pub cache: Option<Cache>,
+    /// "cache" stores and reuses replies, "off" does neither.
+    #[schemars(extend("default" = "cache"))]
+    pub mode: Option<Mode>,
+    /// The longest time that a whole exchange may take; without it there is no limit.
+    pub timeout: Option<PositiveTime>,
+    /// The longest pause within the body of a request.
+    #[schemars(extend("default" = "1m"))]
+    pub request_idle_timeout: Option<PositiveTime>,
+    /// The largest request body; without it there is no limit.
+    pub max_request_body: Option<Size>,
+}
+
+/// Which requests a route takes. All that is given must hold; within one list any one suffices.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Match {
+    /// The host: a name, or "*.example.com" for every name below it.
+    pub host: Option<OneOrMany<Host>>,
+    /// The path: "/exact", "/prefix/*", "/users/{id}/posts", or "~ " and a regular expression over the whole path.
+    pub path: Option<OneOrMany<Path>>,
+    /// The method.
+    pub methods: Option<OneOrMany<Verb>>,
+    /// Request fields, all of which must hold: a value, "~ " and a regular expression, true (there) or false (not there).
+    pub headers: Named<FieldRule, FieldName>,
+    /// Query parameters, all of which must hold: a value, "~ " and a regular expression, true (there) or false (not
+    /// there).
+    pub query: Named<FieldRule, Parameter>,
+}
+
+/// What a field or parameter must be.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FieldRule {
+    /// Whether it must be there.
+    Presence(bool),
+    /// Its value.
+    Value(FieldValue),
+}
