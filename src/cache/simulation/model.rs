@@ -81,7 +81,7 @@ pub(super) struct Purges {
     host: HashMap<u64, u64>,
     tag: HashMap<u64, u64>,
     route: HashMap<u64, u64>,
-    /// Time of the reply, and when it was purged.
+    /// Time of the reply, and when it was purged: only those that take something which none of the others does.
     before: Vec<(Timestamp, u64)>,
     all: u64,
 }
@@ -135,10 +135,20 @@ impl Purges {
             Purge::Host(target) => self.host.entry(target.host).or_default(),
             Purge::Tag(target) => self.tag.entry(target.path % 5).or_default(),
             Purge::Route(target) => self.route.entry(target.host % 2).or_default(),
-            Purge::Before(time) => return self.before.push((time, at)),
+            Purge::Before(time) => return self.add_before(time, at),
             Purge::All => &mut self.all,
         };
         *last = at.max(*last);
+    }
+
+    /// A purge that takes older replies, or came earlier, than another one in both respects says nothing any more: without
+    /// that the list would grow with the steps, and each look at it too.
+    fn add_before(&mut self, time: Timestamp, at: u64) {
+        if self.before.iter().any(|(other, after)| *other >= time && *after >= at) {
+            return;
+        }
+        self.before.retain(|(other, after)| *other > time || *after > at);
+        self.before.push((time, at));
     }
 
     /// What has been purged of a target so far.
@@ -197,4 +207,42 @@ pub(super) struct Seen {
     pub(super) freshened: u64,
     pub(super) purged_in_flight: u64,
     pub(super) aborted: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purges_by_age_that_say_nothing_any_more_are_dropped() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let (mut kept, mut all, mut most) = (Purges::default(), Vec::new(), 0);
+        for at in 1..2_000_u64 {
+            let time = Timestamp::from_secs(1_000 + at / 10 - random.u64(0..60));
+            kept.add(Purge::Before(time), at);
+            all.push((time, at));
+            most = most.max(kept.before.len());
+            let purged = Purged { latest: 0, before: kept.before.clone() };
+            let everything = Purged { latest: 0, before: all.clone() };
+            let began = random.u64(0..=at);
+            let life = life(began, Timestamp::from_secs(1_000 + at / 10 - random.u64(0..60)));
+            assert_eq!(purged.takes(&life), everything.takes(&life), "{life:?} at {at}");
+        }
+        assert!(most < 60, "{most} were kept at one time");
+    }
+
+    fn life(began: u64, response_time: Timestamp) -> Life {
+        Life {
+            target: Target { host: 0, path: 0, language: 0 },
+            serial: 0,
+            length: 0,
+            began,
+            response_time,
+            initial_age: 0,
+            lifetime: 0,
+            while_revalidate: 0,
+            must_revalidate: false,
+            keep_until: Timestamp::default(),
+        }
+    }
 }
