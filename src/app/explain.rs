@@ -1,17 +1,20 @@
 //! `cache explain`: what would happen to a request, told from what the rooms say and from where the config says it.
 
+mod slices;
+
 use http::{HeaderMap, StatusCode};
 
 use super::control::mode_word;
 use super::instance::Instance;
 use super::routes;
 use crate::admin::api::{
-    ConfigKey, Explain, Explanation, Ground, KeyDifference, KeyPart, KeyParts, NearKey, Problem, ProblemCode,
-    StoredReply, SupposedOutcome, SupposedReply, TakenRoute, Variant, VariantField,
+    ConfigKey, Explain, Explanation, Ground, GuardStanding, KeyDifference, KeyPart, KeyParts, NearKey,
+    Problem, ProblemCode, StoredReply, SupposedOutcome, SupposedReply, TakenRoute, Variant, VariantField,
 };
 use crate::admin::handlers::entry::{self, Seen};
 use crate::cache::entry::Entry;
 use crate::cache::key::{Digest, Secret, StoredKey};
+use crate::cache::leak::Standing;
 use crate::cache::policy::explain::{Reason, secs, stored, title};
 use crate::cache::policy::vary::{self, Compared};
 use crate::cache::policy::{Answer, Reuse, StaleWhy, Storable};
@@ -19,7 +22,7 @@ use crate::cache::store::{Difference, EntryId, Summary};
 use crate::clock::Timestamp;
 use crate::config::provenance::Provenance;
 use crate::http::cache_status::Forward;
-use crate::pipeline::explain::{Bypass, Explained, Verdict};
+use crate::pipeline::explain::{Bypass, Explained, Guarded, Verdict};
 
 /// Near keys that are told.
 const NEAREST: usize = 5;
@@ -46,7 +49,8 @@ pub(super) async fn explain(instance: &Instance, asked: &Explain) -> Result<Expl
         });
     };
     let telling = Telling { explained: &explained, provenance: &instance.settings().provenance };
-    let near = match explained.variants.is_empty() {
+    let has_slices = explained.slices.as_ref().is_some_and(|slices| !slices.stored.is_empty());
+    let near = match explained.variants.is_empty() && !has_slices {
         true => instance.cache.nearest(explained.key.clone(), NEAREST).await,
         false => Vec::new(),
     };
@@ -62,6 +66,9 @@ pub(super) async fn explain(instance: &Instance, asked: &Explain) -> Result<Expl
         why: telling.why(),
         key: Some(key_parts(&explained.key, explained.digest, explained.variants.len())),
         entry: explained.selected.as_ref().map(|entry| telling.entry(entry)),
+        slices: explained.slices.as_ref().map(|slices| slices::told(slices, explained.at)),
+        unsliced_ms: left(explained.plain_until),
+        guard: explained.guarded.map(|guarded| telling.guard(guarded)),
         variants: telling.variants(&head.headers, instance.cache.secret()),
         conditions: conditions.map(|(name, value)| (title(name.as_str()), text(value))).collect(),
         flights: explained.flights as u64,
@@ -116,6 +123,11 @@ impl Telling<'_> {
             Some(Reuse::Validate { ttl, .. }) if ttl <= 0 => format!("stale for {}", left(ttl)),
             _ => "not to be sent as it is".to_owned(),
         };
+        if let Some(headline) =
+            self.explained.slices.as_ref().and_then(|told| slices::headline(told, self.explained.verdict))
+        {
+            return headline;
+        }
         match self.explained.verdict {
             Verdict::Hit => match self.explained.reuse {
                 Some(Reuse::Fresh { ttl, .. }) => format!("HIT: fresh for {} more", left(ttl)),
@@ -135,6 +147,9 @@ impl Telling<'_> {
             }
             Verdict::Miss(Forward::VaryMiss) => "MISS: stored, but no variant for this request".to_owned(),
             Verdict::Miss(Forward::Stale) => format!("MISS: {}; the origin is asked anew", stale()),
+            Verdict::Miss(Forward::Partial) if self.explained.missing.is_some() => {
+                "MISS: a part is stored, and the rest is fetched".to_owned()
+            }
             Verdict::Miss(Forward::Partial) => "MISS: a part is stored, and more is asked for".to_owned(),
             Verdict::Miss(Forward::Request) => "MISS: what is stored may not answer this request".to_owned(),
             Verdict::Miss(_) => "MISS: nothing is stored under its key".to_owned(),
@@ -195,13 +210,13 @@ impl Telling<'_> {
             Verdict::Refused => {
                 why.push(ground("RFC 9111 5.2.1.7", "the request wants nothing but what is stored"))
             }
-            Verdict::Miss(Forward::UriMiss) => {
+            Verdict::Miss(Forward::UriMiss) if explained.slices.is_none() => {
                 why.push(ground("RFC 9111 4", "no stored response has this key"));
             }
             Verdict::Miss(Forward::VaryMiss) => {
                 why.push(ground("RFC 9111 4.1", "no variant was stored for fields like these"));
             }
-            Verdict::Miss(Forward::Partial) => {
+            Verdict::Miss(Forward::Partial) if explained.slices.is_none() => {
                 why.push(ground(
                     "RFC 9111 3.3",
                     "what is stored answers only ranges that lie wholly within it",
@@ -209,11 +224,22 @@ impl Telling<'_> {
             }
             _ => {}
         }
-        let slice = explained.route.cache.slice.filter(|_| explained.selected.is_none());
-        if slice.is_some() && matches!(explained.verdict, Verdict::Miss(_)) {
+        if explained.slices.is_some() || explained.plain_until.is_some() {
+            let says = match explained.plain_until {
+                None => "it is answered slice by slice, each stored under a key of its own",
+                Some(_) => {
+                    "it is answered whole for now: its origin served no ranges of it that can be joined"
+                }
+            };
+            why.push(Ground { config: Some(self.config_key("slice")), ..ground("policy", says) });
+        }
+        if explained.slices.is_some() && explained.route.cache.leak_guard {
             why.push(Ground {
-                config: Some(self.config_key("slice")),
-                ..ground("policy", "large bodies are stored in slices, each under a key of its own: these are not looked at here")
+                config: Some(self.config_key("leak_guard")),
+                ..ground(
+                    "leak guard",
+                    "replies that are parts are not stored on a guarded route, and slices are parts",
+                )
             });
         }
         why.extend(explained.reason.as_ref().map(|reason| self.ground(reason)));
@@ -224,6 +250,19 @@ impl Telling<'_> {
             ));
         }
         why
+    }
+
+    fn guard(&self, guarded: Guarded) -> GuardStanding {
+        let (standing, left_ms) = match guarded.standing {
+            Standing::Free => ("free", None),
+            Standing::Suspect => ("suspect", None),
+            Standing::Leaking(until) => ("leaking", Some(until.since(self.explained.at).as_millis())),
+        };
+        GuardStanding {
+            standing: standing.into(),
+            left_ms: left_ms.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
+            cleared: guarded.cleared,
+        }
     }
 
     fn route(&self) -> TakenRoute {
@@ -280,7 +319,8 @@ impl Telling<'_> {
             stale_if_error_until_ms: freshness.stale_if_error.filter(|_| allowed).map(past),
             stands_in: explained.stands_in,
             soft_purged: stored_entry.soft_purged,
-            parts: explained.places.iter().map(|bytes| (bytes.start, bytes.end.saturating_sub(1))).collect(),
+            parts: explained.places.iter().map(slices::first_and_last).collect(),
+            missing: explained.missing.as_ref().map(|missing| slices::first_and_last(&missing.gap)),
             answer: explained.answer.as_ref().map(|answer| answer_word(answer).to_owned()),
         }
     }

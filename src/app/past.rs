@@ -12,6 +12,7 @@ use crate::cache::leak::{self, Standing};
 use crate::cache::policy::explain::{Reason, SKIPS, secs, skipped};
 use crate::cache::policy::{RequestPolicy, ResponseHead, Rules, SkipReason};
 use crate::http::cache_status::Forward;
+use crate::pipeline::SLICED;
 use crate::telemetry::LogRecord;
 use crate::telemetry::caching::{Found, ReplyFields};
 use crate::telemetry::event::{CacheOutcome, Finished};
@@ -115,6 +116,10 @@ fn grounds(instance: &Instance, finished: &Finished) -> Vec<Ground> {
     match (skip, caching.detail) {
         (Some(reason), _) => grounds.push(not_stored(instance, finished, reason)),
         (None, Some(leak::DETAIL)) => grounds.push(guarded(instance, finished)),
+        (None, Some(SLICED)) => grounds.push(ground(
+            "policy",
+            "it was answered slice by slice, beginning with what was found; each slice has a key of its own, and `cache explain` of the URL tells which are stored".to_owned(),
+        )),
         (None, Some(detail)) => grounds.push(ground("RFC 9211 2.8", format!("Cache-Status says: {detail}"))),
         (None, None) => {}
     }

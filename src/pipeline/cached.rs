@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::Method;
-
 use super::Proxy;
 use super::ask::{Asking, Who};
 use super::error::Failure;
@@ -14,6 +12,7 @@ use super::inbound::Inbound;
 use super::key::{Keyed, User};
 use super::respond::Reply;
 use super::site::{Route, Site};
+use super::slices::takes_slices;
 use super::stored::NoReply;
 use crate::cache::entry::Entry;
 use crate::cache::flight::Pilot;
@@ -257,10 +256,8 @@ impl Proxy {
     /// Whether a request of which nothing is stored may be answered slice by slice.
     fn comes_in_slices(&self, inbound: &Inbound, policy: &RequestPolicy, digest: Digest) -> bool {
         inbound.slice.is_none()
-            && matches!(inbound.head.method, Method::GET | Method::HEAD)
             && inbound.body.is_end_stream()
-            && !policy.no_store
-            && !policy.only_if_cached
+            && takes_slices(&inbound.head.method, policy)
             && !self.is_plain(digest)
     }
 

@@ -1,23 +1,28 @@
 //! What would happen to a request that nobody sends: the stages of an exchange up to where the origin would be asked,
 //! with their grounds. Nothing is fetched, counted or changed.
 
+mod slices;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, header, request};
 
+pub use slices::{Slice, Slicing, Wanted};
+
 use super::ask::Who;
 use super::guard::Guard;
 use super::key::{Facts, Keyed, User};
-use super::lead::nominate;
+use super::lead::{ask_for_gap, nominate};
+use super::parts::{OfPart, of_part};
 use super::site::Route;
 use super::{Proxy, ask};
 use crate::cache::Mode;
 use crate::cache::entry::Entry;
-use crate::cache::key::{Digest, Secret, StoredKey};
+use crate::cache::key::{Digest, KeyParts, Secret, StoredKey};
 use crate::cache::leak::Standing;
 use crate::cache::policy::explain::{self, Reason};
-use crate::cache::policy::partial::{self, FromParts};
+use crate::cache::policy::partial::{self, FromParts, Missing};
 use crate::cache::policy::request::MethodKind;
 use crate::cache::policy::{
     self, Answer, Failure, RequestPolicy, ResponseHead, Reuse, Storable, conditional, vary,
@@ -84,6 +89,8 @@ pub struct Explained {
     pub selected: Option<Arc<Entry>>,
     /// The bytes of the representation that are stored of it, where it is not whole.
     pub places: Vec<Range<u64>>,
+    /// What would be fetched of it where parts are stored, the rest of the reply being taken from them.
+    pub missing: Option<Missing>,
     /// What would happen.
     pub verdict: Verdict,
     /// Seconds of freshness left of the selected variant; below zero: since it is stale.
@@ -102,6 +109,33 @@ pub struct Explained {
     pub resting_until: Option<Timestamp>,
     /// Fetches under way for the key.
     pub flights: usize,
+    /// How the leak guard stands to the key and to what is stored, on a guarded route.
+    pub guarded: Option<Guarded>,
+    /// What is stored slice by slice, where the request is answered so; what else is said is said of the slice that it
+    /// begins with then.
+    pub slices: Option<Box<Slicing>>,
+    /// Until when it is remembered that the URL does not come in slices, though the route would have it so.
+    pub plain_until: Option<Timestamp>,
+}
+
+/// What the leak guard knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// How the key stands.
+    pub standing: Standing,
+    /// Whether the selected variant may answer these credentials: it is their own, or others got the same; `None`: none
+    /// is selected.
+    pub cleared: Option<bool>,
+}
+
+/// A request, or one for a slice of what it asks for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    route: &'a Arc<Route>,
+    head: &'a request::Parts,
+    target: &'a Target,
+    slice: Option<u64>,
+    at: Timestamp,
 }
 
 /// What would become of a reply.
@@ -120,43 +154,65 @@ impl Proxy {
     pub async fn explain(&self, head: &request::Parts, target: &Target) -> Option<Explained> {
         let site = self.site();
         let route = site.route(target, head)?;
-        let at = self.clock.now();
-        let mut request = RequestPolicy::of(&head.method, &head.headers, &route.cache.rules);
-        request.cookie = request.cookie && !route.cache.key.covers_cookies(&head.headers);
-        let known = route.cache.key.user.as_ref().map(|rule| {
-            // The operator asks: a field that names a user is taken for a trusted peer's.
-            let user = rule.user(&head.headers, true, at, self.cache.secret());
-            if matches!(user, User::Known(_)) {
-                rule.lift(&mut request);
-            }
-            user
-        });
-        let user = match known {
+        let asked = Asked { route: &route, head, target, slice: None, at: self.clock.now() };
+        let mut explained = self.explained(asked, self.standing(asked).await);
+        self.explain_slices(asked, &mut explained).await;
+        Some(explained)
+    }
+
+    /// What stands under the key of a request, newest first.
+    async fn standing(&self, asked: Asked<'_>) -> Vec<Arc<Entry>> {
+        let digest = self.keyed(asked, |_, digest| digest);
+        self.cache.show(digest).await.into_iter().map(|summary| summary.entry).collect()
+    }
+
+    /// The key of a request.
+    fn keyed<T>(&self, asked: Asked<'_>, take: impl FnOnce(&KeyParts<'_>, Digest) -> T) -> T {
+        let Asked { route, head, target, slice, .. } = asked;
+        let secret = self.cache.secret();
+        let user = match self.user(asked) {
             Some(User::Known(user)) => Some(user),
             _ => None,
         };
-        let facts = Facts { method: &head.method, headers: &head.headers, body: None, user, slice: None };
-        let key = Keyed::of(&route, target, facts, self.cache.secret());
+        let facts = Facts { method: &head.method, headers: &head.headers, body: None, user, slice };
+        let key = Keyed::of(route, target, facts, secret);
         let parts = key.parts(&head.headers);
+        take(&parts, parts.digest(secret))
+    }
+
+    /// Who asks, where users are told apart.
+    fn user(&self, asked: Asked<'_>) -> Option<User> {
+        let rule = asked.route.cache.key.user.as_ref()?;
+        // The operator asks: a field that names a user is taken for a trusted peer's.
+        Some(rule.user(&asked.head.headers, true, asked.at, self.cache.secret()))
+    }
+
+    /// What would happen to a request if this stands under its digest, newest first.
+    fn explained(&self, asked: Asked<'_>, standing: Vec<Arc<Entry>>) -> Explained {
+        let Asked { route, head, at, .. } = asked;
         let secret = self.cache.secret();
-        let digest = parts.digest(secret);
-        let request = RequestPolicy { spread: digest.spread(), ..request };
-        let standing = self.cache.show(digest).await.into_iter().map(|summary| summary.entry);
-        let variants: Vec<Arc<Entry>> = standing.filter(|entry| parts.matches(&entry.key, secret)).collect();
-        let selected = vary::select(&variants, &head.headers, secret, at).cloned();
-        let places = selected.as_ref().filter(|entry| entry.part.is_some()).map(|of| {
-            let parts = variants.iter().filter(|entry| partial::are_parts_of_one(of, entry));
-            let mut places: Vec<Range<u64>> = parts.map(|entry| entry.bytes()).collect();
-            places.sort_by_key(|bytes| bytes.start);
-            places
+        let mut request = RequestPolicy::of(&head.method, &head.headers, &route.cache.rules);
+        request.cookie = request.cookie && !route.cache.key.covers_cookies(&head.headers);
+        let user = self.user(asked);
+        if let (Some(rule), Some(User::Known(_))) = (&route.cache.key.user, &user) {
+            rule.lift(&mut request);
+        }
+        let (digest, key, variants) = self.keyed(asked, |parts, digest| {
+            let mut standing = standing;
+            standing.retain(|entry| parts.matches(&entry.key, secret));
+            (digest, parts.to_stored(secret), standing)
         });
+        let request = RequestPolicy { spread: digest.spread(), ..request };
+        let selected = vary::select(&variants, &head.headers, secret, at).cloned();
+        let places = selected.as_ref().filter(|entry| entry.part.is_some()).map(|of| places(of, &variants));
         let until = |until: Option<Timestamp>| until.filter(|until| *until > at);
         let mut explained = Explained {
             at,
             request,
-            key: parts.to_stored(secret),
+            key,
             digest,
             verdict: Verdict::Miss(Forward::UriMiss),
+            missing: None,
             reuse: None,
             reason: None,
             answer: None,
@@ -165,20 +221,23 @@ impl Proxy {
             unshared_until: until(self.unshared.get(&(digest, Who::of(&request)))),
             resting_until: until(self.resting.get(&digest)),
             flights: self.flights.under_way(digest),
+            guarded: None,
+            slices: None,
+            plain_until: None,
             variants,
             selected,
             places: places.unwrap_or_default(),
-            route,
+            route: route.clone(),
         };
         explained.verdict = match bypass(&explained.route, &explained.request, head) {
             Some(why) => Verdict::Bypass(why),
-            None if known == Some(User::Doubtful) => Verdict::Bypass(Bypass::Doubtful),
+            None if user == Some(User::Doubtful) => Verdict::Bypass(Bypass::Doubtful),
             None => {
                 let verdict = explained.look(head, secret);
                 self.guarded(&mut explained, head, verdict)
             }
         };
-        Some(explained)
+        explained
     }
 
     /// What the leak guard makes of it, as in `Proxy::look_up`.
@@ -187,15 +246,16 @@ impl Proxy {
             return verdict;
         }
         let leaks = self.cache.leaks();
-        let selected = explained.selected.as_ref();
-        let is_cleared = |entry: &Arc<Entry>| {
+        let cleared = explained.selected.as_ref().map(|entry| {
             let who = Guard::of(&head.headers, self.cache.secret()).who;
-            leaks.is_cleared(EntryId::of(explained.digest, entry), who)
-        };
-        let guarded = match leaks.standing(explained.digest, explained.at) {
+            leaks.is_cleared(EntryId::new(explained.digest, &entry.vary), who)
+        });
+        let standing = leaks.standing(explained.digest, explained.at);
+        explained.guarded = Some(Guarded { standing, cleared });
+        let guarded = match standing {
             Standing::Leaking(until) => Verdict::Bypass(Bypass::Leaking(until)),
             Standing::Suspect => Verdict::Bypass(Bypass::Suspect),
-            Standing::Free if selected.is_none_or(is_cleared) => return verdict,
+            Standing::Free if cleared.unwrap_or(true) => return verdict,
             Standing::Free if explained.reuse.is_some_and(|reuse| reuse.answers()) => {
                 Verdict::Bypass(Bypass::Unseen)
             }
@@ -203,6 +263,7 @@ impl Proxy {
         };
         // What is stored neither answers, nor is validated, nor stands in.
         explained.answer = None;
+        explained.missing = None;
         explained.conditions.clear();
         explained.stands_in = false;
         if explained.request.only_if_cached { Verdict::Refused } else { guarded }
@@ -235,6 +296,18 @@ impl Proxy {
         };
         Hypothesis { verdict, reasons, keep_until }
     }
+}
+
+/// The bytes that stored parts of one representation have, in their order.
+fn places(of: &Entry, variants: &[Arc<Entry>]) -> Vec<Range<u64>> {
+    // As in `Proxy::places`: without a strong validator a part is alone.
+    if partial::if_range(&of.head.headers).is_none() {
+        return vec![of.bytes()];
+    }
+    let parts = variants.iter().filter(|entry| partial::are_parts_of_one(of, entry));
+    let mut places: Vec<Range<u64>> = parts.map(|entry| entry.bytes()).collect();
+    places.sort_by_key(|bytes| bytes.start);
+    places
 }
 
 /// The same questions as `Proxy::cached` asks before it looks.
@@ -272,6 +345,9 @@ impl Explained {
         let verdict = match reuse {
             Reuse::Fresh { .. } => Verdict::Hit,
             Reuse::StaleAllowed { .. } => Verdict::Stale,
+            Reuse::Validate { .. } if entry.part.is_some() => {
+                return self.ask_of_part(head, &entry, secret, Forward::Stale);
+            }
             Reuse::Validate { .. } => {
                 self.conditions = self.conditions(Some(&entry), &head.headers, secret);
                 let has_conditions = !self.conditions.is_empty();
@@ -284,7 +360,7 @@ impl Explained {
             let complete = entry.complete();
             match partial::from_parts(&head.method, &head.headers, &entry.head, complete, &self.places) {
                 FromParts::Answer(answer, _) => answer,
-                FromParts::Missing(_) => return self.forward(head, Verdict::Miss(Forward::Partial)),
+                FromParts::Missing(_) => return self.ask_of_part(head, &entry, secret, Forward::Partial),
             }
         } else {
             conditional::answer(&head.method, &head.headers, &entry.head, entry.body.len())
@@ -295,6 +371,32 @@ impl Explained {
             Answer::Forward => Verdict::Bypass(Bypass::Precondition),
             _ => verdict,
         }
+    }
+
+    /// The same as `Proxy::consider_parts` settles.
+    fn ask_of_part(
+        &mut self,
+        head: &request::Parts,
+        entry: &Arc<Entry>,
+        secret: &Secret,
+        why: Forward,
+    ) -> Verdict {
+        // Neither is made of parts: a HEAD, and what is fetched for one client alone.
+        let alone = head.method == Method::HEAD || self.request.no_store || self.request.only_if_cached;
+        let verdict = match of_part(head, entry, &self.places) {
+            _ if alone => Verdict::Miss(why),
+            OfPart::Validate => {
+                self.conditions = self.conditions(Some(entry), &head.headers, secret);
+                if self.conditions.is_empty() { Verdict::Miss(why) } else { Verdict::Validate }
+            }
+            OfPart::Gap(missing) => {
+                ask_for_gap(&missing.gap, entry, &mut self.conditions);
+                self.missing = Some(missing);
+                Verdict::Miss(why)
+            }
+            OfPart::Anew => Verdict::Miss(why),
+        };
+        self.forward(head, verdict)
     }
 
     /// What becomes of a request that goes forward, if it may.

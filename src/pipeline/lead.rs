@@ -417,7 +417,7 @@ fn keep_range(client: &HeaderMap, headers: &mut HeaderMap) {
 }
 
 /// Asks for what is missing of a stored part, if it is still a part of the same (RFC 9110 13.1.5).
-fn ask_for_gap(gap: &Range<u64>, entry: &Entry, headers: &mut HeaderMap) {
+pub(super) fn ask_for_gap(gap: &Range<u64>, entry: &Entry, headers: &mut HeaderMap) {
     headers.insert(header::RANGE, partial::gap_range(gap, entry.complete()));
     if let Some(validator) = partial::if_range(&entry.head.headers) {
         headers.insert(header::IF_RANGE, validator.clone());

@@ -43,6 +43,7 @@ mod upkeep;
 pub use reply::{ReplyBody, ReplyError};
 pub use settings::{CacheSettings, RouteSettings, Settings};
 pub use site::{Route, Site, SiteError};
+pub use slices::DETAIL as SLICED;
 
 use std::sync::Arc;
 use std::time::Duration;

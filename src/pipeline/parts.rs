@@ -26,6 +26,30 @@ use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
 use crate::http::range::ByteRange;
 
+/// How the origin is asked where what is stored is but a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OfPart {
+    /// Whether that still holds: it has all that is wanted.
+    Validate,
+    /// For what is missing.
+    Gap(Missing),
+    /// As if nothing were stored.
+    Anew,
+}
+
+/// Settles how the origin is asked where what is stored has the bytes of these places.
+pub(super) fn of_part(request: &request::Parts, entry: &Entry, places: &[Range<u64>]) -> OfPart {
+    let has_validator = partial::if_range(&entry.head.headers).is_some();
+    match partial::from_parts(&request.method, &request.headers, &entry.head, entry.complete(), places) {
+        // Its tag may be sent only where it has the whole of what is asked for (RFC 9111 4.3.1).
+        FromParts::Answer(..) if has_validator => OfPart::Validate,
+        FromParts::Missing(Some(missing)) if has_validator && !has_conditions(&request.headers) => {
+            OfPart::Gap(missing)
+        }
+        _ => OfPart::Anew,
+    }
+}
+
 impl Proxy {
     /// The entries that have bytes of the representation that `entry` is a part of.
     fn places(&self, entry: &Arc<Entry>) -> Vec<Arc<Entry>> {
@@ -36,30 +60,15 @@ impl Proxy {
         }
     }
 
-    /// What stored parts are to a request.
-    pub(super) fn parts_for(&self, request: &request::Parts, entry: &Arc<Entry>) -> FromParts {
-        let places: Vec<_> = self.places(entry).iter().map(|place| place.bytes()).collect();
-        partial::from_parts(&request.method, &request.headers, &entry.head, entry.complete(), &places)
-    }
-
     /// Settles how the origin is asked where what is stored is but a part: to validate it, where it has all that is
     /// wanted; for what is missing; or as if nothing were stored.
     pub(super) fn consider_parts(&self, asking: &mut Asking<'_>) {
         let Some(entry) = asking.stale.as_ref().filter(|entry| entry.part.is_some()) else { return };
-        let head = &asking.inbound.head;
-        let usable = match self.parts_for(head, entry) {
-            // Its tag may be sent only where it has the whole of what is asked for (RFC 9111 4.3.1).
-            FromParts::Answer(..) => partial::if_range(&entry.head.headers).is_some(),
-            FromParts::Missing(missing) => {
-                let missing = missing.filter(|_| {
-                    partial::if_range(&entry.head.headers).is_some() && !has_conditions(&head.headers)
-                });
-                asking.gap = missing.map(Box::new);
-                asking.gap.is_some()
-            }
-        };
-        if !usable {
-            asking.stale = None;
+        let places: Vec<_> = self.places(entry).iter().map(|place| place.bytes()).collect();
+        match of_part(&asking.inbound.head, entry, &places) {
+            OfPart::Validate => {}
+            OfPart::Gap(missing) => asking.gap = Some(Box::new(missing)),
+            OfPart::Anew => asking.stale = None,
         }
     }
 

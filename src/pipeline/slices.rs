@@ -33,13 +33,17 @@ use super::site::Route;
 use super::stored::unsatisfiable;
 use crate::cache::entry::{EntryHead, Freshness, Source as LifetimeSource};
 use crate::cache::key::Digest;
-use crate::cache::policy::{Answer, conditional, partial};
+use crate::cache::policy::{Answer, RequestPolicy, conditional, partial};
 use crate::cache::purge::Criterion;
+use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
 use crate::http::range::{self, ContentRange, RangeSpec};
 use crate::http::target::Target;
 use crate::http::{ClientConn, age};
 use crate::telemetry::event::RequestId;
+
+/// What `Cache-Status` says of replies that are joined from slices, where nothing else is to be said.
+pub const DETAIL: &str = "slice";
 
 /// How long it is remembered that a URL does not come in slices.
 const PLAIN_FOR: Duration = Duration::from_secs(60);
@@ -106,7 +110,10 @@ impl Proxy {
             return Ok(Ok(Box::new(reply)));
         }
         let Some(whole) = whole_of(&reply, first, size) else {
-            self.plain.insert(digest, self.clock.now().plus(PLAIN_FOR));
+            // That a slice lies beyond the end says nothing of the others.
+            if status != unsatisfied() {
+                self.plain.insert(digest, self.clock.now().plus(PLAIN_FOR));
+            }
             return Ok(Err(Box::new(inbound)));
         };
         let Some(made) = self.joined(&slicer, Arc::new(whole), &inbound.head, (first, reply)).await else {
@@ -117,7 +124,12 @@ impl Proxy {
 
     /// Whether a URL is known not to come in slices.
     pub(super) fn is_plain(&self, digest: Digest) -> bool {
-        self.plain.get(&digest).is_some_and(|until| until > self.clock.now())
+        self.plain_until(digest).is_some()
+    }
+
+    /// Until when a URL is known not to come in slices.
+    pub(super) fn plain_until(&self, digest: Digest) -> Option<Timestamp> {
+        self.plain.get(&digest).filter(|until| *until > self.clock.now())
     }
 
     /// The reply to a request whose representation is known by one slice; `None`: only the origin can say.
@@ -129,7 +141,7 @@ impl Proxy {
         (number, slice): (u64, Reply),
     ) -> Option<Reply> {
         let length = whole.length;
-        let head = self.head_of(&whole.headers);
+        let head = head_of(&whole.headers, self.clock.now());
         let mut first = Some((number, slice.source));
         let mut slices = |want: Range<u64>| {
             let now = first.take_if(|(number, _)| *number == want.start / slicer.size);
@@ -163,24 +175,43 @@ impl Proxy {
         let told = slice.cache_status;
         let forwarded = told.forward.filter(|_| status != StatusCode::PARTIAL_CONTENT);
         let forward_status = told.forward_status.or(forwarded.map(|_| StatusCode::PARTIAL_CONTENT.as_u16()));
-        let cache_status = CacheStatus { forward_status, detail: told.detail.or(Some("slice")), ..told };
+        let cache_status = CacheStatus { forward_status, detail: told.detail.or(Some(DETAIL)), ..told };
         Some(Reply { status, headers, source, cache_status, deadline: None })
     }
+}
 
-    fn head_of(&self, headers: &HeaderMap) -> EntryHead {
-        let now = self.clock.now();
-        let freshness = Freshness {
-            initial_age: age::of(headers).unwrap_or(0),
-            lifetime: 0,
-            source: LifetimeSource::None,
-            stale_while_revalidate: 0,
-            stale_if_error: None,
-            must_revalidate: false,
-            no_cache: false,
-        };
-        let headers = headers.clone();
-        EntryHead { status: StatusCode::OK, headers, request_time: now, response_time: now, freshness }
-    }
+/// Whether a request is one that slices may answer; its body and what is known of the URL apart.
+pub(super) fn takes_slices(method: &Method, request: &RequestPolicy) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) && !request.no_store && !request.only_if_cached
+}
+
+/// The head that the client's conditions and range are held against: of a 200 with these fields.
+pub(super) fn head_of(headers: &HeaderMap, now: Timestamp) -> EntryHead {
+    let freshness = Freshness {
+        initial_age: age::of(headers).unwrap_or(0),
+        lifetime: 0,
+        source: LifetimeSource::None,
+        stale_while_revalidate: 0,
+        stale_if_error: None,
+        must_revalidate: false,
+        no_cache: false,
+    };
+    let headers = headers.clone();
+    EntryHead { status: StatusCode::OK, headers, request_time: now, response_time: now, freshness }
+}
+
+/// The request that asks for one slice.
+pub(super) fn slice_request(client: &request::Parts, number: u64, size: u64) -> request::Parts {
+    let mut head = client.clone();
+    head.method = Method::GET;
+    head.headers = pass::without_conditions(&head.headers);
+    add_range(&mut head, number, size);
+    head
+}
+
+fn add_range(head: &mut request::Parts, number: u64, size: u64) {
+    let first = number.saturating_mul(size);
+    head.headers.insert(RANGE, range::field(first, Some(first.saturating_add(size - 1))));
 }
 
 const fn unsatisfied() -> StatusCode {
@@ -188,7 +219,7 @@ const fn unsatisfied() -> StatusCode {
 }
 
 /// The slice with which to begin: where the first range does, if that is known without the length.
-fn first_slice(client: &HeaderMap, size: u64) -> u64 {
+pub(super) fn first_slice(client: &HeaderMap, size: u64) -> u64 {
     let specs = client.get(RANGE).and_then(|value| range::parse(value.as_bytes()));
     match specs.as_deref() {
         Some([RangeSpec::From { first, .. }, ..]) => first / size,
@@ -200,15 +231,27 @@ fn first_slice(client: &HeaderMap, size: u64) -> u64 {
 fn whole_of(reply: &Reply, number: u64, size: u64) -> Option<Whole> {
     let ContentRange { range, complete } = partial::content_range(reply.status, &reply.headers)?;
     let length = complete?;
-    let alone = length <= size;
-    let fits = range.first == number * size && range.last + 1 == length.min(range.first + size);
-    if !fits || (!alone && partial::if_range(&reply.headers).is_none()) {
+    if !fits(&(range.first..range.last + 1), &reply.headers, number, size, length) {
         return None;
     }
     let mut headers = reply.headers.clone();
     headers.remove(CONTENT_RANGE);
     headers.remove(CONTENT_LENGTH);
     Some(Whole { headers, length })
+}
+
+/// Whether bytes are just those of a slice, and can be joined with others.
+pub(super) fn fits(bytes: &Range<u64>, headers: &HeaderMap, number: u64, size: u64, length: u64) -> bool {
+    let first = number.saturating_mul(size);
+    let alone = length <= size;
+    bytes.start == first
+        && bytes.end == length.min(first.saturating_add(size))
+        && (alone || partial::if_range(headers).is_some())
+}
+
+/// Whether a slice belongs to the same whole as the one that came first.
+pub(super) fn is_of_one_whole(first: (&HeaderMap, u64), other: (&HeaderMap, u64)) -> bool {
+    first.1 == other.1 && partial::is_same(other.0, first.0)
 }
 
 impl Slicer {
@@ -239,10 +282,8 @@ impl Slicer {
     fn fetch(self: Arc<Self>, number: u64) -> Slicing {
         Box::pin(async move {
             let (proxy, site) = (&self.proxy, self.proxy.site());
-            let first = number.saturating_mul(self.size);
-            let last = first.saturating_add(self.size - 1);
             let mut head = self.head.clone();
-            head.headers.insert(RANGE, range::field(first, Some(last)));
+            add_range(&mut head, number, self.size);
             let (inbound, mut exchange) =
                 proxy.open(&site, head, InboundBody::None, self.client.clone(), None);
             exchange.silence(self.id.clone());
@@ -259,7 +300,7 @@ impl Slicer {
     /// The body of a slice that has come, if it is one of the same whole.
     fn accept(&self, reply: Reply, number: u64, whole: &Whole) -> Result<Source, ReplyError> {
         let same = whole_of(&reply, number, self.size).is_some_and(|other| {
-            other.length == whole.length && partial::is_same(&other.headers, &whole.headers)
+            is_of_one_whole((&whole.headers, whole.length), (&other.headers, other.length))
         });
         if same {
             return Ok(reply.source);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Answer, Origin, Place, Proxy, eventually, get};
+use crate::support::{Answer, Client, Origin, Place, Proxy, eventually, get};
 
 struct Scene {
     place: Place,
@@ -247,4 +247,119 @@ fn a_past_request_is_explained_by_its_id() {
     let unknown = run(&["--request", "019aa8c2-6f0e-7c31-a2f4-5d41402abc4b"]);
     assert_eq!(unknown.code, 4);
     assert!(unknown.stderr.contains("ring"), "{unknown:?}");
+}
+
+const RANGED: &str = "\
+[[routes]]
+name = \"sliced\"
+match = { path = \"/sliced/*\" }
+cache = { slice = \"64KiB\" }
+
+[[routes]]
+name = \"guarded\"
+match = { path = \"/guarded\" }
+cache = { leak_guard = true }
+";
+
+/// A proxy before an origin that serves ranges of 200 000 bytes.
+fn ranged() -> Scene {
+    let place = Place::new();
+    let origin = Origin::new(|asked| {
+        let whole = Answer::fresh(vec![b'x'; 200_000], 600).with("ETag", "\"v1\"");
+        whole.with("Cache-Groups", "\"films\", \"old\"").ranged(asked)
+    });
+    let proxy = Proxy::configured(&place, &format!("upstream = \"{}\"\n{RANGED}", origin.url()));
+    proxy.store_is(&place, "open");
+    Scene { place, proxy, origin }
+}
+
+impl Scene {
+    fn range(&self, target: &str, range: &str) {
+        let mut client = Client::connect(self.proxy.address).unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: stone.test\r\nRange: bytes={range}\r\n\r\n");
+        assert_eq!(client.ask(&request).unwrap().status, 206);
+    }
+
+    fn stores(&self, entries: usize) {
+        let stored = || (self.place.items(&["cache", "ls"]).len() == entries).then_some(());
+        eventually("all is stored", stored);
+    }
+}
+
+#[test]
+fn slices_are_told_with_what_requests_take_of_them() {
+    let scene = ranged();
+    let target = url("/sliced/film");
+    let nothing = scene.told(&[&target]);
+    assert_eq!((&nothing["verdict"], &nothing["slices"]["stored"]), (&"miss".into(), &0.into()), "{nothing}");
+    assert_eq!(nothing["why"][0]["config"]["key"], "routes[0].cache.slice", "{nothing}");
+    assert_eq!(nothing["headline"], "MISS: none of its slices is stored");
+
+    scene.range("/sliced/film", "70000-140000");
+    scene.stores(2);
+    let within = scene.told(&[&target, "-H", "Range: bytes=80000-130000"]);
+    assert_eq!(within["verdict"], "hit", "{within}");
+    let slices = &within["slices"];
+    assert_eq!(
+        (&slices["length"], &slices["count"], &slices["stored"]),
+        (&200_000.into(), &4.into(), &2.into())
+    );
+    let run = serde_json::json!([{ "first": 65_536, "last": 196_607, "slices": 2, "state": "fresh" }]);
+    assert_eq!(slices["runs"], run);
+    assert_eq!(slices["request"]["fresh"], 1, "{slices}");
+    assert_eq!(slices["without_range"]["fetches"], serde_json::json!([[0, 65_535], [196_608, 199_999]]));
+    assert_eq!(within["entry"]["groups"], serde_json::json!(["films", "old"]));
+
+    let over = [target.as_str(), "-H", "Range: bytes=80000-199999"];
+    let text = scene.text(&over);
+    for part in [
+        "MISS: 2 of 3 slices that it takes are stored; 1 is fetched",
+        "64.0 KiB, 4 of them make the whole of 200000 bytes",
+        "2: 131072 of 200000 bytes",
+        "bytes 65536-196607 fresh",
+        "bytes 80000-199999: 3 slices, 2 from the store, 1 fetched (bytes 196608-199999)",
+        "bytes 0-199999: 4 slices, 2 from the store, 2 fetched (bytes 0-65535, 196608-199999)",
+        "films, old",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let code = |args: &[&str], outcome: &str| {
+        scene.place.run(&[&["cache", "explain"], args, &["--expect", outcome, "-q"]].concat()).code
+    };
+    assert_eq!((code(&over, "miss"), code(&over, "hit")), (0, 1));
+    assert_eq!(code(&[&target, "-H", "Range: bytes=80000-130000"], "hit"), 0);
+    assert_eq!(scene.origin.hits("/sliced/film"), 2, "nothing of all this asked the origin");
+
+    scene.range("/sliced/film", "80000-130000");
+    let logged = scene.place.items(&["logs"]);
+    let id = logged.last().unwrap()["id"].as_str().unwrap();
+    let past = scene.told(&["--request", id]);
+    assert!(past["grounds"].to_string().contains("answered slice by slice"), "{past}");
+}
+
+#[test]
+fn stored_parts_and_the_leak_guard_are_told() {
+    let scene = ranged();
+    scene.range("/film", "100-999");
+    scene.stores(1);
+    let told = scene.told(&[&url("/film"), "-H", "Range: bytes=500-1999"]);
+    assert_eq!(told["headline"], "MISS: a part is stored, and the rest is fetched", "{told}");
+    assert_eq!(told["entry"]["parts"], serde_json::json!([[100, 999]]));
+    assert_eq!(told["entry"]["missing"], serde_json::json!([1000, 1999]));
+    let asked = serde_json::json!([["Range", "bytes=1000-1999"], ["If-Range", "\"v1\""]]);
+    assert_eq!(told["conditions"], asked);
+    let text = scene.text(&[&url("/film"), "-H", "Range: bytes=500-1999"]);
+    assert!(text.contains("bytes 1000-1999, the rest of the reply comes from the parts"), "{text}");
+
+    get(scene.proxy.address, "/guarded");
+    scene.stores(2);
+    let own = scene.told(&[&url("/guarded")]);
+    assert_eq!(own["guard"], serde_json::json!({ "standing": "free", "cleared": true }), "{own}");
+    let other = scene.told(&[&url("/guarded"), "-H", "Cookie: id=7"]);
+    assert_eq!(other["guard"]["cleared"], false, "{other}");
+    let text = scene.text(&[&url("/guarded"), "-H", "Cookie: id=7"]);
+    for part in ["\nLeak guard\n", "free: nothing is said against it", "not seen to be the same"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert_eq!(scene.told(&[&url("/film")])["guard"], Value::Null, "the route is not guarded");
 }

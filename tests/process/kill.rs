@@ -1,5 +1,8 @@
 //! `kill -9` under write load, again and again on one state directory: every reply afterwards has the right bytes,
-//! nothing that was purged returns, the store opens.
+//! nothing that was purged returns, the store opens. Ranges,
+//! of stored parts and of slices, are among them.
+
+mod ranged;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -8,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+
+use ranged::{Asking, Ranged};
 
 use crate::support::{Answer, Client, Origin, Place, Proxy, Reply};
 
@@ -22,6 +27,8 @@ struct World {
     generation: AtomicU64,
     /// The oldest generation that is still allowed, by number of the URL.
     oldest: Mutex<HashMap<u32, u64>>,
+    /// What is asked for in ranges.
+    ranged: Ranged,
 }
 
 impl World {
@@ -56,6 +63,9 @@ fn body(number: u32, generation: u64) -> Vec<u8> {
 fn origin(world: &Arc<World>) -> Origin {
     let world = world.clone();
     Origin::new(move |asked| {
+        if let Some(answer) = world.ranged.answer(asked) {
+            return answer;
+        }
         let number: u32 = asked.target.rsplit('/').next().unwrap().parse().unwrap();
         let generation = world.generation.load(SeqCst);
         Answer::fresh(body(number, generation), 3600)
@@ -70,6 +80,10 @@ struct Counts {
     hits: AtomicU64,
     purges: AtomicU64,
     torn: AtomicU64,
+    /// Replies to ranges, hits among them, and those that broke off since what they were made of was purged.
+    ranges: AtomicU64,
+    range_hits: AtomicU64,
+    cut: AtomicU64,
 }
 
 /// A whole reply has the right bytes, and is of no purged generation.
@@ -95,6 +109,16 @@ fn load(address: std::net::SocketAddr, world: &World, counts: &Counts, killed: &
     while !killed.load(SeqCst) {
         let Ok(mut client) = Client::connect(address) else { continue };
         loop {
+            if fastrand::u8(..3) == 0 {
+                match world.ranged.ask(&mut client, counts) {
+                    Asking::Whole => continue,
+                    Asking::Cut => break,
+                    Asking::Nothing(error) => {
+                        assert!(killed.load(SeqCst), "a range failed while the proxy lived: {error}");
+                        break;
+                    }
+                }
+            }
             let number = fastrand::u32(..URLS);
             let oldest = world.oldest(number);
             match client.get(&target(number)) {
@@ -114,6 +138,18 @@ fn purge(place: &Place, world: &World, counts: &Counts, killed: &AtomicBool) {
     while !killed.load(SeqCst) {
         let Ok(mut admin) = Client::admin(&place.socket()) else { continue };
         loop {
+            if fastrand::u8(..4) == 0 {
+                match world.ranged.purge(&mut admin) {
+                    Ok(()) => {
+                        counts.purges.fetch_add(1, SeqCst);
+                        continue;
+                    }
+                    Err(error) => {
+                        assert!(killed.load(SeqCst), "a purge failed while the proxy lived: {error}");
+                        break;
+                    }
+                }
+            }
             let number = fastrand::u32(..URLS);
             let (select, takes): (String, Box<dyn Fn(u32) -> bool>) = match fastrand::u8(..4) {
                 0 => (format!("tag:tag{}", number % 7), Box::new(move |other| other % 7 == number % 7)),
@@ -166,12 +202,13 @@ fn nothing_wrong_or_purged_is_served_after_kill_9() {
     let rounds = std::env::var("PROXY_STONE_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
     let (place, world, counts) = (Place::new(), Arc::new(World::default()), Counts::default());
     let origin = origin(&world);
-    let (began, mut after) = (Instant::now(), 0);
+    let (began, mut after, mut after_ranges) = (Instant::now(), 0, 0);
     let mut repairs = 0;
+    let config = format!("upstream = \"{}\"\n{}", origin.url(), ranged::CONFIG);
     for number in 0..rounds {
-        round(Proxy::before(&place, &origin.url()), &place, &world, &counts);
+        round(Proxy::configured(&place, &config), &place, &world, &counts);
 
-        let proxy = Proxy::before(&place, &origin.url());
+        let proxy = Proxy::configured(&place, &config);
         // At once, while the store may still be opening, and once it has opened.
         let mut client = Client::connect(proxy.address).unwrap();
         let mut verify = |count: u32| {
@@ -179,6 +216,9 @@ fn nothing_wrong_or_purged_is_served_after_kill_9() {
                 let number = fastrand::u32(..URLS);
                 let oldest = world.oldest(number);
                 check(number, oldest, &client.get(&target(number)).unwrap(), &counts);
+                if fastrand::u8(..3) == 0 {
+                    world.ranged.verify(&mut client, proxy.address, &counts);
+                }
             }
         };
         verify(20);
@@ -187,24 +227,29 @@ fn nothing_wrong_or_purged_is_served_after_kill_9() {
             println!("round {number}: {detail}");
             repairs += 1;
         }
-        let hits = counts.hits.load(SeqCst);
+        let before = [&counts.hits, &counts.range_hits].map(|hits| hits.load(SeqCst));
         verify(60);
-        after += counts.hits.load(SeqCst) - hits;
+        after += counts.hits.load(SeqCst) - before[0];
+        after_ranges += counts.range_hits.load(SeqCst) - before[1];
         if number % 50 == 49 {
             eprintln!("{} rounds in {:?}", number + 1, began.elapsed());
         }
         if number % 2 == 0 { proxy.kill() } else { drop(proxy.stop()) }
     }
     println!(
-        "{rounds} rounds in {:?}: {counts}, {after} hits right after a restart, {repairs} repairs",
+        "{rounds} rounds in {:?}: {counts}, {after} hits and {after_ranges} hits of ranges right after a restart, \
+         {repairs} repairs",
         began.elapsed(),
         counts = format_args!(
-            "{} replies, {} of them hits, {} purges, {} connections torn",
+            "{} replies, {} of them hits, {} of ranges, {} of them hits, {} cut, {} purges, {} connections torn",
             counts.replies.load(SeqCst),
             counts.hits.load(SeqCst),
+            counts.ranges.load(SeqCst),
+            counts.range_hits.load(SeqCst),
+            counts.cut.load(SeqCst),
             counts.purges.load(SeqCst),
             counts.torn.load(SeqCst)
         )
     );
-    assert!(after > 0, "nothing outlasted a restart");
+    assert!(after > 0 && after_ranges > 0, "nothing outlasted a restart");
 }

@@ -58,6 +58,15 @@ pub struct Explanation {
     /// The stored response that the request asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<StoredReply>,
+    /// What is stored slice by slice, where the request is answered so; `entry` is the slice that it begins with then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slices: Option<StoredSlices>,
+    /// Milliseconds for which the URL is answered whole, though its route has slices: its origin serves no ranges of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsliced_ms: Option<u64>,
+    /// What the leak guard knows of the key, on a guarded route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardStanding>,
     /// All variants that are stored under the key, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<Variant>,
@@ -78,6 +87,93 @@ pub struct Explanation {
     /// What would become of the supposed reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<SupposedOutcome>,
+}
+
+/// What is stored of a URL slice by slice, and what of it a request takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSlices {
+    /// Bytes of each slice but the last.
+    pub size: u64,
+    /// Bytes of the whole; absent: no slice is stored that would tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    /// Slices of the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// Slices that are stored.
+    pub stored: u64,
+    /// Bytes of these.
+    pub stored_bytes: u64,
+    /// Slices that are stored and of another representation than the one that the request begins with.
+    pub foreign: u64,
+    /// What is stored, in runs of slices that stand next to each other and in the same state; the first of them.
+    pub runs: Vec<SliceRun>,
+    /// Runs that are not told.
+    pub more_runs: u64,
+    /// Entries of the URL that were not looked at, beyond the first ten thousand.
+    pub unseen: u64,
+    /// The slice that the request begins with.
+    pub first: u64,
+    /// The digest of its key.
+    pub first_key: String,
+    /// What the request takes; absent: that can't be known before the origin is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<TakenSlices>,
+    /// What it would take without `Range`, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_range: Option<TakenSlices>,
+}
+
+/// Stored slices that stand next to each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliceRun {
+    /// The first byte.
+    pub first: u64,
+    /// The last byte.
+    pub last: u64,
+    /// How many slices.
+    pub slices: u64,
+    /// `fresh`, `stale`, `revalidate` or `purged`.
+    pub state: String,
+}
+
+/// What a request takes of the slices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenSlices {
+    /// First and last bytes of its reply, in their order; none where that has no body.
+    pub bytes: Vec<(u64, u64)>,
+    /// Slices that it needs, with the one by which the length is known.
+    pub slices: u64,
+    /// Of these, stored and fresh.
+    pub fresh: u64,
+    /// Stored, and sent although stale.
+    pub stale: u64,
+    /// Stored, and validated with the origin.
+    pub validated: u64,
+    /// Fetched.
+    pub fetched: u64,
+    /// First and last bytes of what is fetched, in runs; the first of them.
+    pub fetches: Vec<(u64, u64)>,
+    /// Runs that are not told.
+    pub more_fetches: u64,
+    /// The byte at which the reply would break off, and all that is stored of the URL be purged, since the slice there
+    /// is of another representation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_at: Option<u64>,
+}
+
+/// What the leak guard knows of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardStanding {
+    /// `free`, `suspect` (its replies are being compared) or `leaking` (they differ by credential).
+    pub standing: String,
+    /// How long it is left alone, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
+    /// Whether the stored response may answer the request's credentials: it is theirs, or others got the same; absent:
+    /// nothing is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared: Option<bool>,
 }
 
 /// Asks for an exchange that is over.
@@ -194,6 +290,9 @@ pub struct StoredReply {
     /// The first and last bytes of what is stored, where that is not the whole representation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<(u64, u64)>,
+    /// The first and last byte that would be fetched for this request, the rest of the reply coming from the parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<(u64, u64)>,
     /// How the request's own conditions and range would shape the answer: `whole`, `not_modified`, `partial`,
     /// `unsatisfiable`, `forward`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

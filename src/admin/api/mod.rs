@@ -17,8 +17,9 @@ pub use cache::{
     PurgeReply, Quarantine, RouteUsage, Selector, ShowQuery, StoreFinding,
 };
 pub use explain::{
-    ConfigKey, Explain, Explanation, Ground, KeyDifference, KeyPart, KeyParts, NearKey, PastExplanation,
-    PastQuery, StoredReply, SupposedOutcome, SupposedReply, TakenRoute, Variant, VariantField,
+    ConfigKey, Explain, Explanation, Ground, GuardStanding, KeyDifference, KeyPart, KeyParts, NearKey,
+    PastExplanation, PastQuery, SliceRun, StoredReply, StoredSlices, SupposedOutcome, SupposedReply,
+    TakenRoute, TakenSlices, Variant, VariantField,
 };
 pub use inspection::{Gc, InspectionLine, InspectionProgress, Reclaimed, StoreFault, Verify};
 pub use problem::{Problem, ProblemCode};

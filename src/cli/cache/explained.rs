@@ -1,5 +1,7 @@
 //! An explanation as people read it: the answer first, then section by section what it follows from.
 
+mod slices;
+
 use anstyle::{AnsiColor, Style};
 
 use crate::admin::api::{
@@ -46,8 +48,12 @@ pub fn lines(told: &Explanation) -> Vec<String> {
         page.key(key);
     }
     if let Some(entry) = &told.entry {
-        page.stored(entry, told.at_ms);
+        page.stored(entry, told.at_ms, told.slices.is_some());
     }
+    if let Some(slices) = &told.slices {
+        slices::section(&mut page, slices);
+    }
+    page.guard(told);
     page.variants(&told.variants, told.at_ms);
     page.forward(told);
     page.nearest(&told.nearest);
@@ -166,9 +172,9 @@ impl Page {
         self.line("stored", &stored);
     }
 
-    fn stored(&mut self, entry: &StoredReply, now_ms: u64) {
+    fn stored(&mut self, entry: &StoredReply, now_ms: u64, sliced: bool) {
         let (detail, row) = (&entry.detail, &entry.detail.row);
-        self.section("Stored response");
+        self.section(if sliced { "First slice" } else { "Stored response" });
         let kind = row.content_type.as_ref().map(|kind| format!(" of {kind}")).unwrap_or_default();
         let what = format!("{}, {}{kind}, by route {}", row.status, bytes(row.size as f64), row.route);
         self.line("reply", &safe(&what));
@@ -201,11 +207,39 @@ impl Page {
                 entry.parts.iter().map(|(first, last)| format!("{first}-{last}")).collect();
             self.line("parts", &format!("bytes {}", parts.join(", ")));
         }
+        if let Some((first, last)) = entry.missing {
+            self.line(
+                "fetched",
+                &format!("bytes {first}-{last}, the rest of the reply comes from the parts"),
+            );
+        }
         if let Some(answer) = entry.answer.as_deref().and_then(answer_text) {
             self.line("answer", answer);
         }
         if !row.tags.is_empty() {
             self.line("tags", &safe(&row.tags.join(", ")));
+        }
+        if !row.groups.is_empty() {
+            self.line("groups", &safe(&row.groups.join(", ")));
+        }
+    }
+
+    fn guard(&mut self, told: &Explanation) {
+        let Some(guard) = &told.guard else { return };
+        let standing = match (guard.standing.as_str(), guard.left_ms) {
+            ("suspect", _) => "suspect: two credentials got two replies, the next one settles it".to_owned(),
+            ("leaking", left) => {
+                let left = duration(left.unwrap_or_default() as f64 * 1e3);
+                format!("leaking: replies differ by credential; left alone for {left} more")
+            }
+            (standing, _) => format!("{standing}: nothing is said against it"),
+        };
+        self.section("Leak guard");
+        self.line("key", &standing);
+        match guard.cleared {
+            Some(true) => self.line("stored", "by these credentials, or others got the same"),
+            Some(false) => self.line("stored", "by others; not seen to be the same for these credentials"),
+            None => {}
         }
     }
 
@@ -227,7 +261,10 @@ impl Page {
     }
 
     fn forward(&mut self, told: &Explanation) {
-        let waits = told.unshared_ms.is_some() || told.resting_ms.is_some() || told.flights > 0;
+        let waits = told.unshared_ms.is_some()
+            || told.unsliced_ms.is_some()
+            || told.resting_ms.is_some()
+            || told.flights > 0;
         if told.conditions.is_empty() && !waits {
             return;
         }
@@ -247,6 +284,9 @@ impl Page {
                 left(ms)
             );
             self.line("not shared", &text);
+        }
+        if let Some(ms) = told.unsliced_ms {
+            self.line("whole", &format!("for {} more: its origin served no ranges of it", left(ms)));
         }
         if let Some(ms) = told.resting_ms {
             self.line("resting", &format!("for {} more: the last refresh failed", left(ms)));

@@ -7,7 +7,7 @@ use proxy_stone::pipeline::explain::{Bypass, Explained, Verdict};
 use crate::support::{Answer, Call, Origin, Proxy, Reply, http_date, noon, pass, until};
 
 /// What the proxy says of a request that nobody sends.
-async fn explained(proxy: &Proxy, method: &str, target: &str, fields: &[&str]) -> Option<Explained> {
+pub async fn explained(proxy: &Proxy, method: &str, target: &str, fields: &[&str]) -> Option<Explained> {
     let mut request =
         Request::builder().method(method).uri(target).header("host", "api.test").body(()).unwrap();
     for field in fields {
@@ -22,7 +22,7 @@ async fn explained(proxy: &Proxy, method: &str, target: &str, fields: &[&str]) -
 }
 
 /// The verdict that a reply speaks of.
-fn happened(reply: &Reply) -> &'static str {
+pub fn happened(reply: &Reply) -> &'static str {
     let status = reply.cache_status();
     let says = |word: &str| status.split("; ").any(|part| part == word);
     match () {
@@ -37,7 +37,11 @@ fn happened(reply: &Reply) -> &'static str {
 }
 
 fn said(explained: &Option<Explained>) -> &'static str {
-    match explained.as_ref().map(|explained| explained.verdict) {
+    word(explained.as_ref().map(|explained| explained.verdict))
+}
+
+pub fn word(verdict: Option<Verdict>) -> &'static str {
+    match verdict {
         None => "no route",
         Some(Verdict::Hit) => "hit",
         Some(Verdict::Stale) => "stale",

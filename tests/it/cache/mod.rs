@@ -3,6 +3,7 @@
 mod collapse;
 mod content;
 mod explain;
+mod explain_parts;
 mod groups;
 mod internal;
 mod invalidation;

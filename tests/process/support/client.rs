@@ -101,8 +101,14 @@ impl Client {
     /// Reads a reply whose body goes elsewhere as it comes.
     pub fn stream_reply(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<Reply> {
         let reply = self.head()?;
+        self.stream_body(&reply, &mut sink)?;
+        Ok(reply)
+    }
+
+    /// Reads the body that follows this head.
+    pub fn stream_body(&mut self, reply: &Reply, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
         if matches!(reply.status, 204 | 304) {
-            return Ok(reply);
+            return Ok(());
         }
         let length = reply.header("content-length").parse().ok();
         if reply.header("transfer-encoding").eq_ignore_ascii_case("chunked") {
@@ -112,7 +118,7 @@ impl Client {
                 let size = size.map_err(|_| broken("a chunk's size"))?;
                 if size == 0 {
                     while !self.line()?.is_empty() {}
-                    return Ok(reply);
+                    return Ok(());
                 }
                 self.body(size, &mut sink)?;
                 self.line()?;
@@ -122,7 +128,7 @@ impl Client {
             Some(length) => self.body(length, &mut sink)?,
             None => while self.some(usize::MAX, &mut sink)? > 0 {},
         }
-        Ok(reply)
+        Ok(())
     }
 
     /// Reads a head, interim ones left out.

@@ -8,7 +8,7 @@ mod proxy;
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Reply, get};
-pub use origin::{Answer, Gate, Origin};
+pub use origin::{Answer, Asked, Gate, Origin};
 pub use place::{Output, Place, finish};
 pub use proxy::{Proxy, code};
 

@@ -19,6 +19,8 @@ pub struct Origin {
 pub struct Asked<'c> {
     pub method: String,
     pub target: String,
+    /// With names in lower case.
+    headers: Vec<(String, String)>,
     body: Body<'c>,
     stream: &'c TcpStream,
 }
@@ -43,6 +45,31 @@ impl Answer {
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// As an origin that serves one range: what is asked for of this, which has a tag.
+    pub fn ranged(mut self, asked: &Asked<'_>) -> Self {
+        let tag = self.headers.iter().find(|(name, _)| *name == "ETag").map(|(_, tag)| &**tag);
+        let of_this = asked.header("if-range").is_none_or(|wanted| Some(wanted) == tag);
+        let range = asked.header("range").filter(|_| of_this);
+        let Some((first, last)) = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'))
+        else {
+            return self;
+        };
+        let length = self.body.len();
+        let (first, last) = match (first.parse::<usize>(), last.parse::<usize>()) {
+            (Ok(first), Ok(last)) => (first, last.min(length - 1)),
+            (Ok(first), Err(_)) => (first, length - 1),
+            (Err(_), Ok(suffix)) => (length - suffix.min(length), length - 1),
+            _ => return self,
+        };
+        if first >= length {
+            let headers = vec![("Content-Range", format!("bytes */{length}"))];
+            return Self { status: 416, headers, body: Vec::new() };
+        }
+        self.status = 206;
+        self.body = self.body[first..=last].to_vec();
+        self.with("Content-Range", format!("bytes {first}-{last}/{length}"))
     }
 }
 
@@ -109,7 +136,8 @@ fn converse(
             None if field("transfer-encoding").is_some() => Body::Chunked(&mut reader),
             length => Body::Length(&mut reader, length.unwrap_or(0)),
         };
-        serve(Asked { method: method.to_owned(), target: target.to_owned(), body, stream: &stream })?;
+        let (method, target) = (method.to_owned(), target.to_owned());
+        serve(Asked { method, target, headers, body, stream: &stream })?;
     }
 }
 
@@ -122,6 +150,11 @@ fn line(reader: &mut BufReader<TcpStream>) -> io::Result<String> {
 }
 
 impl Asked<'_> {
+    /// A field's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(field, _)| field == name).map(|(_, value)| &**value)
+    }
+
     /// Passes the body on as it comes.
     pub fn read_body(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
         match &mut self.body {
