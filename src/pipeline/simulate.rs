@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, requ
 
 use super::key::{Facts, Keyed};
 use super::site::{Route, Site};
+use super::slices::takes_slices;
 use crate::cache::entry::{Entry, EntryHead};
 use crate::cache::key::{Digest, KeyParts, Secret};
 use crate::cache::policy::request::MethodKind;
@@ -88,6 +89,10 @@ pub struct Supposed {
     pub without_route: u64,
     /// Lines whose target or method can't be read: left out.
     pub unreadable: u64,
+    /// Requests on routes with slices, for ranges or for bodies of more than one slice: not simulated, and left out.
+    pub sliced: u64,
+    /// Ranges of what is not stored whole: taken for fetched each, though parts that are stored might answer.
+    pub ranges: u64,
     /// Replies of which only the lifetime was known, from a hit.
     pub by_lifetime: u64,
     /// Replies of which the log says nothing that caching goes by.
@@ -160,6 +165,10 @@ impl Simulation {
         let url = self.hasher.hash_one((target.authority(), target.path_and_query().as_str()));
         let asked = Asked { record, head, target, url };
         self.learn(&asked);
+        if self.is_beyond_one_slice(&route, &asked) {
+            self.supposed.sliced += 1;
+            return;
+        }
         let before = self.routes.get(&route.name).copied().unwrap_or_default();
         let today = today(record, self.known.get(&asked.url).map(|known| known.length));
         let then = self.answer(&route, &asked);
@@ -224,6 +233,15 @@ impl Simulation {
         }
     }
 
+    /// Whether a request would be answered by slices of which the log does not tell enough: where its range begins and
+    /// ends, and whether the origin serves more than one slice of a body.
+    fn is_beyond_one_slice(&self, route: &Route, asked: &Asked<'_>) -> bool {
+        let Some(size) = route.cache.slice.filter(|_| route.cache.mode != Mode::Off) else { return false };
+        let request = RequestPolicy::of(&asked.head.method, &asked.head.headers, &route.cache.rules);
+        let known = self.known.get(&asked.url).map_or(asked.record.bytes, |known| known.length);
+        takes_slices(&asked.head.method, &request) && (request.range || known > size)
+    }
+
     /// What the site would have done.
     fn answer(&mut self, route: &Arc<Route>, asked: &Asked<'_>) -> Counts {
         let (record, head) = (asked.record, &asked.head);
@@ -242,6 +260,10 @@ impl Simulation {
             return fetched(record.bytes);
         }
         let secret = self.secret.clone();
+        if route.cache.slice.is_some() && !takes_slices(&head.method, &request) {
+            // What is stored, is under the keys of slices: these requests are never answered from it.
+            return if request.only_if_cached { Counts::default() } else { fetched(record.bytes) };
+        }
         let (digest, key, parts) = self.key(route, asked, &head.method, |parts, digest| {
             (digest, parts.to_stored(&secret), parts.fields.len() + parts.extra.len())
         });
@@ -312,9 +334,13 @@ impl Simulation {
         asked: &Asked<'_>,
         key: crate::cache::key::StoredKey,
     ) -> Counts {
+        // A HEAD has the slice fetched by which its reply is known.
+        let by_slice = RequestPolicy { method: MethodKind::Get, ..*request };
+        let request = if route.cache.slice.is_some() { &by_slice } else { request };
         if request.method == MethodKind::Head {
             return fetched(0);
         }
+        self.supposed.ranges += u64::from(request.range);
         let whole = self.keep(route, request, asked, key);
         fetched(if request.range { asked.record.bytes } else { whole })
     }

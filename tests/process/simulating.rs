@@ -137,3 +137,51 @@ fn logs_in_text_and_logs_that_are_none_of_ours() {
     assert_eq!(simulate(&place, "nowhere.log", config).code, 9);
     assert_eq!(simulate(&place, "text.log", "upstream = 5\n").code, 3);
 }
+
+#[test]
+fn what_slices_and_parts_would_have_done_is_not_silently_guessed() {
+    let place = Place::new();
+    let mut log = String::new();
+    let mut line = |second: usize, target: &str, bytes: usize, asks: &str| {
+        let status = if asks.contains("range") { 206 } else { 200 };
+        writeln!(
+            log,
+            "{{\"time\":\"2026-01-01T00:00:{second:02}.000Z\",\"id\":\"x\",\"client\":\"192.0.2.1\",\"method\":\"GET\",\
+             \"host\":\"a.test\",\"target\":\"{target}\",\"protocol\":\"HTTP/1.1\",\"status\":{status},\"bytes\":{bytes},\
+             \"received\":0,\"duration_ms\":1.0,\"first_byte_ms\":1.0,\"cache\":\"miss\",\"route\":\"r\",\
+             \"upstream\":\"u\",\"endpoint\":null,\"attempts\":1,\"upstream_first_byte_ms\":null,\"end\":\"complete\",\
+             \"error\":null,\"forward\":\"uri-miss\",\"asks\":[{asks}],\
+             \"reply\":{{\"cache-control\":\"max-age=86400\"}}}}"
+        )
+        .unwrap();
+    };
+    for second in 0..4 {
+        line(second, "/small", 1000, "");
+        line(second, "/large", 1_000_000, "");
+        line(second, "/ranged", 500, "\"range\"");
+    }
+    line(9, "/small", 1000, "\"only-if-cached\"");
+    line(9, "/small", 1000, "\"no-store\"");
+    place.write("ranges.json", &log);
+    let with = |cache: &str| {
+        report(&simulate(
+            &place,
+            "ranges.json",
+            &format!("upstream = \"http://127.0.0.1:9\"\ncache = {{ {cache} }}\n"),
+        ))
+    };
+    let plain = with("");
+    assert_eq!(plain["total"]["requests"], 14, "{plain}");
+    assert!(plain["assumptions"].to_string().contains("4 ranges of what is not stored whole"), "{plain}");
+    let sliced = with("slice = \"64KiB\"");
+    assert_eq!(sliced["total"]["requests"], 6, "what is one slice is simulated: {sliced}");
+    assert_eq!(sliced["total"]["candidate"]["hits"], 3, "{sliced}");
+    assert_eq!(sliced["total"]["candidate"]["origin_requests"], 2, "{sliced}");
+    assert!(sliced["assumptions"].to_string().contains("8 requests on routes with slices"), "{sliced}");
+    let off = report(&simulate(
+        &place,
+        "ranges.json",
+        "upstream = \"http://127.0.0.1:9\"\nmode = \"off\"\ncache = { slice = \"64KiB\" }\n",
+    ));
+    assert_eq!(off["total"]["requests"], 14, "nothing is sliced where nothing is stored: {off}");
+}

@@ -249,6 +249,16 @@ fn assumptions(supposed: &Supposed, unreadable: u64) -> Vec<String> {
         (supposed.unreadable, "lines name no target that can be routed and were left out"),
         (supposed.without_cache, "exchanges never came to the cache and were left out"),
         (supposed.without_route, "requests are taken by no route of the config and were left out"),
+        (
+            supposed.sliced,
+            "requests on routes with slices are for ranges, or for bodies of more than one slice: they are not simulated, and \
+             were left out",
+        ),
+        (
+            supposed.ranges,
+            "ranges of what is not stored whole count as fetched: the log does not hold which bytes, and what parts would \
+             have answered is not simulated",
+        ),
         (supposed.validated, "validations were taken for answered 304: nothing had changed"),
         (supposed.by_lifetime, "replies are known by the lifetime only that a hit told of them"),
         (
