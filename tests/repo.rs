@@ -25,7 +25,9 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     // Request ids are parsed from a field, and carried by the event.
     ("http", "crate::telemetry::event::RequestId"),
     // `config` fills every room's settings.
+    ("config", "crate::server::ListenAddress"),
     ("config", "crate::server::ListenerSettings"),
+    ("config", "crate::server::settings"),
     ("config", "crate::server::Settings"),
     // The reload report carries the findings that `config lint` prints.
     ("admin", "crate::config"),

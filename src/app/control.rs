@@ -22,6 +22,7 @@ use crate::cache::Mode;
 use crate::clock::Timestamp;
 use crate::config::{self, Finding, Overrides, Source};
 use crate::pipeline::Proxy;
+use crate::server::ListenAddress;
 
 /// The running instance, and how its config was made: what a reload does again.
 pub(super) struct Controller {
@@ -124,8 +125,9 @@ impl Controller {
     }
 
     fn listeners(&self) -> Vec<ListenerStatus> {
-        let clients = self.instance.local_addrs().into_iter().map(|address| (address, "http"));
-        let machines = self.instance.machine_addr().into_iter().map(|address| (address, "telemetry"));
+        let clients = self.instance.listening().into_iter().map(|address| (address, "http"));
+        let machines = self.instance.machine_addr().map(ListenAddress::Tcp);
+        let machines = machines.into_iter().map(|address| (address, "telemetry"));
         clients
             .chain(machines)
             .map(|(address, role)| ListenerStatus { address: address.to_string(), role: role.to_owned() })

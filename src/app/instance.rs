@@ -16,7 +16,7 @@ use crate::cache::{self, Cache, Mode};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Compiled;
 use crate::pipeline::{Proxy, Site};
-use crate::server::{self, Running};
+use crate::server::{self, ListenAddress, Running};
 use crate::telemetry::listener::Readiness;
 use crate::telemetry::{self, Telemetry};
 use crate::upstream::Upstreams;
@@ -145,9 +145,14 @@ impl Instance {
         Ok(changes)
     }
 
-    /// Addresses that clients connect to.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+    /// What clients connect to.
+    pub fn listening(&self) -> Vec<ListenAddress> {
         self.server.lock().as_ref().map(|server| server.local_addrs()).unwrap_or_default()
+    }
+
+    /// The TCP addresses that clients connect to.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listening().iter().filter_map(ListenAddress::tcp).collect()
     }
 
     /// Where machines ask for metrics and readiness.

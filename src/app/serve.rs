@@ -43,6 +43,8 @@ impl Places {
 /// When it cannot start; once it serves, it ends well or not at all.
 pub fn serve(options: &ServeOptions) -> Result<(), Error> {
     let began = Instant::now();
+    // While there is but this thread: it changes the environment.
+    crate::server::inherited::adopt();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(32)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::instance::Instance;
 use super::serve::Places;
 use crate::cache::Mode;
+use crate::server::ListenAddress;
 
 /// The start-up text, one fact a line.
 pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> String {
@@ -15,8 +16,11 @@ pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> St
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name:<10} {value}");
     };
-    for address in instance.local_addrs() {
-        line("listening", &format!("http://{}", reachable(address)));
+    for address in instance.listening() {
+        match address.tcp() {
+            Some(address) => line("listening", &format!("http://{}", reachable(address))),
+            None => line("listening", &address.to_string()),
+        }
     }
     if let Some(address) = instance.machine_addr() {
         line("telemetry", &format!("http://{address}/metrics"));
@@ -33,8 +37,15 @@ pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> St
     line("config", &config(places));
     line("store", &format!("{} ({})", places.store.display(), instance.cache.state()));
     line("admin", &places.socket.display().to_string());
-    if let Some(first) = instance.local_addrs().first() {
-        line("try", &format!("curl -i http://{}{}", reachable(*first), places.first_path()));
+    match instance.listening().first() {
+        Some(ListenAddress::Tcp(first)) => {
+            line("try", &format!("curl -i http://{}{}", reachable(*first), places.first_path()));
+        }
+        Some(ListenAddress::Unix(first)) => {
+            let path = places.first_path();
+            line("try", &format!("curl -i --unix-socket {} http://localhost{path}", first.display()));
+        }
+        Some(ListenAddress::Inherited(_)) | None => {}
     }
     let _ = writeln!(text, "ready in {} ms", took.as_millis());
     text

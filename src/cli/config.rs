@@ -1,7 +1,6 @@
 //! `proxy-stone config`
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anstream::eprintln;
@@ -12,10 +11,12 @@ use super::exit::{Exit, Failure, Outcome};
 use super::output::{self, Column, Format, Kind, OutputArgs};
 use super::{Global, instance};
 use crate::admin::api::{Status, path};
+use crate::config::address::ListenOn;
 use crate::config::check::listeners::unbindable;
 use crate::config::finding::{count, sort};
+use crate::config::scalar::Scalar;
 use crate::config::{self, Finding, Loaded, Overrides, Source};
-use crate::server::{ListenerSettings, listener};
+use crate::server::{ListenAddress, ListenerSettings, listener};
 
 /// Write, check and explain the config file.
 #[derive(Clone, Debug, clap::Args)]
@@ -286,36 +287,37 @@ fn summary(errors: usize, warnings: usize) -> String {
 /// Tries every address; what our own running instance holds is no finding.
 fn check_addresses(loaded: &Loaded, global: &Global) -> Vec<Finding> {
     let Some(compiled) = &loaded.compiled else { return Vec::new() };
-    let probe = |address: SocketAddr| {
-        let settings = ListenerSettings { address };
-        listener::bind(&[settings], 1).map(drop).map_err(|error| error.source)
+    let probe = |settings: &ListenerSettings| {
+        listener::bind(std::slice::from_ref(settings), 1).map(drop).map_err(|error| error.source)
     };
-    let addresses: Vec<SocketAddr> = compiled.listeners.iter().map(|listener| listener.address).collect();
+    let listeners = &compiled.listeners;
     let telemetry = compiled.telemetry.listen;
-    let findings = unbindable(&loaded.tree, &addresses, telemetry, &probe);
+    let findings = unbindable(&loaded.tree, listeners, telemetry, &probe);
     if findings.is_empty() {
         return findings;
     }
-    let held = held_ports(global);
-    let unless_ours = |address: SocketAddr| match probe(address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && held.contains(&address.port()) => Ok(()),
+    let held = held(global);
+    let is_held = |address: &ListenAddress| match address.tcp() {
+        // Whatever address of this machine it is held on.
+        Some(at) => held.iter().any(|held| held.tcp().is_some_and(|held| held.port() == at.port())),
+        None => held.contains(address),
+    };
+    let unless_ours = |settings: &ListenerSettings| match probe(settings) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_held(&settings.address) => Ok(()),
         other => other,
     };
-    unbindable(&loaded.tree, &addresses, telemetry, &unless_ours)
+    unbindable(&loaded.tree, listeners, telemetry, &unless_ours)
 }
 
-/// The ports that the running instance listens on; none where there is no instance.
-fn held_ports(global: &Global) -> Vec<u16> {
+/// Where the running instance listens; nowhere where there is no instance.
+fn held(global: &Global) -> Vec<ListenAddress> {
     let status = || -> Result<Status, Failure> {
         let client = instance::client(global)?;
         instance::block_on(async { Ok(client.get(path::STATUS, &()).await?) })
     };
     let listeners = status().map(|status| status.listeners).unwrap_or_default();
-    listeners
-        .iter()
-        .filter_map(|listener| listener.address.parse::<SocketAddr>().ok())
-        .map(|at| at.port())
-        .collect()
+    let parsed = listeners.iter().map(|listener| ListenOn::parse(&listener.address));
+    parsed.filter_map(Result::ok).map(|on| on.0).collect()
 }
 
 fn show(args: &ShowArgs, global: &Global) -> Outcome {

@@ -134,15 +134,19 @@ fn failure(error: app::Error, options: &ServeOptions) -> Failure {
             .why("no URL, no --config, and no config file in the usual places")
             .next("proxy-stone serve https://api.example.com, or proxy-stone serve --demo"),
         app::Error::Listen(error) => machine.why(&error.source).next(match error.kind {
-            BindErrorKind::InUse => {
-                format!(
-                    "another --listen address, or see who has it: ss -ltnp 'sport = :{}'",
-                    error.address.port()
-                )
-            }
+            BindErrorKind::InUse => match error.address.tcp() {
+                Some(at) => {
+                    let port = at.port();
+                    format!("another --listen address, or see who has it: ss -ltnp 'sport = :{port}'")
+                }
+                None => "another --listen address, or see who has it: ss -lxp".to_owned(),
+            },
             BindErrorKind::PermissionDenied => "--listen :8080, or any port above 1023".to_owned(),
             BindErrorKind::NotAvailable => "--listen :8080, which means every address".to_owned(),
-            BindErrorKind::Other => "another --listen address".to_owned(),
+            BindErrorKind::Occupied | BindErrorKind::Other => "another --listen address".to_owned(),
+            BindErrorKind::NotGiven => {
+                "start it by its systemd socket unit, or by systemd-socket-activate".to_owned()
+            }
         }),
         app::Error::Admin(BindError::InUse(socket)) => Failure::new(
             Exit::Machine,

@@ -6,6 +6,7 @@ use http::HeaderValue;
 
 use super::codes::Code;
 use super::scalar::{Problem, Scalar, check_name};
+use crate::server::ListenAddress;
 use crate::upstream::settings::{EndpointSettings, HostPolicy};
 
 /// An address to listen on.
@@ -55,6 +56,64 @@ impl Scalar for Address {
 
 fn port_message(port: &str) -> String {
     format!("`{port}` is not a port")
+}
+
+/// What to listen on: an address, a Unix socket, or a socket that was handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOn(pub ListenAddress);
+
+/// The longest path of a Unix socket, less what stands beside it while it is made.
+const LONGEST_PATH: usize = 106;
+
+impl Scalar for ListenOn {
+    const FORMAT: &'static str = "listen-address";
+    const EXPECTED: &'static str = "an address such as \"127.0.0.1:8080\", or \"unix:/run/api.sock\"";
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let bad = |message: String, help: &str| Problem::new(Code::BadAddress, message, help);
+        if let Some(path) = text.strip_prefix("unix:") {
+            if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+                let help = "write \"unix:\" and the whole path: \"unix:/run/api.sock\"";
+                return Err(bad(format!("`{path}` is not the path of a socket"), help));
+            }
+            if path.len() > LONGEST_PATH {
+                let message = format!("a path of {} bytes is too long for a socket", path.len());
+                return Err(bad(message, "the system takes 106: use a directory nearer to the root"));
+            }
+            return Ok(Self(ListenAddress::Unix(std::path::Path::new(path).into())));
+        }
+        if let Some(name) = text.strip_prefix("systemd") {
+            let name = name.strip_prefix(':').map_or_else(|| name.is_empty().then_some(""), Some);
+            let valid = |name: &&str| !name.contains(|c: char| c == ':' || c.is_control());
+            return match name.filter(valid) {
+                Some(name) => Ok(Self(ListenAddress::Inherited(name.into()))),
+                None => Err(bad(
+                    format!("`{text}` names no socket"),
+                    "write \"systemd\", or \"systemd:web\" with the socket's FileDescriptorName",
+                )),
+            };
+        }
+        Address::parse(text).map(|address| Self(ListenAddress::Tcp(address.0)))
+    }
+}
+
+/// The mode of a file, in octal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl Scalar for FileMode {
+    const FORMAT: &'static str = "mode";
+    const EXPECTED: &'static str = "a file's mode such as \"0660\"";
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        let mode = octal.then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o777);
+        mode.map(Self).ok_or_else(|| {
+            let help =
+                "write \"0600\" for this user alone, \"0660\" for its group too, \"0666\" for everyone";
+            Problem::new(Code::BadMode, format!("`{text}` is not a mode"), help)
+        })
+    }
 }
 
 /// Where an upstream's endpoint is: scheme, authority and base path.
@@ -187,6 +246,28 @@ fn host_value(name: &str) -> Result<HeaderValue, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn listeners_are_addresses_unix_sockets_and_sockets_handed_over() {
+        let good = ["127.0.0.1:8080", "unix:/run/api.sock", "systemd", "systemd:web.socket"];
+        for text in good {
+            assert_eq!(ListenOn::parse(text).expect("good").0.to_string(), text);
+        }
+        let long = format!("unix:/{}", "x".repeat(LONGEST_PATH));
+        for text in ["unix:api.sock", "unix:", "unix:/run/", "systemd:a:b", "systemdx", "8080", &long] {
+            let problem = ListenOn::parse(text).expect_err(text);
+            assert!(problem.code == Code::BadAddress && problem.help.is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(FileMode::parse("0660"), Ok(FileMode(0o660)));
+        assert_eq!(FileMode::parse("666"), Ok(FileMode(0o666)));
+        for text in ["", "660u", "0o660", "1777", "0888", "66", "-660"] {
+            assert_eq!(FileMode::parse(text).expect_err(text).code, Code::BadMode);
+        }
+    }
 
     #[test]
     fn addresses() {

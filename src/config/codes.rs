@@ -121,6 +121,8 @@ codes! {
     BadStatus = "PS0216", Error;
     /// Not a share
     BadShare = "PS0217", Error;
+    /// Not a file's mode
+    BadMode = "PS0218", Error;
     /// A secret in the config
     PlainSecret = "PS0220", Error;
 

@@ -12,14 +12,14 @@ use rustls_pki_types::pem::PemObject;
 use super::Compiled;
 use super::codes::Code;
 use super::file::{
-    AccessLog, Cache, Endpoint, FieldRule, File, Lifetime, LogFormat, LogWord, Match, Mode, OneOrMany,
-    Policy, Purge, PurgeMethod, Route, Upstream,
+    AccessLog, Cache, Endpoint, FieldRule, File, Lifetime, Listen, LogFormat, LogWord, Match, Mode,
+    OneOrMany, Policy, Purge, PurgeMethod, Route, Upstream,
 };
 use super::finding::Finding;
 use super::keyed::key_settings;
 use super::lifetime;
 use super::provenance::Provenance;
-use super::scalar::{CacheText, FieldName, FilePath, PositiveTime, Size, Time};
+use super::scalar::{CacheText, FieldName, FilePath, Network, PositiveTime, Size, Time};
 use super::secret::SecretRef;
 use super::substitute::Environment;
 use super::tree::{Node, Step};
@@ -28,6 +28,7 @@ use crate::pipeline::settings::{PurgeSettings, Token};
 use crate::pipeline::{CacheSettings, RouteSettings};
 use crate::route::{FieldMatch, MatchSpec};
 use crate::server::ListenerSettings;
+use crate::server::settings::SOCKET_MODE;
 use crate::upstream::settings::{EndpointSettings, HostPolicy};
 use crate::{cache, pipeline, server, telemetry, upstream};
 
@@ -240,11 +241,26 @@ fn mode(mode: Mode) -> cache::Mode {
 /// Where to listen.
 pub fn listeners(file: &File) -> Vec<ListenerSettings> {
     match &file.listen {
-        None => vec![ListenerSettings { address: ([127, 0, 0, 1], 8080).into() }],
-        Some(OneOrMany::One(one)) => vec![ListenerSettings { address: one.address().0 }],
-        Some(OneOrMany::Many(many)) => {
-            many.iter().map(|listen| ListenerSettings { address: listen.address().0 }).collect()
-        }
+        None => vec![ListenerSettings::at(([127, 0, 0, 1], 8080).into())],
+        Some(OneOrMany::One(one)) => vec![listener(one)],
+        Some(OneOrMany::Many(many)) => many.iter().map(listener).collect(),
+    }
+}
+
+fn listener(from: &Listen) -> ListenerSettings {
+    let (address, table) = match from {
+        Listen::Address(address) => (address, None),
+        Listen::Table(table) => (&table.addr, Some(table)),
+    };
+    let networks: &[Network] = match table.and_then(|table| table.proxy_protocol.as_ref()) {
+        None => &[],
+        Some(OneOrMany::One(one)) => std::slice::from_ref(one),
+        Some(OneOrMany::Many(many)) => many,
+    };
+    ListenerSettings {
+        address: address.0.clone(),
+        mode: table.and_then(|table| table.mode).map_or(SOCKET_MODE, |mode| mode.0),
+        proxy_protocol: networks.iter().map(|network| network.0).collect(),
     }
 }
 

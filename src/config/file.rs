@@ -25,8 +25,8 @@ pub use upstream::{Endpoint, EndpointTable, Upstream};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
-    /// Where clients come in: an address, or a list of addresses. ":8080" means every address of the machine, IPv4
-    /// and IPv6.
+    /// Where clients come in: an address, or a list of them. ":8080" means every address of the machine, IPv4
+    /// and IPv6; "unix:/run/api.sock" a Unix socket; "systemd" a socket that the service manager opened.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     pub listen: Option<OneOrMany<Listen>>,
     /// Where every request goes that no route takes: a URL, or the name of an upstream. Routes without an upstream of

@@ -275,7 +275,7 @@ fn a_policy_limits_each_of_its_routes() {
 }
 
 fn server_listener(address: &str) -> crate::server::ListenerSettings {
-    crate::server::ListenerSettings { address: address.parse().unwrap() }
+    crate::server::ListenerSettings::at(address.parse().unwrap())
 }
 
 #[test]

@@ -101,6 +101,8 @@ scalars!(
     super::lifetime::Ahead,
     super::secret::SecretRef,
     super::address::Address,
+    super::address::ListenOn,
+    super::address::FileMode,
     super::address::OriginUrl,
     super::address::Target,
     super::address::HostField,
@@ -607,7 +609,7 @@ mod tests {
 
         #[test]
         fn nothing_panics(text in "\\PC{0,20}") {
-            for format in ["duration", "size", "network", "address", "url", "target", "host-pattern",
+            for format in ["duration", "size", "network", "address", "listen-address", "url", "target", "host-pattern",
                            "path-pattern", "field-pattern", "host-field", "query-name", "method"] {
                 let _ = check_format(format, &text);
             }

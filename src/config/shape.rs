@@ -284,7 +284,8 @@ fn number_problem(branches: &[&Json], value: &Value) -> Option<Problem> {
         Value::Float(number) => number.clone(),
         _ => return None,
     };
-    let formats = ["duration", "positive-duration", "policy-or-duration", "size", "address"];
+    let formats =
+        ["duration", "positive-duration", "policy-or-duration", "size", "address", "listen-address"];
     let format = branches
         .iter()
         .filter_map(|branch| branch.get("format")?.as_str())

@@ -7,17 +7,19 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::ListenerSettings;
+use super::stream::Listening;
+use super::unix::UnixSocket;
+use super::{ListenAddress, ListenerSettings, inherited};
 
 /// Connections that may wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// An address could not be listened on.
 #[derive(Debug, Error)]
 #[error("cannot listen on {address}: {kind}")]
 pub struct BindError {
     /// The address.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// What kind of trouble it is.
     pub kind: BindErrorKind,
     /// What the system said.
@@ -37,17 +39,25 @@ pub enum BindErrorKind {
     /// No interface of this machine has the address.
     #[error("this machine does not have the address")]
     NotAvailable,
+    /// What stands at the path of a Unix socket is no socket.
+    #[error("something that is no socket stands there")]
+    Occupied,
+    /// Whoever started this process gave it no such socket.
+    #[error("no such socket was handed over")]
+    NotGiven,
     /// Something else; the source says what.
     #[error("the system refused")]
     Other,
 }
 
 impl BindError {
-    fn new(address: SocketAddr, source: io::Error) -> Self {
+    fn new(address: ListenAddress, source: io::Error) -> Self {
         let kind = match source.kind() {
+            _ if matches!(address, ListenAddress::Inherited(_)) => BindErrorKind::NotGiven,
             io::ErrorKind::AddrInUse => BindErrorKind::InUse,
             io::ErrorKind::PermissionDenied => BindErrorKind::PermissionDenied,
             io::ErrorKind::AddrNotAvailable => BindErrorKind::NotAvailable,
+            io::ErrorKind::AlreadyExists => BindErrorKind::Occupied,
             _ => BindErrorKind::Other,
         };
         Self { address, kind, source }
@@ -60,9 +70,11 @@ pub(super) struct Group {
     /// What was asked for.
     pub(super) settings: ListenerSettings,
     /// Where it really listens (a port 0 has become a real one).
-    pub(super) local: SocketAddr,
+    pub(super) local: ListenAddress,
     /// One socket per worker, non-blocking.
-    pub(super) sockets: Vec<TcpListener>,
+    pub(super) sockets: Vec<Listening>,
+    /// Its file, where it has one.
+    pub(super) file: Option<UnixSocket>,
 }
 
 /// Addresses that are bound and listened on; connections queue up from here on.
@@ -74,8 +86,8 @@ pub struct Bound {
 
 impl Bound {
     /// The addresses as bound, in the order of the settings.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.groups.iter().map(|group| group.local).collect()
+    pub fn local_addrs(&self) -> Vec<ListenAddress> {
+        self.groups.iter().map(|group| group.local.clone()).collect()
     }
 }
 
@@ -98,20 +110,57 @@ pub fn bind(listeners: &[ListenerSettings], workers: usize) -> Result<Bound, Bin
 pub(super) fn bind_group(
     settings: &ListenerSettings,
     workers: usize,
-    own: &[SocketAddr],
+    own: &[ListenAddress],
 ) -> Result<Group, BindError> {
-    let wanted = settings.address;
-    let explain = |source| BindError::new(wanted, source);
-    if wanted.port() != 0 && !own.iter().any(|own| own.port() == wanted.port()) {
-        open(wanted, false).map_err(explain)?;
+    let explain = |source| BindError::new(settings.address.clone(), source);
+    match &settings.address {
+        ListenAddress::Tcp(wanted) => bind_tcp(*wanted, workers, own),
+        ListenAddress::Unix(path) => {
+            let ours = own.contains(&settings.address);
+            UnixSocket::bind(path, settings.mode, ours)
+                .and_then(|(file, socket)| shared(settings.address.clone(), socket, workers, Some(file)))
+        }
+        ListenAddress::Inherited(name) => inherited::socket(name).and_then(|socket| {
+            // Commands and the start-up text say where that is, if it is anywhere that can be said.
+            let local = socket.address().map_or_else(|| settings.address.clone(), ListenAddress::Tcp);
+            shared(local, socket, workers, None)
+        }),
     }
-    let first = listen(wanted).map_err(explain)?;
-    let local = first.local_addr().map_err(explain)?;
+    .map(|(local, sockets, file)| Group { settings: settings.clone(), local, sockets, file })
+    .map_err(explain)
+}
+
+/// What a group is made of.
+type Made = (ListenAddress, Vec<Listening>, Option<UnixSocket>);
+
+/// A socket for every worker, among which the kernel deals out connections.
+fn bind_tcp(wanted: SocketAddr, workers: usize, own: &[ListenAddress]) -> io::Result<Made> {
+    let is_ours = |own: &ListenAddress| own.tcp().is_some_and(|own| own.port() == wanted.port());
+    if wanted.port() != 0 && !own.iter().any(is_ours) {
+        open(wanted, false)?;
+    }
+    let first = listen(wanted)?;
+    let local = first.local_addr()?;
     let mut sockets = vec![first];
     while sockets.len() < workers {
-        sockets.push(sibling(&sockets[0], local).map_err(explain)?);
+        sockets.push(sibling(&sockets[0], local)?);
     }
-    Ok(Group { settings: settings.clone(), local, sockets })
+    Ok((ListenAddress::Tcp(local), sockets.into_iter().map(Listening::Tcp).collect(), None))
+}
+
+/// One socket that all workers accept from.
+fn shared(
+    local: ListenAddress,
+    socket: Listening,
+    workers: usize,
+    file: Option<UnixSocket>,
+) -> io::Result<Made> {
+    socket.set_nonblocking()?;
+    let mut sockets = vec![socket];
+    while sockets.len() < workers {
+        sockets.push(sockets[0].try_clone()?);
+    }
+    Ok((local, sockets, file))
 }
 
 /// A further socket of a group.
@@ -154,23 +203,30 @@ mod tests {
     use super::*;
 
     fn on(address: &str) -> ListenerSettings {
-        ListenerSettings { address: address.parse().expect("an address") }
+        ListenerSettings::at(address.parse::<SocketAddr>().expect("an address"))
+    }
+
+    fn again(bound: &Bound) -> ListenerSettings {
+        ListenerSettings { address: bound.local_addrs()[0].clone(), ..on("127.0.0.1:0") }
     }
 
     #[test]
     fn port_0_becomes_one_port_for_all_workers() {
         let bound = bind(&[on("127.0.0.1:0")], 3).expect("bound");
-        let ports: Vec<_> =
-            bound.groups[0].sockets.iter().map(|s| s.local_addr().expect("bound").port()).collect();
+        let ports = bound.groups[0].sockets.iter().map(|socket| match socket {
+            Listening::Tcp(socket) => socket.local_addr().expect("bound").port(),
+            Listening::Unix(_) => panic!("not a TCP socket"),
+        });
+        let ports = ports.collect::<Vec<_>>();
         assert_eq!(ports.len(), 3);
         assert!(ports.iter().all(|port| *port == ports[0] && *port != 0));
-        assert_eq!(bound.local_addrs()[0].port(), ports[0]);
+        assert_eq!(bound.local_addrs()[0].tcp().expect("TCP").port(), ports[0]);
     }
 
     #[test]
     fn a_port_held_by_another_group_of_ours_is_an_error() {
         let first = bind(&[on("127.0.0.1:0")], 2).expect("bound");
-        let error = bind(&[ListenerSettings { address: first.local_addrs()[0] }], 2).expect_err("taken");
+        let error = bind(&[again(&first)], 2).expect_err("taken");
         assert_eq!(error.kind, BindErrorKind::InUse);
         assert_eq!(error.address, first.local_addrs()[0]);
         assert!(error.to_string().contains("the port is taken"), "{error}");
@@ -180,15 +236,14 @@ mod tests {
     fn a_port_held_by_a_plain_socket_is_an_error() {
         let other = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = other.local_addr().expect("bound");
-        let error = bind(&[ListenerSettings { address }], 1).expect_err("taken");
+        let error = bind(&[ListenerSettings::at(address)], 1).expect_err("taken");
         assert_eq!(error.kind, BindErrorKind::InUse);
     }
 
     #[test]
     fn a_listener_given_twice_is_an_error() {
-        let free = bind(&[on("127.0.0.1:0")], 1).expect("bound").local_addrs()[0];
-        let twice = [ListenerSettings { address: free }, ListenerSettings { address: free }];
-        assert_eq!(bind(&twice, 1).expect_err("taken").kind, BindErrorKind::InUse);
+        let free = again(&bind(&[on("127.0.0.1:0")], 1).expect("bound"));
+        assert_eq!(bind(&[free.clone(), free], 1).expect_err("taken").kind, BindErrorKind::InUse);
     }
 
     #[test]
@@ -201,8 +256,17 @@ mod tests {
     fn our_own_port_can_be_widened() {
         let narrow = bind(&[on("127.0.0.1:0")], 1).expect("bound");
         let own = narrow.local_addrs();
-        let wide =
-            ListenerSettings { address: SocketAddr::new("0.0.0.0".parse().expect("ip"), own[0].port()) };
+        let port = own[0].tcp().expect("TCP").port();
+        let wide = ListenerSettings::at(SocketAddr::new("0.0.0.0".parse().expect("ip"), port));
         assert!(bind_group(&wide, 1, &own).is_ok());
+    }
+
+    #[test]
+    fn a_socket_that_nobody_handed_over_is_told_as_such() {
+        let settings =
+            ListenerSettings { address: ListenAddress::Inherited("web".into()), ..on("127.0.0.1:0") };
+        let error = bind(&[settings], 1).expect_err("not given");
+        assert_eq!(error.kind, BindErrorKind::NotGiven);
+        assert_eq!(error.to_string(), "cannot listen on systemd:web: no such socket was handed over");
     }
 }

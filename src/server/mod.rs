@@ -13,15 +13,20 @@
 //! [`Handler`]: crate::server::Handler
 
 mod activity;
+mod announced;
 mod coalesce;
 mod connection;
 mod handler;
 mod http1;
 mod http2;
+pub mod inherited;
 pub mod listener;
+mod proxy_protocol;
 mod running;
 pub mod settings;
 mod shared;
+mod stream;
+mod unix;
 mod watch;
 mod wire;
 mod worker;
@@ -32,4 +37,4 @@ mod tests;
 pub use handler::{ClientRequest, ConnectionTotals, Handler, Refusal, RefusalReason};
 pub use listener::{BindError, BindErrorKind, Bound, bind};
 pub use running::{Prepared, Running, start};
-pub use settings::{ListenerSettings, Settings};
+pub use settings::{ListenAddress, ListenerSettings, Settings};

@@ -1,7 +1,6 @@
 //! The running server: workers and listeners as a whole, how they change on a reload, how they end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,9 @@ use tokio::runtime::Handle;
 
 use super::listener::{self, BindError, Bound, Group};
 use super::shared::{Limits, Shared};
+use super::unix::UnixSocket;
 use super::worker::{Command, Worker};
-use super::{Handler, ListenerSettings, Settings};
+use super::{Handler, ListenAddress, ListenerSettings, Settings};
 
 /// Starts the workers (as many as `bound` was made for) and lets them accept. From here on requests come.
 ///
@@ -41,11 +41,13 @@ struct Listening {
     last_id: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Listener {
     id: u64,
-    settings: ListenerSettings,
-    local: SocketAddr,
+    settings: Arc<ListenerSettings>,
+    local: ListenAddress,
+    /// Removed when nobody listens any more.
+    _file: Option<UnixSocket>,
 }
 
 /// Listeners that a reload brings, bound but not yet accepting. Dropping it changes nothing.
@@ -57,15 +59,15 @@ pub struct Prepared {
 
 impl Prepared {
     /// The addresses newly bound.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.new.iter().map(|group| group.local).collect()
+    pub fn local_addrs(&self) -> Vec<ListenAddress> {
+        self.new.iter().map(|group| group.local.clone()).collect()
     }
 }
 
 impl Running {
     /// The addresses listened on, with real ports.
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listening.lock().groups.iter().map(|listener| listener.local).collect()
+    pub fn local_addrs(&self) -> Vec<ListenAddress> {
+        self.listening.lock().groups.iter().map(|listener| listener.local.clone()).collect()
     }
 
     /// Open client connections, over all workers. While draining: those that are left.
@@ -86,12 +88,12 @@ impl Running {
         let (held, own) = {
             let listening = self.listening.lock();
             let held: Vec<_> = listening.groups.iter().map(|l| l.settings.clone()).collect();
-            let own: Vec<_> = listening.groups.iter().map(|l| l.local).collect();
+            let own: Vec<_> = listening.groups.iter().map(|l| l.local.clone()).collect();
             (held, own)
         };
         let new = wanted
             .iter()
-            .filter(|settings| !held.contains(settings))
+            .filter(|settings| !held.iter().any(|held| **held == **settings))
             .map(|settings| listener::bind_group(settings, self.workers.len(), &own))
             .collect::<Result<_, _>>()?;
         Ok(Prepared { new, wanted: wanted.to_vec() })
@@ -102,7 +104,7 @@ impl Running {
     pub fn apply(&self, prepared: Prepared, settings: &Settings) {
         self.shared.set_limits(Limits::new(settings));
         self.listen(prepared.new);
-        self.unlisten(|listener| !prepared.wanted.contains(&listener.settings));
+        self.unlisten(|listener| !prepared.wanted.contains(&*listener.settings));
     }
 
     /// Stops accepting, closes idle connections and lets what is in flight finish: each reply is the last of
@@ -137,10 +139,11 @@ impl Running {
         for group in groups {
             listening.last_id += 1;
             let id = listening.last_id;
+            let settings = Arc::new(group.settings);
             for (worker, socket) in self.workers.iter().zip(group.sockets) {
-                worker.command(Command::Listen { id, socket });
+                worker.command(Command::Listen { id, socket, settings: settings.clone() });
             }
-            listening.groups.push(Listener { id, settings: group.settings, local: group.local });
+            listening.groups.push(Listener { id, settings, local: group.local, _file: group.file });
         }
     }
 

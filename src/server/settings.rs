@@ -1,13 +1,65 @@
 //! What listeners and connections are told by the config.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerSettings {
-    /// Where. `[::]` takes IPv4 as well (that is what `":8080"` in the config becomes).
-    pub address: SocketAddr,
+    /// Where.
+    pub address: ListenAddress,
+    /// The file mode of a Unix socket: who may connect.
+    pub mode: u32,
+    /// Balancers that must say, by the PROXY protocol, for whom each connection is, and who is believed; nobody else
+    /// may connect then. None: connections are their peers' own.
+    pub proxy_protocol: Vec<IpNet>,
+}
+
+/// Who may connect to a Unix socket unless the config says otherwise: this process's user.
+pub const SOCKET_MODE: u32 = 0o600;
+
+impl ListenerSettings {
+    /// A listener on a TCP address, with nothing else said.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address: ListenAddress::Tcp(address), mode: SOCKET_MODE, proxy_protocol: Vec::new() }
+    }
+}
+
+/// What to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An address. `[::]` takes IPv4 as well (that is what `":8080"` in the config becomes).
+    Tcp(SocketAddr),
+    /// A Unix socket at this path.
+    Unix(Arc<Path>),
+    /// A socket that whoever started this process opened for it: its name, its position, or empty for the only one.
+    Inherited(Box<str>),
+}
+
+impl ListenAddress {
+    /// The address, where it is one of TCP that we know.
+    pub const fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) | Self::Inherited(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inherited(name) if name.is_empty() => f.write_str("systemd"),
+            Self::Inherited(name) => write!(f, "systemd:{name}"),
+        }
+    }
 }
 
 /// Limits of client connections.

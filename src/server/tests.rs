@@ -118,9 +118,9 @@ struct Site {
 }
 
 fn site_with(workers: usize, settings: Settings) -> Site {
-    let any = ListenerSettings { address: "127.0.0.1:0".parse().expect("an address") };
+    let any = ListenerSettings::at("127.0.0.1:0".parse().expect("an address"));
     let bound = bind(&[any], workers).expect("bound");
-    let address = bound.local_addrs()[0];
+    let address = bound.local_addrs()[0].tcp().expect("TCP");
     let origin = Arc::new(Origin::default());
     let running = start(bound, &settings, &origin).expect("started");
     Site { origin, running, address }
@@ -511,11 +511,11 @@ async fn a_reload_swaps_listeners_and_keeps_connections() {
     let mut stream = site.connect().await;
     stream.write_all(get("/hello").as_bytes()).await.expect("sent");
     read_until(&mut stream, "hello over 1.1").await;
-    let other = ListenerSettings { address: "127.0.0.2:0".parse().expect("an address") };
+    let other = ListenerSettings::at("127.0.0.2:0".parse().expect("an address"));
     let prepared = site.running.prepare(std::slice::from_ref(&other)).expect("bound");
-    let new = prepared.local_addrs()[0];
+    let new = prepared.local_addrs()[0].tcp().expect("TCP");
     site.running.apply(prepared, &Settings::default());
-    assert_eq!(site.running.local_addrs(), [new]);
+    assert_eq!(site.running.local_addrs(), [ListenAddress::Tcp(new)]);
     stream.write_all(last("/hello").as_bytes()).await.expect("sent");
     assert!(read_all(&mut stream).await.ends_with("hello over 1.1"), "the old connection goes on");
     let mut fresh = within(TcpStream::connect(new)).await.expect("connected");
@@ -537,9 +537,9 @@ async fn a_reload_to_an_occupied_port_changes_nothing() {
     let site = site();
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = other.local_addr().expect("bound");
-    let error = site.running.prepare(&[ListenerSettings { address }]).expect_err("taken");
+    let error = site.running.prepare(&[ListenerSettings::at(address)]).expect_err("taken");
     assert_eq!(error.kind, BindErrorKind::InUse);
-    assert_eq!(site.running.local_addrs(), [site.address]);
+    assert_eq!(site.running.local_addrs(), [ListenAddress::Tcp(site.address)]);
     assert!(site.talk(&last("/hello")).await.ends_with("hello over 1.1"));
 }
 

@@ -7,12 +7,9 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::activity::Activity;
 use crate::http::InterimQueue;
@@ -24,14 +21,6 @@ const LINGER_BYTES: usize = 256 << 10;
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Has the end of the connection look like a fault: the client sees a reset rather than an orderly close.
     fn reset_on_close(&self);
-}
-
-impl Socket for TcpStream {
-    fn reset_on_close(&self) {
-        if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
-            tracing::debug!(%error, "a cut reply could not be marked by a reset");
-        }
-    }
 }
 
 /// A client's socket.

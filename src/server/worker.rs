@@ -9,14 +9,15 @@ use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
-use super::connection;
+use super::connection::{self, Facts};
 use super::handler::Handler;
 use super::shared::Shared;
+use super::stream::{Listener, Listening, Stream};
+use super::{ListenerSettings, announced};
 use crate::telemetry::ConnectionRefused;
 
 /// Threads per worker for what blocks (body files, compression); they end when unused.
@@ -32,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum Command {
     /// Accept from this socket.
-    Listen { id: u64, socket: std::net::TcpListener },
+    Listen { id: u64, socket: Listening, settings: Arc<ListenerSettings> },
     /// Take what waits on it, then close it.
     Unlisten { id: u64 },
     /// End the thread.
@@ -86,11 +87,11 @@ async fn run<H: Handler>(mut inbox: mpsc::Receiver<Command>, shared: &Arc<Shared
     let mut accepting = HashMap::new();
     while let Some(command) = inbox.recv().await {
         match command {
-            Command::Listen { id, socket } => {
+            Command::Listen { id, socket, settings } => {
                 let (stop, stopped) = oneshot::channel::<()>();
-                match TcpListener::from_std(socket) {
+                match Listener::from_std(socket) {
                     Ok(listener) => {
-                        tokio::spawn(accept(listener, stopped, shared.clone(), handler.clone()));
+                        tokio::spawn(accept(listener, settings, stopped, shared.clone(), handler.clone()));
                         accepting.insert(id, stop);
                     }
                     Err(error) => error!(%error, "a listening socket cannot be used"),
@@ -105,13 +106,14 @@ async fn run<H: Handler>(mut inbox: mpsc::Receiver<Command>, shared: &Arc<Shared
 
 /// What one turn of the accept loop found.
 enum Turn {
-    Accepted(TcpStream, SocketAddr),
+    Accepted(Stream, SocketAddr),
     Failed(io::Error),
     Stopped,
 }
 
 async fn accept<H: Handler>(
-    listener: TcpListener,
+    listener: Listener,
+    settings: Arc<ListenerSettings>,
     mut stopped: oneshot::Receiver<()>,
     shared: Arc<Shared>,
     handler: Arc<H>,
@@ -128,7 +130,7 @@ async fn accept<H: Handler>(
         match turn.await {
             Turn::Accepted(stream, peer) => {
                 in_trouble = false;
-                admit(stream, peer, &shared, &handler);
+                admit(stream, peer, &settings, &shared, &handler);
             }
             Turn::Failed(error) if concerns_one_connection(&error) => {}
             Turn::Failed(error) => {
@@ -155,15 +157,37 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn admit<H: Handler>(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, handler: &Arc<H>) {
+fn admit<H: Handler>(
+    stream: Stream,
+    peer: SocketAddr,
+    settings: &Arc<ListenerSettings>,
+    shared: &Arc<Shared>,
+    handler: &Arc<H>,
+) {
     let limits = shared.limits();
     let Some(place) = shared.admit(limits.settings.max_connections) else {
         handler.connection_refused(ConnectionRefused::Limit);
         return;
     };
-    // Replies leave in whole writes; waiting for more would only delay them.
-    let _ = stream.set_nodelay(true);
+    stream.set_nodelay();
     let Ok(local) = stream.local_addr() else { return };
-    let facts = connection::Facts { peer, local, tls: false };
-    tokio::spawn(connection::serve(stream, facts, place, limits, shared.clone(), handler.clone()));
+    let facts = Facts { peer, local, tls: false };
+    let (shared, handler) = (shared.clone(), handler.clone());
+    if settings.proxy_protocol.is_empty() {
+        tokio::spawn(connection::serve(stream, facts, place, limits, shared, handler));
+        return;
+    }
+    let settings = settings.clone();
+    tokio::spawn(async move {
+        let limit = limits.settings.header_timeout;
+        match announced::client(stream, facts, &settings.proxy_protocol, limit, &shared).await {
+            Ok((stream, facts)) => {
+                connection::serve(stream, facts, place, limits, shared, handler).await;
+            }
+            Err(refused) => {
+                debug!(%peer, %refused, "a connection was closed");
+                handler.connection_refused(ConnectionRefused::ProxyProtocol);
+            }
+        }
+    });
 }

@@ -72,11 +72,13 @@ pub enum ConnectionRefused {
     Draining,
     /// The TLS handshake failed.
     Tls,
+    /// It did not say for whom it is, as the PROXY protocol has it, or came from nobody who may.
+    ProxyProtocol,
 }
 
 impl ConnectionRefused {
     /// All reasons, in the order of their metric cells.
-    pub const ALL: [Self; 4] = [Self::Limit, Self::Resources, Self::Draining, Self::Tls];
+    pub const ALL: [Self; 5] = [Self::Limit, Self::Resources, Self::Draining, Self::Tls, Self::ProxyProtocol];
 
     /// The word for logs and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -85,6 +87,7 @@ impl ConnectionRefused {
             Self::Resources => "resources",
             Self::Draining => "draining",
             Self::Tls => "tls",
+            Self::ProxyProtocol => "proxy_protocol",
         }
     }
 }

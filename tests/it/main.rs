@@ -13,6 +13,7 @@ mod fields;
 mod http2;
 mod interim;
 mod lifecycle;
+mod listeners;
 mod pool;
 mod refused;
 mod rfc;

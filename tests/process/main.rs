@@ -9,6 +9,7 @@ mod commands;
 mod damage;
 mod explaining;
 mod filling;
+mod handover;
 mod kill;
 mod machines;
 mod memory;

@@ -9,6 +9,8 @@ use crate::config::compile::listeners;
 use crate::config::file::{File, Listen, OneOrMany};
 use crate::config::finding::Finding;
 use crate::config::tree::{Node, Step};
+use crate::server::ListenAddress;
+use crate::server::ListenerSettings;
 
 /// Where the listener of an index stands.
 pub fn listener_path(file: &File, index: usize) -> Vec<Step> {
@@ -34,24 +36,52 @@ impl Checks<'_> {
             let found = self.found(Code::Empty, "there is no listener", &["listen".into()]);
             found.help = Some("add an address such as \"127.0.0.1:8080\"".into());
         }
-        let mut seen: Vec<(SocketAddr, Vec<Step>)> = Vec::new();
+        let mut seen: Vec<(ListenAddress, Vec<Step>)> = Vec::new();
         for (index, listener) in ours.iter().enumerate() {
             let path = listener_path(self.file, index);
-            self.collision(&seen, listener.address, &path);
-            seen.push((listener.address, path));
+            self.collision(&seen, &listener.address, &path);
+            self.listener_table(index, &listener.address);
+            seen.push((listener.address.clone(), path));
         }
         if let Some(address) = self.file.telemetry.listen {
             let path = ["telemetry".into(), "listen".into()];
-            self.collision(&seen, address.0, &path);
+            self.collision(&seen, &ListenAddress::Tcp(address.0), &path);
             self.public_telemetry(address.0, &path);
         }
     }
 
-    fn collision(&mut self, seen: &[(SocketAddr, Vec<Step>)], address: SocketAddr, path: &[Step]) {
-        let clash =
-            |(other, _): &&(SocketAddr, Vec<Step>)| covers(*other, address) || covers(address, *other);
+    /// What only some listeners can have, and an empty list of balancers, which would be no list at all.
+    fn listener_table(&mut self, index: usize, address: &ListenAddress) {
+        let table = match &self.file.listen {
+            Some(OneOrMany::One(Listen::Table(table))) => table,
+            Some(OneOrMany::Many(many)) => match many.get(index) {
+                Some(Listen::Table(table)) => table,
+                _ => return,
+            },
+            _ => return,
+        };
+        let mut path = listener_path(self.file, index);
+        path.pop();
+        let place = |key: &'static str| [path.as_slice(), &[Step::from(key)]].concat();
+        if table.mode.is_some() && !matches!(address, ListenAddress::Unix(_)) {
+            let message = format!("`{address}` is not a Unix socket, and only such a one has a mode");
+            let found = self.found(Code::ExclusiveKeys, message, &place("mode"));
+            found.help = Some("leave it out, or listen on \"unix:/run/api.sock\"".into());
+        }
+        if matches!(&table.proxy_protocol, Some(OneOrMany::Many(many)) if many.is_empty()) {
+            let message = "no network is named: every connection would be refused, or none believed";
+            let found = self.found(Code::Empty, message, &place("proxy_protocol"));
+            found.help = Some("name the balancers, such as \"10.0.0.0/8\", or leave it out".into());
+        }
+    }
+
+    fn collision(&mut self, seen: &[(ListenAddress, Vec<Step>)], address: &ListenAddress, path: &[Step]) {
+        let clash = |(other, _): &&(ListenAddress, Vec<Step>)| match (other.tcp(), address.tcp()) {
+            (Some(other), Some(address)) => covers(other, address) || covers(address, other),
+            _ => other == address,
+        };
         let Some((other, other_path)) = seen.iter().find(clash) else { return };
-        let finding = if *other == address {
+        let finding = if other == address {
             Finding::new(Code::DuplicateListener, format!("`{address}` is listened on twice"))
         } else {
             let message =
@@ -88,19 +118,23 @@ fn covers(wide: SocketAddr, address: SocketAddr) -> bool {
 /// Asks of every address whether it can be had; `probe` knows which ones our own running instance holds.
 pub fn unbindable(
     root: &Node,
-    listeners: &[SocketAddr],
+    listeners: &[ListenerSettings],
     telemetry: Option<SocketAddr>,
-    probe: &dyn Fn(SocketAddr) -> io::Result<()>,
+    probe: &dyn Fn(&ListenerSettings) -> io::Result<()>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut ask = |address: SocketAddr, path: &[Step]| {
-        let Err(error) = probe(address) else { return };
+    let mut ask = |settings: &ListenerSettings, path: &[Step]| {
+        let Err(error) = probe(settings) else { return };
+        let address = &settings.address;
         let message = format!("cannot listen on `{address}`: {}", reason(&error));
         let finding = Finding::new(Code::CannotBind, message).at(root.place_of(path));
         findings.push(match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                finding.help(format!("see who holds it: `ss -ltnp 'sport = :{}'`", address.port()))
-            }
+            io::ErrorKind::AddrInUse => match address.tcp() {
+                Some(at) => finding.help(format!("see who holds it: `ss -ltnp 'sport = :{}'`", at.port())),
+                None => finding.help("see who holds it: `ss -lxp`"),
+            },
+            io::ErrorKind::AlreadyExists => finding.help("use another path: it is not ours to remove"),
+            io::ErrorKind::NotFound => finding.help("make its directory first"),
             io::ErrorKind::PermissionDenied => {
                 finding.help("ports below 1024 need a privilege: use a higher one, or CAP_NET_BIND_SERVICE")
             }
@@ -109,16 +143,20 @@ pub fn unbindable(
         });
     };
     let many = root.get("listen").is_some_and(|node| !node.items().is_empty());
-    for (index, address) in listeners.iter().enumerate() {
+    for (index, settings) in listeners.iter().enumerate() {
+        // What will be handed over to the instance is not handed to this process.
+        if matches!(settings.address, ListenAddress::Inherited(_)) {
+            continue;
+        }
         let mut path = vec![Step::from("listen")];
         if many {
             path.push(index.into());
         }
         path.push("addr".into());
-        ask(*address, &path);
+        ask(settings, &path);
     }
     if let Some(address) = telemetry {
-        ask(address, &["telemetry".into(), "listen".into()]);
+        ask(&ListenerSettings::at(address), &["telemetry".into(), "listen".into()]);
     }
     findings
 }
@@ -128,6 +166,7 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::AddrInUse => "another process listens there".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),
         io::ErrorKind::AddrNotAvailable => "this machine does not have the address".into(),
+        io::ErrorKind::AlreadyExists => "something that is no socket stands there".into(),
         _ => error.to_string(),
     }
 }
@@ -159,13 +198,12 @@ mod tests {
         let source = crate::config::Source::Text { name: "t.toml".into(), text: text.into() };
         let loaded = crate::config::lint(&source, None);
         let compiled = loaded.compiled.expect("is good");
-        let addresses: Vec<_> = compiled.listeners.iter().map(|listener| listener.address).collect();
-        let probe = |address: SocketAddr| match address.port() {
+        let probe = |listener: &ListenerSettings| match listener.address.tcp().map_or(0, |at| at.port()) {
             81 => Ok(()),
             82 => Err(io::ErrorKind::AddrInUse.into()),
             _ => Err(io::ErrorKind::PermissionDenied.into()),
         };
-        let findings = unbindable(&loaded.tree, &addresses, compiled.telemetry.listen, &probe);
+        let findings = unbindable(&loaded.tree, &compiled.listeners, compiled.telemetry.listen, &probe);
         let starts: Vec<_> = findings
             .iter()
             .filter_map(|finding| finding.place.as_ref())
@@ -173,5 +211,23 @@ mod tests {
             .collect();
         assert_eq!(starts, [(2, 36), (3, 24)]);
         assert!(findings.iter().all(|finding| finding.code == Code::CannotBind && finding.help.is_some()));
+    }
+
+    #[test]
+    fn what_makes_no_sense_of_a_listener_is_told() {
+        let cases = [
+            ("{ addr = ':80', mode = '0600' }", "PS0111 not a Unix socket"),
+            ("{ addr = ':80', proxy_protocol = [] }", "PS0112 no network"),
+            ("['unix:/run/a.sock', { addr = 'unix:/run/a.sock', mode = '0666' }]", "PS0403 twice"),
+        ];
+        for (listen, wanted) in cases {
+            let text = format!("upstream = 'http://a'\nlisten = {listen}\n");
+            let source = crate::config::Source::Text { name: "t.toml".into(), text };
+            let findings = crate::config::lint(&source, None).findings;
+            let (code, words) = wanted.split_once(' ').expect("two parts");
+            let [finding] = &findings[..] else { panic!("{listen}: {findings:?}") };
+            assert!(finding.message.contains(words), "{listen}: {}", finding.message);
+            assert_eq!(finding.code.as_str(), code, "{listen}");
+        }
     }
 }

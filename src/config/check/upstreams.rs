@@ -93,9 +93,10 @@ impl Checks<'_> {
             _ => return,
         };
         let reaches = |listener: &crate::server::ListenerSettings| {
-            let ip = listener.address.ip().to_canonical();
+            let Some(at) = listener.address.tcp() else { return false };
+            let ip = at.ip().to_canonical();
             let local = address.is_loopback() || address.is_unspecified();
-            listener.address.port() == endpoint.port
+            at.port() == endpoint.port
                 && (ip == address
                     || ip.is_unspecified() && local
                     || &*endpoint.host == "localhost" && ip.is_loopback())

@@ -3,35 +3,32 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::address::Address;
-use crate::config::scalar::{PositiveTime, Size, Time};
+use super::OneOrMany;
+use crate::config::address::{FileMode, ListenOn};
+use crate::config::scalar::{Network, PositiveTime, Size, Time};
 
 /// A listener.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Listen {
     /// Its address.
-    Address(Address),
+    Address(ListenOn),
     /// A table.
     Table(Listener),
-}
-
-impl Listen {
-    /// Where.
-    pub fn address(&self) -> Address {
-        match self {
-            Self::Address(addr) => *addr,
-            Self::Table(listener) => listener.addr,
-        }
-    }
 }
 
 /// A listener.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// The address.
-    pub addr: Address,
+    /// The address; "unix:/run/api.sock" is a Unix socket, "systemd" or "systemd:web" a socket that whoever started the
+    /// process opened for it.
+    pub addr: ListenOn,
+    /// Who may connect to a Unix socket, as the mode of its file; without it "0600": this process's user.
+    pub mode: Option<FileMode>,
+    /// Balancers before this listener, which say by the PROXY protocol (version 1 or 2) for whom each connection is: a
+    /// network, or a list of them. They must say it, and nobody else can connect. A Unix socket's peer counts as 127.0.0.1.
+    pub proxy_protocol: Option<OneOrMany<Network>>,
 }
 
 /// Limits of client connections.
