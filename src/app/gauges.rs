@@ -57,6 +57,10 @@ fn pools(instance: &Instance, sink: &mut GaugeSink) {
             for (state, count) in [("active", endpoint.in_use()), ("idle", endpoint.idle)] {
                 sink.set(names::POOL_CONNECTIONS, &[name, address, ("state", state)], count as f64);
             }
+            for (reason, count) in &endpoint.violations {
+                let labels = [name, address, ("reason", *reason)];
+                sink.set(names::ENDPOINT_VIOLATIONS, &labels, *count as f64);
+            }
             let skipped = endpoint.state == EndpointState::Skipped;
             sink.set(names::ENDPOINT_SKIPPED, &[name, address], f64::from(u8::from(skipped)));
         }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Response};
+use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::http::{ClientConn, request_id};
+use crate::http::ClientConn;
+use crate::http::h1::Violation;
 use crate::pipeline::{Proxy, ReplyBody};
 use crate::server::{ClientRequest, ConnectionTotals, Handler, Refusal};
 use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
@@ -28,10 +30,11 @@ impl Handler for Gate {
         self.proxy.clone().handle(request, client, interim).await
     }
 
-    fn refused(&self, client: &ClientConn, refusal: Refusal) {
+    fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid) {
         let at = self.clock.now();
+        self.telemetry.refused(refusal.reason.as_str());
         self.telemetry.finished(Finished {
-            id: RequestId::Own(request_id::new_id(at)),
+            id: RequestId::Own(id),
             at,
             duration: Duration::ZERO,
             first_byte: Duration::ZERO,
@@ -55,6 +58,10 @@ impl Handler for Gate {
             caching: Default::default(),
             reply: None,
         });
+    }
+
+    fn content_refused(&self, violation: Violation) {
+        self.telemetry.refused(violation.as_str());
     }
 
     fn connection_opened(&self, _peer: SocketAddr) {

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod date;
 pub mod etag;
 pub mod forwarded;
+pub mod h1;
 pub mod interim;
 pub mod location;
 pub mod path;

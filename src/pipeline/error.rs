@@ -232,6 +232,11 @@ fn fetch_face(failure: &upstream::Failure) -> Face {
             ErrorType::HttpRequestError,
             "The request's body did not come in time",
         ),
+        F::RequestBody(RequestBodyError::Malformed(_)) => (
+            StatusCode::BAD_REQUEST,
+            ErrorType::HttpRequestError,
+            "The framing of the request's body is malformed",
+        ),
         F::RequestBody(_) => {
             (StatusCode::BAD_REQUEST, ErrorType::HttpRequestError, "The request's body broke off")
         }

@@ -71,7 +71,9 @@ impl ReplyError {
     /// How an exchange ends that ends so, and its RFC 9209 error type.
     fn verdict(&self) -> (End, &'static str) {
         match self {
-            Self::Upstream(error @ BodyError::Incomplete(_)) => (End::UpstreamAborted, error.as_str()),
+            Self::Upstream(error @ (BodyError::Incomplete(_) | BodyError::Malformed(_))) => {
+                (End::UpstreamAborted, error.as_str())
+            }
             Self::Upstream(error) => (End::TimedOut, error.as_str()),
             Self::Shared => (End::UpstreamAborted, "http_response_incomplete"),
             Self::Store(_) => (End::UpstreamAborted, "proxy_internal_error"),

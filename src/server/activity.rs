@@ -8,7 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::R
 use std::task::{Context, Poll};
 
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
+use uuid::Uuid;
+
+use super::refusal::Refusal;
+use crate::http::h1::Violation;
 
 /// Facts about one connection.
 #[derive(Debug, Default)]
@@ -33,6 +38,26 @@ pub(super) struct Activity {
     last_status: AtomicU16,
     received: AtomicU64,
     sent: AtomicU64,
+    /// The last request whose reply's head is there, and whether that goes over to another protocol.
+    answered: AtomicU64,
+    switched: AtomicBool,
+    /// Whether the wire keeps something back until the exchanges in flight are over.
+    keeps_back: AtomicBool,
+    /// Whether the client left in the middle of a head.
+    cut_short: AtomicBool,
+    /// Whether a request was refused.
+    refuses: AtomicBool,
+    /// Whether there is something in `refused`.
+    has_refused: AtomicBool,
+    /// What the wire has refused, until it is told.
+    refused: Mutex<Refused>,
+}
+
+/// What the wire has refused.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    pub(super) head: Option<(Refusal, Uuid)>,
+    pub(super) content: Option<Violation>,
 }
 
 /// Adds for a single writer: no locked instruction.
@@ -118,6 +143,63 @@ impl Activity {
 
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
+    }
+
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Relaxed)
+    }
+
+    pub(super) fn switched(&self) -> bool {
+        self.switched.load(Relaxed)
+    }
+
+    /// The head of request `number`'s reply is about to leave.
+    pub(super) fn set_answered(&self, number: u64, switched: bool) {
+        self.answered.store(number, Relaxed);
+        self.switched.store(switched, Relaxed);
+    }
+
+    pub(super) fn keep_back(&self) {
+        self.keeps_back.store(true, Relaxed);
+    }
+
+    /// Whether the wire may now go on with what it kept back. Asked once.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.keeps_back.load(Relaxed) && self.in_flight() == 0 && self.keeps_back.swap(false, Relaxed)
+    }
+
+    pub(super) fn cut_short(&self) -> bool {
+        self.cut_short.load(Relaxed)
+    }
+
+    pub(super) fn set_cut_short(&self) {
+        self.cut_short.store(true, Relaxed);
+    }
+
+    /// A request is refused.
+    pub(super) fn refuse(&self, refusal: Refusal, id: Uuid) {
+        self.refuses.store(true, Relaxed);
+        self.refused.lock().head = Some((refusal, id));
+        self.has_refused.store(true, Relaxed);
+    }
+
+    /// The content of a request is refused.
+    pub(super) fn refuse_content(&self, violation: Violation) {
+        self.refused.lock().content = Some(violation);
+        self.has_refused.store(true, Relaxed);
+    }
+
+    /// Whether the wire has refused a request, whose refusal may not have left yet.
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses.load(Relaxed)
+    }
+
+    /// What was refused since this was asked last.
+    pub(super) fn take_refused(&self) -> Option<Refused> {
+        self.has_refused.load(Relaxed).then(|| {
+            self.has_refused.store(false, Relaxed);
+            std::mem::take(&mut *self.refused.lock())
+        })
     }
 
     /// Bytes came from the client. Between exchanges they begin a head.

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -10,14 +9,17 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::error;
+use uuid::Uuid;
 
 use super::activity::Activity;
-use super::handler::{ConnectionTotals, Handler, Refusal, RefusalReason};
+use super::handler::{ConnectionTotals, Handler};
+use super::refusal::{Refusal, RefusalReason};
 use super::shared::{Limits, Phase, Place, Shared};
 use super::watch::Watch;
 use super::wire::{Socket, Wire};
 use super::{http1, http2};
-use crate::http::{ClientConn, InterimQueue};
+use crate::clock::Clock;
+use crate::http::{ClientConn, InterimQueue, h1, request_id};
 use crate::telemetry::event::Protocol;
 
 /// How a client that speaks HTTP/2 without negotiation begins (RFC 9113 3.4).
@@ -43,8 +45,25 @@ pub(super) struct Connection<H> {
 }
 
 impl<H: Handler> Connection<H> {
+    /// Tells of a request that was refused elsewhere than on the wire.
     pub(super) fn refused(&self, status: u16, reason: RefusalReason) {
-        self.handler.refused(&self.client, Refusal { status, reason });
+        let id = request_id::new_id(Clock::System.now());
+        self.tell(Refusal { status, reason }, id);
+    }
+
+    fn tell(&self, refusal: Refusal, id: Uuid) {
+        self.handler.refused(&self.client, refusal, id);
+    }
+
+    /// Tells of what the wire has refused.
+    pub(super) fn tell_refused(&self) {
+        let Some(refused) = self.activity.take_refused() else { return };
+        if let Some((refusal, id)) = refused.head {
+            self.tell(refusal, id);
+        }
+        if let Some(violation) = refused.content {
+            self.handler.content_refused(violation);
+        }
     }
 }
 
@@ -94,8 +113,10 @@ where
     IO: Socket,
     H: Handler,
 {
-    let keepalive = connection.limits.settings.keepalive;
+    let settings = &connection.limits.settings;
+    let keepalive = settings.keepalive;
     wire.set_interim(connection.interim.clone());
+    wire.read_requests(h1::Limits { bytes: settings.max_header_bytes, fields: settings.max_headers });
     loop {
         wire = match http1::serve(wire, connection, watch).await {
             http1::End::Over => return,
@@ -148,7 +169,7 @@ async fn opening<IO: AsyncRead + AsyncWrite + Unpin>(
         loop {
             let mut scratch = [0_u8; 1024];
             let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut *wire).poll_read(cx, &mut buffer) {
+            match wire.poll_sniff(cx, &mut buffer) {
                 // What there is goes to hyper, which will find the end by itself.
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(given(&mut bytes)),
                 Poll::Ready(Ok(())) => bytes.extend_from_slice(buffer.filled()),

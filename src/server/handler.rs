@@ -9,7 +9,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use uuid::Uuid;
 
+use super::refusal::Refusal;
+use crate::http::h1::Violation;
 use crate::http::{ClientConn, Interim};
 use crate::telemetry::ConnectionRefused;
 
@@ -24,8 +27,13 @@ pub trait Handler: Send + Sync + 'static {
         request: ClientRequest,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
 
-    /// A request never became one: it was answered, or its connection cut, below.
-    fn refused(&self, client: &ClientConn, refusal: Refusal);
+    /// A request never became one: it was answered, or its connection cut, below. Told as that is decided; `id` is the
+    /// request id that the client is told.
+    fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid);
+
+    /// The content of a request breaks the grammar of its framing, behind a head that was handed on: it ends in an
+    /// error there, and the connection is closed.
+    fn content_refused(&self, violation: Violation);
 
     /// A connection was accepted.
     fn connection_opened(&self, peer: SocketAddr);
@@ -47,46 +55,6 @@ pub struct ClientRequest {
     /// Sends interim replies; `None` where the client cannot take them (HTTP/1.0) or hyper cannot send them
     /// (HTTP/2).
     pub interim: Option<Interim>,
-}
-
-/// How a request ended that no handler saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The status that was sent; 0 where the connection was closed without one.
-    pub status: u16,
-    /// Why.
-    pub reason: RefusalReason,
-}
-
-/// Why a request was refused before it became an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RefusalReason {
-    /// The head breaks the grammar of RFC 9112 or names a protocol that we do not speak (400).
-    MalformedHead,
-    /// The request target is too long (414).
-    TargetTooLong,
-    /// The head has too many fields or bytes (431).
-    HeadTooLarge,
-    /// The head was not complete in time (408).
-    HeaderTimeout,
-    /// The client left in the middle of a head.
-    HeadCutShort,
-    /// The client broke the rules of HTTP/2, which ends the connection (RFC 9113 5.4.1).
-    Http2Violation,
-}
-
-impl RefusalReason {
-    /// The word for logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MalformedHead => "malformed_head",
-            Self::TargetTooLong => "target_too_long",
-            Self::HeadTooLarge => "head_too_large",
-            Self::HeaderTimeout => "header_timeout",
-            Self::HeadCutShort => "head_cut_short",
-            Self::Http2Violation => "http2_violation",
-        }
-    }
 }
 
 /// What went over a connection in its life.

@@ -6,11 +6,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Connection as Hyper;
@@ -20,10 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::activity::Reply;
 use super::connection::Connection;
-use super::handler::{ClientRequest, Handler, RefusalReason};
+use super::handler::{ClientRequest, Handler};
+use super::refusal::{Refusal, RefusalReason};
 use super::shared::Phase;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
 use super::wire::{Socket, Wire};
+use crate::http::h1::Violation;
 
 /// A connection without a request for this long keeps its socket only; hyper's buffers are made anew.
 const QUIET_AFTER: Duration = Duration::from_secs(5);
@@ -65,7 +67,16 @@ where
     let mut told = false;
     let event = poll_fn(|cx| turn(&mut hyper, connection, watch, &mut told, cx)).await;
     match event {
-        Event::Ended(Ok(())) | Event::Cut => End::Over,
+        Event::Ended(Ok(())) => {
+            report_cut(connection);
+            End::Over
+        }
+        Event::Cut => End::Over,
+        // hyper gave up in the middle of a head that the wire has refused since.
+        Event::Ended(Err(_)) if connection.activity.refuses() => {
+            close(hyper.into_parts().io.into_inner()).await;
+            End::Over
+        }
         Event::Ended(Err(error)) => {
             if error.is_user() && connection.activity.ends_by_closing() {
                 // The reply broke off, and to an HTTP/1.0 client an orderly close would be its end (RFC 9112 6.3).
@@ -96,8 +107,13 @@ where
     B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
 {
     loop {
-        if let Poll::Ready(result) = Pin::new(&mut *hyper).poll(cx) {
+        let polled = Pin::new(&mut *hyper).poll(cx);
+        connection.tell_refused();
+        if let Poll::Ready(result) = polled {
             return Poll::Ready(Event::Ended(result));
+        }
+        if connection.activity.may_go_on() {
+            continue;
         }
         let stage = watch.note(&connection.activity);
         match connection.shared.phase() {
@@ -144,7 +160,7 @@ where
             End::Over
         }
         Stage::Idle if idle_limit(connection) < connection.limits.settings.keepalive => {
-            if unparsed.is_empty() {
+            if unparsed.is_empty() && !wire.holds() {
                 return End::Quiet(wire);
             }
             connection.activity.set_head_begun();
@@ -155,22 +171,20 @@ where
     }
 }
 
-/// Answers a head that did not come to its end in time (RFC 9110 15.5.9), and closes.
+/// Answers a head that did not come to its end in time, and closes.
 pub(super) async fn time_out<IO, H>(mut wire: Wire<IO>, connection: &Connection<H>)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    let reply = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\ndate: {date}\r\n\r\n"
-    );
-    connection.refused(408, RefusalReason::HeaderTimeout);
-    let _ = tokio::time::timeout(CLOSE_TIMEOUT, async {
-        wire.write_all(reply.as_bytes()).await?;
-        wire.shutdown().await
-    })
-    .await;
+    wire.refuse(Refusal::timed_out());
+    connection.tell_refused();
+    close(wire).await;
+}
+
+/// Sends the refusal that is left to send, and lingers.
+async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<IO>) {
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, wire.shutdown()).await;
 }
 
 /// One exchange. Interim replies may be queued until the final one is there.
@@ -187,6 +201,7 @@ fn respond<H: Handler>(
     async move {
         let mut response = reply.await.map(|body| Reply::new(body, in_flight));
         connection.interim.close();
+        connection.activity.set_answered(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
         if connection.shared.phase() != Phase::Serving {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -197,9 +212,11 @@ fn respond<H: Handler>(
 /// Tells of a request that hyper turned away, or that broke off in its head.
 fn report<H: Handler>(connection: &Connection<H>, error: &hyper::Error) {
     let activity = &connection.activity;
-    if error.is_parse() && activity.in_flight() == 0 {
+    if activity.cut_short() {
+        report_cut(connection);
+    } else if error.is_parse() && activity.in_flight() == 0 {
         let status = activity.last_status();
-        connection.refused(status, reason(status, error));
+        connection.refused(status, reason(status));
     } else if error.is_incomplete_message()
         && activity.in_flight() == 0
         && activity.head_begun()
@@ -209,11 +226,18 @@ fn report<H: Handler>(connection: &Connection<H>, error: &hyper::Error) {
     }
 }
 
-fn reason(status: u16, error: &hyper::Error) -> RefusalReason {
+/// Tells of a client that left before the end of a line of its head, which hyper did not see.
+fn report_cut<H: Handler>(connection: &Connection<H>) {
+    if connection.activity.cut_short() {
+        connection.refused(0, RefusalReason::HeadCutShort);
+    }
+}
+
+/// What hyper refused though the wire let it pass.
+fn reason(status: u16) -> RefusalReason {
     match status {
-        414 => RefusalReason::TargetTooLong,
-        431 => RefusalReason::HeadTooLarge,
-        _ if error.is_parse_too_large() => RefusalReason::HeadTooLarge,
+        414 => RefusalReason::Violation(Violation::TargetTooLong),
+        431 => RefusalReason::Violation(Violation::HeadTooLarge),
         _ => RefusalReason::MalformedHead,
     }
 }

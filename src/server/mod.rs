@@ -22,6 +22,7 @@ mod http2;
 pub mod inherited;
 pub mod listener;
 mod proxy_protocol;
+mod refusal;
 mod running;
 pub mod settings;
 mod shared;
@@ -34,7 +35,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use handler::{ClientRequest, ConnectionTotals, Handler, Refusal, RefusalReason};
+pub use handler::{ClientRequest, ConnectionTotals, Handler};
 pub use listener::{BindError, BindErrorKind, Bound, bind};
+pub use refusal::{Refusal, RefusalReason};
 pub use running::{Prepared, Running, start};
 pub use settings::{ListenAddress, ListenerSettings, Settings};

@@ -1,7 +1,8 @@
 //! What hyper reads and writes through: the socket, with what hyper's server cannot do for itself.
 //!
-//! It replays what was read while sniffing the protocol, writes interim replies, notices what passes for
-//! time-outs and counters, and lingers at the end so that a last reply is not eaten by a reset.
+//! It replays what was read while sniffing the protocol, lets no request pass that is not beyond doubt (`http::h1`) and
+//! answers it instead, writes interim replies, notices what passes for time-outs and counters, and lingers at the end
+//! so that a last reply is not eaten by a reset.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,10 +13,12 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
+use super::refusal::Refusal;
 use crate::http::InterimQueue;
+use crate::http::h1::{self, Filled, Inlet, Reader, Stop};
 
-/// Unread request bytes that are taken and thrown away while lingering; who still has more to say is reset.
-const LINGER_BYTES: usize = 256 << 10;
+/// Unread request bytes that are taken and thrown away at the end; who still has more to say is reset.
+const LINGER_BYTES: usize = 8 << 20;
 
 /// What a client's connection runs over.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -30,24 +33,39 @@ pub(super) struct Wire<IO> {
     activity: Arc<Activity>,
     /// Read already, not yet taken by hyper.
     replay: Bytes,
+    /// Looks at what is read; `None` where it is not HTTP/1.
+    inlet: Option<Inlet>,
     interim: Option<Arc<InterimQueue>>,
+    /// What is left to send of a refusal.
+    refusal: Bytes,
     ending: Ending,
+    /// Bytes of the client's that were thrown away.
+    dropped: usize,
 }
 
 /// How far the end of a connection has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// Not yet.
     Open,
-    /// Our side is closed; so many bytes of the client's have been thrown away.
-    Lingering(usize),
+    /// Our side is closed.
+    Lingering,
     /// Over.
     Done,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     pub(super) fn new(io: IO, activity: Arc<Activity>) -> Self {
-        Self { io, activity, replay: Bytes::new(), interim: None, ending: Ending::Open }
+        Self {
+            io,
+            activity,
+            replay: Bytes::new(),
+            inlet: None,
+            interim: None,
+            refusal: Bytes::new(),
+            ending: Ending::Open,
+            dropped: 0,
+        }
     }
 
     /// See [`Socket::reset_on_close`].
@@ -58,14 +76,75 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         self.io.reset_on_close();
     }
 
-    /// Gives back bytes that were read from this wire, to be read again.
+    /// Gives back bytes that were read from this wire, to be read again: those of a message's beginning.
     pub(super) fn replay(&mut self, bytes: Bytes) {
-        self.replay = bytes;
+        match &mut self.inlet {
+            Some(inlet) => inlet.put_back(&bytes),
+            None => self.replay = bytes,
+        }
+    }
+
+    /// From here on requests are read, which pass only if they are beyond doubt.
+    pub(super) fn read_requests(&mut self, limits: h1::Limits) {
+        let mut inlet = Inlet::new(Reader::requests(limits));
+        inlet.put_back(&std::mem::take(&mut self.replay));
+        self.inlet = Some(inlet);
+    }
+
+    /// Whether something was read that hyper has not been given.
+    pub(super) fn holds(&self) -> bool {
+        self.inlet.as_ref().is_some_and(Inlet::holds)
+    }
+
+    /// Reads past all checks; what comes must be replayed.
+    pub(super) fn poll_sniff(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        poll_socket(&mut self.io, &self.activity, cx, buffer)
     }
 
     /// Writes what is queued here between replies.
     pub(super) fn set_interim(&mut self, queue: Arc<InterimQueue>) {
         self.interim = Some(queue);
+    }
+
+    /// Answers what cannot be read. The reply leaves as the connection is shut down, which must follow.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        let (reply, id) = refusal.reply();
+        self.refusal = reply;
+        self.activity.refuse(refusal, id);
+    }
+
+    /// Nothing more may be read, or not now.
+    fn poll_stopped(&mut self, cx: &mut Context<'_>, stop: Stop) -> Poll<io::Result<()>> {
+        match stop {
+            // The exchanges before it go on to their end first.
+            Stop::Head(_) if self.activity.in_flight() > 0 => {
+                self.activity.keep_back();
+                self.poll_drop(cx)
+            }
+            // To hyper it is the end: it closes, and then the refusal leaves.
+            Stop::Head(violation) => {
+                if !self.activity.refuses() {
+                    self.refuse(Refusal::of(violation));
+                }
+                Poll::Ready(Ok(()))
+            }
+            Stop::Content(violation) => {
+                self.activity.refuse_content(violation);
+                Poll::Ready(Err(violation.into()))
+            }
+            // Not in requests.
+            Stop::Surplus => Poll::Ready(Ok(())),
+            Stop::Undecided => {
+                self.activity.keep_back();
+                let Self { io, activity, inlet, .. } = self;
+                let Some(inlet) = inlet else { return Poll::Ready(Ok(())) };
+                inlet.poll_undecided(|buffer| poll_socket(io, activity, cx, buffer))
+            }
+        }
     }
 
     /// Interim replies go out when hyper flushes, which it does only when everything of its own has left: so
@@ -77,29 +156,60 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         queue.poll_drain(only_begun, |bytes| noted(activity, Pin::new(&mut *io).poll_write(cx, bytes)))
     }
 
+    fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.refusal.has_remaining() {
+            let Self { io, activity, refusal, .. } = self;
+            let written = ready!(noted(activity, Pin::new(io).poll_write(cx, refusal)))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            refusal.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads until the client closes, so that the system does not answer its unread bytes with a reset, which
     /// would discard what we sent last. Where nothing more is expected it does not wait.
-    fn poll_linger(&mut self, cx: &mut Context<'_>, mut dropped: usize) -> Poll<io::Result<()>> {
-        let mut scratch = [0_u8; 4096];
-        while dropped < LINGER_BYTES && !self.activity.abandoned() {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => dropped += buffer.filled().len(),
-                Poll::Ready(_) => break,
-                Poll::Pending if dropped > 0 || self.expects_more() => {
-                    self.ending = Ending::Lingering(dropped);
-                    return Poll::Pending;
-                }
-                Poll::Pending => break,
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.activity.abandoned() {
+            let dropped = self.poll_drop(cx);
+            if dropped.is_pending() && (self.dropped > 0 || self.expects_more()) {
+                return Poll::Pending;
             }
         }
         self.ending = Ending::Done;
         Poll::Ready(Ok(()))
     }
 
-    fn expects_more(&self) -> bool {
-        self.activity.had_body() || self.activity.head_begun()
+    /// Reads and throws away; ready when the client has closed, or said too much.
+    fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0_u8; 4096];
+        while self.dropped < LINGER_BYTES {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+            match buffer.filled().len() {
+                0 => break,
+                bytes => self.dropped += bytes,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
+
+    fn expects_more(&self) -> bool {
+        self.activity.had_body() || self.activity.head_begun() || self.activity.refuses()
+    }
+}
+
+fn poll_socket<IO: AsyncRead + Unpin>(
+    io: &mut IO,
+    activity: &Activity,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buffer.filled().len();
+    ready!(Pin::new(io).poll_read(cx, buffer))?;
+    activity.count_received(buffer.filled().len() - before);
+    Poll::Ready(Ok(()))
 }
 
 /// Notes for the driving task what became of a write.
@@ -129,10 +239,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
             buffer.put_slice(&self.replay.split_to(take));
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        self.activity.count_received(buffer.filled().len() - before);
-        Poll::Ready(Ok(()))
+        let Self { io, activity, inlet, .. } = &mut *self;
+        let Some(inlet) = inlet else { return poll_socket(io, activity, cx, buffer) };
+        if inlet.reader().is_undecided() && activity.answered() >= inlet.reader().heads() {
+            inlet.resume(activity.switched());
+        }
+        match ready!(inlet.poll_fill(buffer, |buffer| poll_socket(io, activity, cx, buffer)))? {
+            Filled::Some => Poll::Ready(Ok(())),
+            Filled::End => {
+                if inlet.holds_head() {
+                    activity.set_cut_short();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Filled::Stopped(stop) => self.poll_stopped(cx, stop),
+        }
     }
 }
 
@@ -172,10 +293,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         match self.ending {
             Ending::Open => {
                 self.activity.set_closing();
+                ready!(self.poll_refusal(cx))?;
                 ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
-                self.poll_linger(cx, 0)
+                self.ending = Ending::Lingering;
+                self.poll_linger(cx)
             }
-            Ending::Lingering(dropped) => self.poll_linger(cx, dropped),
+            Ending::Lingering => self.poll_linger(cx),
             Ending::Done => Poll::Ready(Ok(())),
         }
     }

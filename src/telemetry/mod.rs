@@ -186,6 +186,11 @@ impl Telemetry {
         self.count(|cells| cells.cache_skip(reason));
     }
 
+    /// Counts a request that is refused for what it is; the reasons are a fixed set of snake-case words.
+    pub fn refused(&self, reason: &'static str) {
+        self.count(|cells| cells.refused(reason));
+    }
+
     /// Counts an accepted client connection.
     pub fn connection_opened(&self) {
         self.count(ThreadCells::connection_opened);

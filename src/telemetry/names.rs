@@ -26,6 +26,10 @@ pub const CACHE: &str = "cache";
 /// Counter by `reason`: responses that were not stored.
 pub const CACHE_SKIPS: &str = "cache_skips";
 
+/// Counter by `reason`: requests refused for what they are (malformed, ambiguous, too large, too slow), whether an
+/// exchange came of them or not.
+pub const REFUSED: &str = "refused_requests";
+
 /// Counter by `upstream`: finished exchanges that asked it.
 pub const UPSTREAM_REQUESTS: &str = "upstream_requests";
 /// Counter by `upstream` and `outcome`: attempts.
@@ -68,6 +72,9 @@ pub const POOL_WAITING: &str = "pool_waiting";
 /// Gauge by `upstream` and `endpoint`: 1 where the endpoint is being skipped after failures.
 pub const ENDPOINT_SKIPPED: &str = "endpoint_skipped";
 
+/// Gauge by `upstream`, `endpoint` and `reason`: connections closed since the start for what the endpoint said on them:
+/// a malformed reply, or `surplus` (bytes that nobody asked for).
+pub const ENDPOINT_VIOLATIONS: &str = "endpoint_violations";
 /// Gauge by `event`: what befell stored entries since the start: `evicted`, `expired`, `purged`, `corrupt`,
 /// `not_queued` (too many writes waiting), `purged_in_flight`, `leaking` (keys whose replies differ by credential).
 pub const STORE_EVENTS: &str = "store_events";
@@ -91,6 +98,7 @@ pub fn gauge_help(name: &str) -> &'static str {
         POOL_CONNECTIONS => "Connections to endpoints, in use and idle.",
         POOL_WAITING => "Requests that wait for a connection to the upstream.",
         ENDPOINT_SKIPPED => "1 where an endpoint is skipped for a while after failures.",
+        ENDPOINT_VIOLATIONS => "Connections closed since the start for what the endpoint said on them.",
         STORE_EVENTS => "What befell stored entries since the start.",
         STORE_PURGE_RULES => "Purges whose removal has not been finished.",
         EXCHANGES_WAITING => "Exchanges whose reply has not begun.",

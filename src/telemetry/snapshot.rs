@@ -28,6 +28,9 @@ pub struct Snapshot {
     pub connections: Connections,
     /// Responses that were not stored, by reason.
     pub cache_skips: BTreeMap<String, u64>,
+    /// Requests that were refused for what they are, by reason.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
     /// The access log and the ring.
     pub log: LogCounts,
     /// What other rooms measure at this moment, in the order they were registered.
@@ -174,6 +177,7 @@ impl Snapshot {
             endpoints: endpoints.filter(|row| !row.attempts.is_empty()).collect(),
             connections: self.connections.since(&earlier.connections),
             cache_skips: less(&self.cache_skips, &earlier.cache_skips),
+            refused: less(&self.refused, &earlier.refused),
             log: self.log.since(earlier.log),
             gauges: self.gauges.clone(),
         }

@@ -58,6 +58,7 @@ fn counts_of_all_threads_add_up_also_after_they_have_ended() {
                 }
                 telemetry.retry(series.upstream);
                 telemetry.cache_skip("no_store");
+                telemetry.refused("folded_line");
                 telemetry.connection_refused(ConnectionRefused::Limit);
             });
         }
@@ -73,6 +74,7 @@ fn counts_of_all_threads_add_up_also_after_they_have_ended() {
     assert_eq!((upstream.requests, upstream.attempts["ok"], upstream.retries), (4000, 4000, 4));
     assert_eq!(snapshot.endpoints[0].attempts["ok"], 4000);
     assert_eq!(snapshot.cache_skips["no_store"], 4);
+    assert_eq!(snapshot.refused["folded_line"], 4);
     assert_eq!((snapshot.connections.opened, snapshot.connections.open), (4000, 0));
     assert_eq!(snapshot.connections.refused["limit"], 4);
     assert_eq!(telemetry.route_slot("users"), series.route);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::balance::Reachability;
-use super::connect::{self, Conn, TlsClient, TlsSettings};
+use super::connect::{self, Conn, TlsClient, TlsSettings, Violations};
 use super::discover::{Addresses, Resolver};
 use super::error::Failure;
 use super::pool::{Checkout, Limits, Permit, Pool};
@@ -71,6 +71,7 @@ pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     pub(crate) reused: AtomicU64,
     pub(crate) failures: AtomicU64,
+    pub(crate) violations: Arc<Violations>,
     last_error: Mutex<Option<&'static str>>,
 }
 
@@ -143,7 +144,8 @@ impl Endpoint {
         let turn = self.dials.fetch_add(1, Ordering::Relaxed);
         let made = tokio::time::timeout_at(until, async {
             let stream = connect::dial(&addresses, turn).await.map_err(Failure::from_io)?;
-            connect::open(stream, self.tls.as_ref(), permit, generation).await
+            let violations = self.counters.violations.clone();
+            connect::open(stream, self.tls.as_ref(), permit, generation, violations).await
         });
         made.await.unwrap_or(Err(Failure::ConnectTimeout))
     }
@@ -192,6 +194,7 @@ impl Endpoint {
             requests: count(&self.counters.requests),
             reused: count(&self.counters.reused),
             failures: count(&self.counters.failures),
+            violations: self.counters.violations.all(),
             last_error: *self.counters.last_error.lock(),
             addresses: self.addresses.known().to_vec(),
         }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::http::h1::Violation;
+
 /// A fetch that ended without a reply's head.
 ///
 /// Its text names addresses and certificates: it is for the log. What a client may be told is
@@ -115,6 +117,9 @@ pub enum RequestBodyError {
     /// The client paused for longer than the route allows.
     #[error("the client paused for too long")]
     IdleTimeout,
+    /// The client broke the grammar of chunks (RFC 9112 7.1).
+    #[error("its framing is malformed: {0}")]
+    Malformed(Violation),
     /// The body is larger than the route allows.
     #[error("larger than allowed")]
     TooLarge,
@@ -126,6 +131,9 @@ pub enum RequestBodyError {
 /// Why a reply's body broke off.
 #[derive(Debug, Error)]
 pub enum BodyError {
+    /// The origin broke the grammar of chunks (RFC 9112 7.1).
+    #[error("reply not understood: {0}")]
+    Malformed(#[source] Violation),
     /// The origin closed or reset the connection in mid-body.
     #[error("reply cut short: {0}")]
     Incomplete(#[source] hyper::Error),
@@ -141,6 +149,7 @@ impl BodyError {
     /// The error type of RFC 9209 2.3.
     pub fn as_str(&self) -> &'static str {
         match self {
+            Self::Malformed(_) => "http_protocol_error",
             Self::Incomplete(_) => "http_response_incomplete",
             Self::IdleTimeout => "connection_read_timeout",
             Self::Deadline => "http_response_timeout",

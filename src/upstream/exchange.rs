@@ -18,6 +18,7 @@ use super::connect::Conn;
 use super::error::{Failure, RequestBodyError};
 use super::request::{FetchRequest, OnInterim};
 use super::retry::{Missed, Sent};
+use crate::http::h1::Violation;
 
 /// The waits of one exchange.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +69,7 @@ fn is_ours(name: &HeaderName, streams: bool) -> bool {
 /// States the body's length explicitly: hyper drops a GET's body otherwise.
 fn frame(headers: &mut HeaderMap, method: &Method, body: &RequestBody) {
     match body {
-        RequestBody::Stream(_) if headers.contains_key(header::CONTENT_LENGTH) => {}
+        RequestBody::Stream(_) if headers.contains_key(header::CONTENT_LENGTH) => normalise_length(headers),
         RequestBody::Stream(_) => {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -80,6 +81,18 @@ fn frame(headers: &mut HeaderMap, method: &Method, body: &RequestBody) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         _ => {}
+    }
+}
+
+/// A number as everybody writes it: `010` is eight to some.
+pub fn normalise_length(headers: &mut HeaderMap) {
+    let Some(given) = headers.get(header::CONTENT_LENGTH) else { return };
+    if !matches!(given.as_bytes(), [b'0', _, ..]) {
+        return;
+    }
+    let length = given.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
@@ -176,13 +189,15 @@ fn missed(
     let error = error.into_error();
     let sent = if unwritten.is_some() { sent.unwritten() } else { sent };
     let broken_body = progress.and_then(BodyProgress::failure);
-    let failure = match broken_body {
-        Some(broken) => Failure::RequestBody(broken),
-        None if error.is_user() || error.is_body_write_aborted() => {
+    let violation = Violation::within(&error);
+    let failure = match (broken_body, violation) {
+        (Some(broken), _) => Failure::RequestBody(broken),
+        (None, Some(violation)) => Failure::InvalidResponse(Box::new(violation)),
+        _ if error.is_user() || error.is_body_write_aborted() => {
             Failure::RequestBody(RequestBodyError::Aborted)
         }
-        None if error.is_parse() => Failure::InvalidResponse(Box::new(error)),
-        None => Failure::ResetBeforeHead(error),
+        _ if error.is_parse() => Failure::InvalidResponse(Box::new(error)),
+        _ => Failure::ResetBeforeHead(error),
     };
     (Missed { failure, sent }, unwritten)
 }

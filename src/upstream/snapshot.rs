@@ -41,6 +41,8 @@ pub struct EndpointSnapshot {
     pub reused: u64,
     /// Requests that ended without a reply.
     pub failures: u64,
+    /// Connections closed for what came on them, by reason.
+    pub violations: Vec<(&'static str, u64)>,
     /// What went wrong last, as [`super::Failure::as_str`] says it.
     pub last_error: Option<&'static str>,
     /// The addresses its name has; empty: not resolved.

@@ -23,10 +23,10 @@ async fn what_is_no_request_is_answered_logged_and_counted() {
     let many: String = (0..30).map(|n| format!("x-{n}: 1\r\n")).collect();
     let many = format!("GET / HTTP/1.1\r\nhost: api.test\r\n{many}\r\n");
     for (count, (request, status, reason)) in [
-        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "malformed_head"),
-        ("GET /a b HTTP/1.1\r\nhost: api.test\r\n\r\n", 400, "malformed_head"),
-        ("GET / HTTP/3.7\r\nhost: api.test\r\n\r\n", 400, "malformed_head"),
-        ("GET / HTTP/1.1\r\nhost: api.test\r\nx y: 1\r\n\r\n", 400, "malformed_head"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "malformed_field_name"),
+        ("GET /a b HTTP/1.1\r\nhost: api.test\r\n\r\n", 400, "malformed_request_line"),
+        ("GET / HTTP/3.7\r\nhost: api.test\r\n\r\n", 505, "unsupported_version"),
+        ("GET / HTTP/1.1\r\nhost: api.test\r\nx y: 1\r\n\r\n", 400, "malformed_field_name"),
         (long.as_str(), 431, "head_too_large"),
         (many.as_str(), 431, "head_too_large"),
     ]
@@ -37,9 +37,14 @@ async fn what_is_no_request_is_answered_logged_and_counted() {
         client.say(request).await;
         let head = client.head().await;
         assert_eq!(head.status(), status, "{:.60}", request);
-        client.closed().await;
-        drop(client);
+        let id = head.fields.get("x-request-id").expect("an id").to_owned();
+        assert_eq!(head.fields.get("content-type"), Some("application/problem+json"));
+        assert_eq!(head.fields.get("connection"), Some("close"));
+        let problem: serde_json::Value = serde_json::from_slice(&client.closed().await).expect("a problem");
+        assert_eq!((&problem["status"], &problem["request_id"]), (&status.into(), &id.into()));
+        // Told at once: the client has not left yet.
         let finished = proxy.finished(count + 1).await;
+        drop(client);
         let last = &finished[count];
         assert_eq!(
             (last.status, last.error, last.end),
@@ -51,6 +56,9 @@ async fn what_is_no_request_is_answered_logged_and_counted() {
     assert_eq!(origin.hits(), 0);
     let total = proxy.instance.telemetry.snapshot().total;
     assert_eq!((total.requests, total.ends["refused"]), (6, 6));
+    let refused = proxy.instance.telemetry.snapshot().refused;
+    let counts = |reason: &str| refused[reason];
+    assert_eq!((counts("malformed_field_name"), counts("head_too_large")), (2, 2));
 }
 
 #[tokio::test]
@@ -59,7 +67,7 @@ async fn a_head_that_does_not_come_to_its_end_is_a_408() {
     let mut client = proxy.connect().await;
     client.say("GET / HTTP/1.1\r\nhost: api").await;
     assert_eq!(client.head().await.status(), 408);
-    assert!(client.closed().await.is_empty());
+    assert!(String::from_utf8_lossy(&client.closed().await).contains("\"status\":408"));
     let finished = proxy.finished(1).await;
     assert_eq!((finished[0].status, finished[0].error), (408, Some("header_timeout")));
 }

@@ -81,6 +81,10 @@ impl ThreadCells {
         self.0.skips.add(reason);
     }
 
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.0.refusals.add(reason);
+    }
+
     pub(super) fn connection_opened(&self) {
         self.0.opened.add(1);
     }

@@ -109,7 +109,9 @@ fn routes(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> fmt::Resu
         first_byte.histogram(&[("route", &row.route)], &row.first_byte)?;
     }
     let mut skips = Family::counter(encoder, names::CACHE_SKIPS, "Responses that were not stored.")?;
-    skips.words(&[], "reason", &snapshot.cache_skips)
+    skips.words(&[], "reason", &snapshot.cache_skips)?;
+    let mut refused = Family::counter(encoder, names::REFUSED, "Requests refused for what they are.")?;
+    refused.words(&[], "reason", &snapshot.refused)
 }
 
 fn upstreams(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> fmt::Result {

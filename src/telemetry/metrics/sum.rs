@@ -26,6 +26,9 @@ impl Series {
         for (reason, count) in threads.iter().flat_map(|cells| cells.skips.iter()) {
             *snapshot.cache_skips.entry(reason.to_owned()).or_default() += count;
         }
+        for (reason, count) in threads.iter().flat_map(|cells| cells.refusals.iter()) {
+            *snapshot.refused.entry(reason.to_owned()).or_default() += count;
+        }
     }
 
     fn route_rows(&self, threads: &[&Cells], total: &mut RouteSum) -> Vec<RouteRow> {

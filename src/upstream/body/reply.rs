@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::lease::Lease;
+use crate::http::h1::Violation;
 use crate::upstream::alarm::Alarm;
 use crate::upstream::error::BodyError;
 
@@ -90,7 +91,13 @@ impl Body for UpstreamBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(BodyError::Incomplete(error))))),
+            Poll::Ready(Some(Err(error))) => {
+                let error = match Violation::within(&error) {
+                    Some(violation) => BodyError::Malformed(violation),
+                    None => BodyError::Incomplete(error),
+                };
+                Poll::Ready(Some(Err(self.fail(error))))
+            }
             Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)

@@ -14,6 +14,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use crate::http::h1::Violation;
 use crate::upstream::alarm::Alarm;
 use crate::upstream::error::RequestBodyError;
 
@@ -79,7 +80,9 @@ impl StreamBody {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         match &mut self.source {
-            Source::Client(body) => Pin::new(body).poll_frame(cx).map_err(|_| RequestBodyError::Aborted),
+            Source::Client(body) => Pin::new(body).poll_frame(cx).map_err(|error| {
+                Violation::within(&error).map_or(RequestBodyError::Aborted, RequestBodyError::Malformed)
+            }),
             Source::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -193,7 +196,7 @@ impl Body for StreamBody {
 pub struct BodyProgress {
     bytes: AtomicU64,
     phase: AtomicU8,
-    failure: AtomicU8,
+    failure: Mutex<Option<RequestBodyError>>,
     started: Instant,
     moved_at: AtomicU64,
     gated: AtomicBool,
@@ -219,7 +222,7 @@ impl BodyProgress {
         Self {
             bytes: AtomicU64::new(0),
             phase: AtomicU8::new(MOVING),
-            failure: AtomicU8::new(0),
+            failure: Mutex::default(),
             started: Instant::now(),
             moved_at: AtomicU64::new(0),
             gated: AtomicBool::new(false),
@@ -239,13 +242,7 @@ impl BodyProgress {
 
     /// Why the body failed, if it did.
     pub fn failure(&self) -> Option<RequestBodyError> {
-        match self.failure.load(Ordering::Acquire) {
-            1 => Some(RequestBodyError::Aborted),
-            2 => Some(RequestBodyError::IdleTimeout),
-            3 => Some(RequestBodyError::TooLarge),
-            4 => Some(RequestBodyError::NotWanted),
-            _ => None,
-        }
+        *self.failure.lock()
     }
 
     /// Whether it is the client that is waited for at the moment.
@@ -270,13 +267,7 @@ impl BodyProgress {
     }
 
     fn failed(&self, error: RequestBodyError) {
-        let code = match error {
-            RequestBodyError::Aborted => 1,
-            RequestBodyError::IdleTimeout => 2,
-            RequestBodyError::TooLarge => 3,
-            RequestBodyError::NotWanted => 4,
-        };
-        self.failure.store(code, Ordering::Release);
+        *self.failure.lock() = Some(error);
     }
 
     /// Keeps the body back until [`Self::open_gate`].

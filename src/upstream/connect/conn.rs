@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -12,18 +13,21 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::tls::TlsClient;
-use super::transport::Transport;
+use super::transport::{Asked, Stream, Transport};
+use super::violations::Violations;
 use crate::upstream::body::RequestBody;
 use crate::upstream::error::Failure;
 use crate::upstream::pool::{Permit, Pooled, Worker};
 
 /// The largest head of a reply, and the most that is read ahead of a slow reader.
-const READ_BUFFER: usize = 128 * 1024;
+pub(super) const READ_BUFFER: usize = 128 * 1024;
 
 /// The sending side of a connection. Dropping it closes the connection, once a request under way is done.
 #[derive(Debug)]
 pub(crate) struct Conn {
     sender: SendRequest<RequestBody>,
+    /// Tells the reading side which reply to expect.
+    asked: Arc<Asked>,
     home: Worker,
     peer: SocketAddr,
     /// State of the endpoint's addresses when this was made, or last found still right.
@@ -36,6 +40,7 @@ impl Conn {
         &mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        self.asked.set(request.method() == Method::HEAD);
         self.sender.try_send_request(request)
     }
 
@@ -71,12 +76,15 @@ pub(crate) async fn open(
     tls: Option<&TlsClient>,
     permit: Permit<Conn>,
     generation: u64,
+    violations: Arc<Violations>,
 ) -> Result<Conn, Failure> {
     let peer = stream.peer_addr().map_err(Failure::from_io)?;
-    let transport = match tls {
-        None => Transport::plain(stream),
-        Some(tls) => Transport::tls(tls.handshake(stream).await?),
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => Stream::Tls(Box::new(tls.handshake(stream).await?)),
     };
+    let asked = Arc::new(Asked::default());
+    let transport = Transport::new(stream, asked.clone(), violations);
     // hyper's own bound of 100 fields in a head stays: any other makes it allocate for each reply.
     let shaken = Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(transport)).await;
     let (sender, connection) = shaken.map_err(Failure::ResetBeforeHead)?;
@@ -87,5 +95,5 @@ pub(crate) async fn open(
         }
         drop(permit);
     });
-    Ok(Conn { sender, home: Worker::current(), peer, generation })
+    Ok(Conn { sender, asked, home: Worker::current(), peer, generation })
 }

@@ -4,7 +4,9 @@ mod conn;
 mod tcp;
 mod tls;
 mod transport;
+mod violations;
 
 pub(crate) use conn::{Conn, open};
 pub(crate) use tcp::dial;
 pub(crate) use tls::{TlsClient, TlsSettings};
+pub(crate) use violations::Violations;

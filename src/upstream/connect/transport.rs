@@ -2,13 +2,25 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::conn::READ_BUFFER;
+use super::violations::Violations;
+use crate::http::h1::{Filled, Inlet, Limits, Reader, Stop};
+
+/// What a reply's head may hold: hyper's own bounds.
+const LIMITS: Limits = Limits { bytes: READ_BUFFER - 1, fields: 100 };
+
 /// A socket to an endpoint.
+///
+/// Only replies that are beyond doubt pass (`http::h1`); what an endpoint says unasked ends the connection, as if it had
+/// closed it after the last reply.
 ///
 /// Once the origin has closed its side, what is written to it is swallowed: an origin may reply before it has read
 /// the whole request (RFC 9112 9.5), and a write error would hide that reply. The read side tells the outcome.
@@ -16,21 +28,66 @@ use tokio_rustls::client::TlsStream;
 pub(super) struct Transport {
     stream: Stream,
     closed: bool,
+    inlet: Inlet,
+    asked: Arc<Asked>,
+    /// Taken when something is counted: a connection is closed once.
+    violations: Option<Arc<Violations>>,
 }
 
 #[derive(Debug)]
-enum Stream {
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Transport {
-    pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { stream: Stream::Plain(stream), closed: false }
+/// The request that is about to be written: how its reply is framed depends on its method (RFC 9112 6.3).
+#[derive(Debug, Default)]
+pub(super) struct Asked(AtomicU8);
+
+impl Asked {
+    const HEAD: u8 = 1;
+    const OTHER: u8 = 2;
+
+    pub(super) fn set(&self, head: bool) {
+        self.0.store(if head { Self::HEAD } else { Self::OTHER }, Ordering::Release);
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), closed: false }
+    /// Whether it is HEAD; `None`: there is none that was not taken before.
+    fn take(&self) -> Option<bool> {
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            asked => {
+                self.0.store(0, Ordering::Relaxed);
+                Some(asked == Self::HEAD)
+            }
+        }
+    }
+}
+
+impl Transport {
+    pub(super) fn new(stream: Stream, asked: Arc<Asked>, violations: Arc<Violations>) -> Self {
+        let inlet = Inlet::new(Reader::replies(LIMITS));
+        Self { stream, closed: false, inlet, asked, violations: Some(violations) }
+    }
+
+    /// With the first byte of a request its reply may come, and not before.
+    fn expect_reply(&mut self) {
+        if let Some(to_head) = self.asked.take() {
+            self.inlet.reader().expect_reply(to_head);
+        }
+    }
+
+    /// Nothing more of what the endpoint says goes on.
+    fn stopped(&mut self, stop: Stop) -> io::Result<()> {
+        let (reason, outcome) = match stop {
+            Stop::Head(violation) | Stop::Content(violation) => (violation.as_str(), Err(violation.into())),
+            Stop::Surplus | Stop::Undecided => ("surplus", Ok(())),
+        };
+        if let Some(violations) = self.violations.take() {
+            tracing::debug!(reason, "an endpoint's connection is closed");
+            violations.count(reason);
+        }
+        outcome
     }
 
     fn swallow<T>(&mut self, polled: Poll<io::Result<T>>, taken: T) -> Poll<io::Result<T>> {
@@ -54,10 +111,15 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        let Self { stream, inlet, .. } = &mut *self;
+        let filled = inlet.poll_fill(buf, |buf| match &mut *stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        });
+        Poll::Ready(match ready!(filled)? {
+            Filled::Some | Filled::End => Ok(()),
+            Filled::Stopped(stop) => self.stopped(stop),
+        })
     }
 }
 
@@ -66,6 +128,7 @@ impl AsyncWrite for Transport {
         if self.closed {
             return Poll::Ready(Ok(buf.len()));
         }
+        self.expect_reply();
         let polled = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -82,6 +145,7 @@ impl AsyncWrite for Transport {
         if self.closed {
             return Poll::Ready(Ok(len()));
         }
+        self.expect_reply();
         let polled = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),

@@ -2,6 +2,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::*;
+use crate::http::h1::Violation;
 
 async fn replying(reply: &'static str) -> Origin {
     origin(async move |mut peer: Peer| {
@@ -16,7 +17,6 @@ async fn a_reply_cut_short_is_an_error() {
     let replies = [
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nnonsense\r\n",
     ];
     for reply in replies {
         let origin = replying(reply).await;
@@ -26,6 +26,18 @@ async fn a_reply_cut_short_is_an_error() {
         let seen = only(&upstream);
         assert_eq!((seen.failures, seen.last_error), (1, Some("http_response_incomplete")));
     }
+}
+
+#[tokio::test]
+async fn a_reply_whose_framing_breaks_off_is_an_error() {
+    let origin =
+        replying("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nnonsense\r\n").await;
+    let upstream = upstream(settings(&[origin.address]));
+    let fetched = upstream.fetch(get()).await.unwrap();
+    assert!(matches!(text(fetched).await, Err(BodyError::Malformed(Violation::ChunkSize))));
+    let seen = only(&upstream);
+    assert_eq!((seen.failures, seen.last_error), (1, Some("http_protocol_error")));
+    assert_eq!(seen.violations, [("malformed_chunk_size", 1)]);
 }
 
 #[tokio::test]
