@@ -85,6 +85,11 @@ impl Instance {
         let gate =
             Arc::new(Gate { proxy: proxy.clone(), telemetry: telemetry.clone(), clock: clock.clone() });
         let server = server::start(bound, &settings.server, &gate).map_err(Error::system("start workers"))?;
+        let busy: Vec<_> = server.runtimes().map(Handle::metrics).collect();
+        // One worker is one runtime of one thread.
+        cache.give_way_to(u32::try_from(busy.len()).unwrap_or(u32::MAX), move || {
+            busy.iter().map(|worker| worker.worker_total_busy_duration(0)).sum()
+        });
         let instance = Arc::new(Self {
             started: clock.now(),
             proxy,

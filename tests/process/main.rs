@@ -9,6 +9,7 @@ mod commands;
 mod damage;
 mod explaining;
 mod filling;
+mod giving_way;
 mod handover;
 mod kill;
 mod machines;

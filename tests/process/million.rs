@@ -27,8 +27,9 @@ const PIPELINED: u64 = 32;
 /// Callers that purge at the same time.
 const CALLERS: u64 = 64;
 
-fn entries() -> u64 {
-    std::env::var("PROXY_STONE_ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000)
+/// How many entries there are to be.
+pub fn entries(otherwise: u64) -> u64 {
+    std::env::var("PROXY_STONE_ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 fn target(part: u64, number: u64) -> String {
@@ -105,18 +106,34 @@ fn ask_all(address: SocketAddr, targets: impl Iterator<Item = String>) {
     flush(&mut requests, &mut waiting);
 }
 
-struct Scene {
-    place: Place,
-    proxy: Proxy,
+/// A proxy before an origin that has so many entries.
+pub struct Scene {
+    pub place: Place,
+    pub proxy: Proxy,
+    all: u64,
 }
 
 impl Scene {
+    /// Starts both; nothing is stored yet.
+    pub fn new(all: u64) -> Self {
+        let place = Place::new();
+        let origin = origin();
+        let proxy = Proxy::configured(
+            &place,
+            &format!(
+                "upstream = \"http://{origin}\"\n[purge]\nallow = [\"127.0.0.1\"]\n[telemetry]\nring = 100\n"
+            ),
+        );
+        proxy.store_is(&place, "open");
+        Self { place, proxy, all }
+    }
+
     fn stats(&self) -> Value {
         let mut admin = Client::admin(&self.place.socket()).unwrap();
         serde_json::from_slice(&admin.get("/v1/cache/stats").unwrap().body).unwrap()
     }
 
-    fn count(&self, name: &str) -> u64 {
+    pub fn count(&self, name: &str) -> u64 {
         self.stats()[name].as_u64().unwrap()
     }
 
@@ -137,9 +154,9 @@ impl Scene {
 
     /// Has everything stored, and says how long that took: so many at a time as may wait for the store, or some would
     /// stand in RAM alone.
-    fn fill(&self) {
+    pub fn fill(&self) {
         const AT_A_TIME: u64 = 2_000;
-        let (all, began) = (entries(), Instant::now());
+        let (all, began) = (self.all, Instant::now());
         for first in (0..all).step_by(AT_A_TIME as usize) {
             let end = all.min(first + AT_A_TIME);
             thread::scope(|scope| {
@@ -154,10 +171,17 @@ impl Scene {
         self.say(&format!("{} entries stored in {:.1?}", self.count("disk_entries"), began.elapsed()));
     }
 
-    fn settle(&self) {
+    pub fn settle(&self) {
         while self.count("queue_depth") > 0 || self.count("rules_active") > 0 {
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Gives all these rules in one go.
+    pub fn purge(&self, rules: &[String]) {
+        let mut admin = Client::admin(&self.place.socket()).unwrap();
+        let reply = admin.post("/v1/cache/purge/batch", &json!({ "select": rules })).unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
     }
 
     /// Whether a stored reply answers.
@@ -173,7 +197,7 @@ impl Scene {
 
     /// Purges a tenth of all, by what selects its part; says when it holds and when it is removed.
     fn purge_part(&self, part: u64, select: &str) {
-        let all = entries();
+        let all = self.all;
         let before = self.count("disk_entries");
         let mut admin = Client::admin(&self.place.socket()).unwrap();
         let began = Instant::now();
@@ -246,19 +270,27 @@ impl Scene {
     }
 }
 
+/// Ten thousand rules of all kinds that take nothing.
+pub fn rules() -> Vec<String> {
+    let kinds = [
+        "key:",
+        "url:http://stone.test/none/",
+        "prefix:http://stone.test/none/",
+        "prefix:/none/",
+        "tag:none",
+    ];
+    let rule = |n: usize| match kinds[n % kinds.len()] {
+        "key:" => format!("key:{n:032x}"),
+        kind => format!("{kind}{n}"),
+    };
+    (0..10_000).map(rule).collect()
+}
+
 #[test]
 #[ignore = "takes minutes, and gives figures rather than a verdict"]
 fn a_million_entries() {
-    let place = Place::new();
-    let origin = origin();
-    let proxy = Proxy::configured(
-        &place,
-        &format!(
-            "upstream = \"http://{origin}\"\n[purge]\nallow = [\"127.0.0.1\"]\n[telemetry]\nring = 100\n"
-        ),
-    );
-    proxy.store_is(&place, "open");
-    let scene = Scene { place, proxy };
+    let all = entries(1_000_000);
+    let scene = Scene::new(all);
     scene.say("empty");
     scene.fill();
 
@@ -271,7 +303,6 @@ fn a_million_entries() {
     scene.purge_part(2, "prefix:/part2/");
     scene.purge_part(3, "glob:*/part3/*");
 
-    let all = entries();
     scene.storm(
         "PURGE by URL over HTTP",
         |caller, number| {
@@ -303,28 +334,11 @@ fn a_million_entries() {
     println!("cache purge --tag, from exec to exit: {:.1?}", began.elapsed());
     scene.settle();
 
-    // Ten thousand rules of all kinds; those that are done are tested as long as they are remembered.
-    let kinds = [
-        "key:",
-        "url:http://stone.test/none/",
-        "prefix:http://stone.test/none/",
-        "prefix:/none/",
-        "tag:none",
-    ];
-    let rules: Vec<String> = (0..10_000)
-        .map(|n| match kinds[n % kinds.len()] {
-            "key:" => format!("key:{n:032x}"),
-            kind => format!("{kind}{n}"),
-        })
-        .collect();
-    let post = |rules: &[String]| {
-        let mut admin = Client::admin(&scene.place.socket()).unwrap();
-        let reply = admin.post("/v1/cache/purge/batch", &json!({ "select": rules })).unwrap();
-        assert_eq!(reply.status, 200, "{}", reply.text());
-    };
+    // Those that are done are tested as long as they are remembered.
+    let rules = rules();
     Client::connect(scene.proxy.address).unwrap().get("/part9/hot").unwrap();
     let before = scene.hits();
-    post(&rules);
+    scene.purge(&rules);
     let under = scene.hits();
     println!(
         "hits a second: {bare:.0?} at first, {before:.0?} before and {under:.0?} under ten thousand rules"

@@ -161,6 +161,13 @@ impl Rules {
         self.book.read().active.len()
     }
 
+    /// How near they are to being so many that all is purged instead: 1 is that many.
+    pub(crate) fn backlog(&self) -> f64 {
+        let book = self.book.read();
+        let part = |count: usize, most: usize| count as f64 / most as f64;
+        part(book.active.len(), MAX_ACTIVE).max(part(book.set.listed(), MAX_LISTED))
+    }
+
     /// Active and retired rules, and the newest forgotten sequence.
     pub(crate) fn all(&self) -> (Vec<Rule>, Vec<Rule>, u64) {
         let book = self.book.read();
@@ -300,6 +307,19 @@ mod tests {
         }
         assert_eq!(rules.active_len(), 1);
         assert_eq!(verdict(&rules, "/elsewhere", 0), Verdict::Gone);
+    }
+
+    #[test]
+    fn the_backlog_is_that_of_the_kind_that_has_the_least_room() {
+        let rules = Rules::new(0);
+        assert_eq!(rules.backlog(), 0.0);
+        let first = rules.add(url("/a"), false, |_| ());
+        assert_eq!(rules.backlog(), 1.0 / MAX_ACTIVE as f64);
+        let second = rules.add(Criterion::Glob("*/a".into()), false, |_| ());
+        assert_eq!(rules.backlog(), 1.0 / MAX_LISTED as f64);
+        rules.retire(&[first, second]);
+        rules.forget_all(second);
+        assert_eq!(rules.backlog(), 0.0);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, MutexGuard};
@@ -67,6 +68,21 @@ pub(super) struct Shared {
     pub woken: AtomicBool,
     /// Reads that failed since the disk tier was opened: the writer looks at them.
     pub read_failures: ReadFailures,
+    /// To whom background work gives way.
+    pub traffic: OnceLock<Traffic>,
+}
+
+/// Those who serve clients.
+pub(super) struct Traffic {
+    pub workers: u32,
+    /// How long they have been busy, all together.
+    pub busy: Box<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl std::fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Traffic").field("workers", &self.workers).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +149,7 @@ impl Shared {
             counters: Counters::default(),
             woken: AtomicBool::new(false),
             read_failures: ReadFailures::default(),
+            traffic: OnceLock::new(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -14,7 +15,7 @@ use super::memory::Resource;
 use super::queue::{Op, Write};
 use super::record::MAX_INLINE;
 use super::report::{Closed, Finding, Quarantine, RouteStats, State, Stats};
-use super::shared::{Loaded, Shared};
+use super::shared::{Loaded, Shared, Traffic};
 use super::writer::Writer;
 use crate::cache::Settings;
 use crate::cache::entry::{BodyRef, Entry, EntryHead, Part, VaryKey};
@@ -146,6 +147,12 @@ impl Cache {
         let (queue, ops) = std::sync::mpsc::channel();
         Writer::new(shared.clone(), ops).start().map_err(OpenError::System)?;
         Ok(Arc::new(Self { shared, queue, leaks: Leaks::default() }))
+    }
+
+    /// Background work on disk rests the more, the busier these workers are: `busy` says for how long they have been,
+    /// all together. To be called once; without it such work goes at full speed.
+    pub fn give_way_to(&self, workers: u32, busy: impl Fn() -> Duration + Send + Sync + 'static) {
+        let _ = self.shared.traffic.set(Traffic { workers, busy: Box::new(busy) });
     }
 
     /// What the leak guard knows.

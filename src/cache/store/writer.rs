@@ -1,17 +1,21 @@
 //! The one thread that opens, writes, purges, makes room and closes.
 //!
-//! It never takes more than 64 entries of background work between two writes. What it cannot write it drops: a
-//! cached reply is only worth a place in the queue.
+//! Background work goes in slices of 64 entries or a millisecond. Operations come between any two, and after each it
+//! rests for as long as the traffic asks ([`pace`]); only the room that writes need is made at once. What it cannot
+//! write it drops: a cached reply is only worth a place in the queue.
 
 mod examining;
 mod lifecycle;
+mod pace;
 mod purging;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::EntryId;
@@ -20,15 +24,18 @@ use super::engine::StoreError;
 use super::files::Pin;
 use super::queue::{Op, Write};
 use super::report::{Closed, State};
-use super::shared::{Shared, Tier};
+use super::shared::{Shared, Tier, Traffic};
 use crate::cache::entry::{BodyRef, Entry, EntryHead};
 use crate::cache::purge::Subject;
 use crate::cache::purge::rules::Verdict;
+use pace::{Pace, Work};
 use purging::Batch;
 use upkeep::Upkeep;
 
 /// Entries that background work takes between two writes.
 const SLICE: usize = 64;
+/// How long it takes between two writes, where one entry does not take longer.
+const SLICE_TIME: Duration = Duration::from_millis(1);
 /// A closed tier is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
 /// A directory that another process holds is tried again after this long.
@@ -46,6 +53,9 @@ pub(super) struct Writer {
     directory: Option<Arc<Directory>>,
     batch: Option<Batch>,
     upkeep: Upkeep,
+    pace: Pace,
+    /// Purges and upkeep take turns.
+    upkeep_is_next: bool,
     space_checked: Option<Instant>,
     damage: u64,
     swept_memory: Option<(Instant, Duration)>,
@@ -71,6 +81,8 @@ impl Writer {
             directory: None,
             batch: None,
             upkeep: Upkeep::default(),
+            pace: Pace::default(),
+            upkeep_is_next: false,
             space_checked: None,
             damage: 0,
             swept_memory: None,
@@ -153,23 +165,10 @@ impl Writer {
         self.begin_batch();
         self.upkeep.due = true;
         loop {
-            let op = if self.has_background_work() {
-                match self.ops.try_recv() {
-                    Ok(op) => Some(op),
-                    Err(TryRecvError::Empty) => None,
-                    Err(TryRecvError::Disconnected) => return Leave::End,
-                }
-            } else if *self.shared.state.borrow() == State::Full {
-                match self.ops.recv_timeout(SPACE_EVERY) {
-                    Ok(op) => Some(op),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return Leave::End,
-                }
-            } else {
-                match self.ops.recv() {
-                    Ok(op) => Some(op),
-                    Err(_) => return Leave::End,
-                }
+            let op = match self.next() {
+                Ok(op) => Some(op),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Leave::End,
             };
             let did = match op {
                 Some(Op::Close(done)) => return Leave::Close(done),
@@ -181,6 +180,23 @@ impl Writer {
                 return leave;
             }
             self.check_space();
+        }
+    }
+
+    /// The next operation, unless something else is to be done before one comes.
+    fn next(&self) -> Result<Op, RecvTimeoutError> {
+        let until = if self.upkeep.is_pressing() {
+            Some(Duration::ZERO)
+        } else if self.has_background_work() {
+            Some(self.pace.left(Instant::now()))
+        } else if *self.shared.state.borrow() == State::Full {
+            Some(SPACE_EVERY)
+        } else {
+            None
+        };
+        match until {
+            Some(until) => self.ops.recv_timeout(until),
+            None => self.ops.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
@@ -294,15 +310,35 @@ impl Writer {
         self.batch.is_some() || self.upkeep.has_work()
     }
 
-    /// One slice of what can wait.
+    /// What cannot wait, and one slice of what can, unless it is to rest.
     fn background(&mut self, tier: &Tier) -> Result<(), StoreError> {
         for hash in tier.files.take_loose() {
             tier.store.release(&hash)?;
         }
-        if self.batch.is_some() {
-            return self.purge_slice(tier);
+        self.make_room_at_once(tier)?;
+        let began = Instant::now();
+        if !self.has_background_work() || !self.pace.left(began).is_zero() {
+            return Ok(());
         }
-        self.upkeep_slice(tier)
+        let did = self.slice(tier);
+        let now = Instant::now();
+        self.pace.worked(now - began, now, self.traffic(), self.shared.rules.backlog());
+        did
+    }
+
+    fn slice(&mut self, tier: &Tier) -> Result<(), StoreError> {
+        let upkeep = self.upkeep.has_work() && (self.upkeep_is_next || self.batch.is_none());
+        self.upkeep_is_next = !upkeep;
+        if upkeep { self.upkeep_slice(tier) } else { self.purge_slice(tier) }
+    }
+
+    fn traffic(&self) -> Work {
+        let (busy, workers) = self
+            .shared
+            .traffic
+            .get()
+            .map_or((Duration::ZERO, 0), |Traffic { workers, busy }| (busy(), *workers));
+        Work { busy, workers }
     }
 
     /// What an error of the store means for going on.

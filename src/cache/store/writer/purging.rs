@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::{SLICE, Writer};
+use super::{SLICE, SLICE_TIME, Writer};
 use crate::cache::entry::Entry;
 use crate::cache::purge::rules::{Rule, Verdict};
 use crate::cache::purge::{Criterion, Subject};
@@ -11,6 +11,8 @@ use crate::cache::store::EntryId;
 use crate::cache::store::engine::StoreError;
 use crate::cache::store::shared::Tier;
 
+/// Entries that are looked at in one go: of those that are removed each may take a while.
+const PART: usize = 16;
 /// A walk of RAM may take this part of the thread's time.
 const MEMORY_SHARE: u32 = 64;
 
@@ -53,10 +55,10 @@ impl Writer {
     /// Takes the next entries of the batch, and ends it when there are none.
     pub(super) fn purge_slice(&mut self, tier: &Tier) -> Result<(), StoreError> {
         let Some(mut batch) = self.batch.take() else { return Ok(()) };
-        let mut left = SLICE;
-        while left > 0 {
+        let (mut left, began) = (SLICE, Instant::now());
+        while left > 0 && began.elapsed() < SLICE_TIME {
             let Some(criterion) = batch.walks.last() else { return self.end_batch(tier, batch) };
-            let walk = match tier.store.candidates(criterion, batch.cursor.as_deref(), left) {
+            let walk = match tier.store.candidates(criterion, batch.cursor.as_deref(), left.min(PART)) {
                 Ok(walk) => walk,
                 Err(error @ StoreError::Corrupt(_)) => {
                     // An index that cannot be read may hide some: walk the entries themselves.
@@ -154,7 +156,39 @@ impl Writer {
 
 impl Criterion {
     /// Whether only a walk over everything finds what it takes.
-    const fn has_no_index(&self) -> bool {
-        matches!(self, Self::Before(_) | Self::All | Self::Prefix { authority: None, .. })
+    fn has_no_index(&self) -> bool {
+        match self {
+            Self::Before(_) | Self::All | Self::Prefix { authority: None, .. } => true,
+            Self::Glob(pattern) => !matches!(Self::literal(pattern), Some((Some(_), _))),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn what_no_index_finds_shares_one_walk() {
+        let below = |authority: Option<&str>| Criterion::Prefix {
+            authority: authority.map(Into::into),
+            target: "/x".into(),
+        };
+        for (criterion, expected) in [
+            (Criterion::All, true),
+            (Criterion::Before(Timestamp::from_secs(1)), true),
+            (below(None), true),
+            (Criterion::Glob("/x/*".into()), true),
+            (Criterion::Glob("*.example/x".into()), true),
+            (Criterion::Glob("a.example/x/*".into()), false),
+            (below(Some("a")), false),
+            (Criterion::Host("a".into()), false),
+            (Criterion::Tag("red".into()), false),
+            (Criterion::Route("r".into()), false),
+        ] {
+            assert_eq!(criterion.has_no_index(), expected, "{criterion:?}");
+        }
     }
 }

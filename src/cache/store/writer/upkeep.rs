@@ -18,19 +18,45 @@ use crate::cache::store::shared::Tier;
 
 /// Writes after which expired entries are looked for.
 const EXPIRE_EVERY: u32 = 256;
+/// Writes that a slice of expired entries makes up for: two go for each that comes.
+const EXPIRE_FOR: u32 = SLICE as u32 / 2;
 
 /// What waits to be done.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
     /// Limits or expiry should be looked at.
     pub due: bool,
-    /// Where eviction looked last.
-    hand: Option<Vec<u8>>,
-    /// Where it looked last among the entries of a route that has a quota.
-    hands: HashMap<Box<str>, Vec<u8>>,
+    /// Something grows that is over its limit.
+    pressing: bool,
+    /// Among all entries.
+    hand: Hand,
+    /// Among the entries of a route that has a quota.
+    hands: HashMap<Box<str>, Hand>,
     since_expiry: u32,
+    /// There was more that had expired.
+    expiring: bool,
     tidying: Tidying,
     salvage: Option<Salvage>,
+}
+
+/// Eviction among some entries.
+#[derive(Debug, Default)]
+struct Hand {
+    /// Where it looked last.
+    at: Option<Vec<u8>>,
+    /// What they may take.
+    limits: (u64, u64),
+    /// How far beyond that they have been at the least.
+    least: u64,
+}
+
+/// When something is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// At once: it is for the writes that come.
+    AtOnce,
+    /// When there is time.
+    InTime,
 }
 
 #[derive(Debug, Default)]
@@ -79,11 +105,10 @@ impl Upkeep {
     pub(super) fn opened(&mut self, salvage: Option<Salvage>) {
         *self = Self {
             due: true,
-            hand: None,
-            hands: HashMap::new(),
             since_expiry: EXPIRE_EVERY,
             tidying: Tidying::At(None),
             salvage,
+            ..Self::default()
         };
     }
 
@@ -102,16 +127,30 @@ impl Upkeep {
         self.salvage.is_some()
     }
 
+    /// Whether writes need room that there is not.
+    pub(super) const fn is_pressing(&self) -> bool {
+        self.pressing
+    }
+
     pub(super) fn has_work(&self) -> bool {
         self.due || self.salvage.is_some() || !matches!(self.tidying, Tidying::Done)
     }
 }
 
 impl Writer {
+    /// Keeps up with the writes: what they add to what is over its limit goes before the next.
+    pub(super) fn make_room_at_once(&mut self, tier: &Tier) -> Result<(), StoreError> {
+        if self.upkeep.due {
+            self.upkeep.pressing = false;
+            self.upkeep.due = self.make_room(tier, When::AtOnce)?;
+        }
+        Ok(())
+    }
+
     /// One slice: room first, then the rest in turn.
     pub(super) fn upkeep_slice(&mut self, tier: &Tier) -> Result<(), StoreError> {
         if self.upkeep.due {
-            self.upkeep.due = self.make_room(tier)? || self.keep_quotas(tier)? || self.expire(tier)?;
+            self.upkeep.due = self.make_room(tier, When::InTime)?;
             return Ok(());
         }
         if let Some(salvage) = self.upkeep.salvage.take() {
@@ -126,47 +165,83 @@ impl Writer {
         Ok(())
     }
 
-    /// Evicts while the limits are exceeded; says whether there is more to do.
-    fn make_room(&mut self, tier: &Tier) -> Result<bool, StoreError> {
+    /// A slice of what brings everything below its limit; says whether there is more to do.
+    fn make_room(&mut self, tier: &Tier, when: When) -> Result<bool, StoreError> {
+        Ok(match when {
+            When::AtOnce => {
+                self.keep_limits(tier, when)? | self.keep_quotas(tier, when)? | self.expire(tier, when)?
+            }
+            When::InTime => {
+                self.keep_limits(tier, when)? || self.keep_quotas(tier, when)? || self.expire(tier, when)?
+            }
+        })
+    }
+
+    /// Evicts while the limits of all are exceeded.
+    fn keep_limits(&mut self, tier: &Tier, when: When) -> Result<bool, StoreError> {
         let settings = self.shared.settings.load_full();
-        let is_over = || {
+        let limits = (settings.disk, settings.max_entries);
+        let excess = || {
             let usage = tier.store.usage();
-            usage.bytes > settings.disk || usage.entries > settings.max_entries
+            let mean = (usage.bytes / usage.entries.max(1)).max(1);
+            let entries = usage.entries.saturating_sub(settings.max_entries).saturating_mul(mean);
+            usage.bytes.saturating_sub(settings.disk).max(entries)
         };
-        let mut hand = self.upkeep.hand.take();
-        let more = self.evict(tier, &Criterion::All, &mut hand, is_over);
+        let mut hand = std::mem::take(&mut self.upkeep.hand);
+        let more = self.evict(tier, &Criterion::All, when, (&mut hand, limits), excess);
         self.upkeep.hand = hand;
         more
     }
 
     /// The same for the routes that may take only so much; each makes room among its own.
-    fn keep_quotas(&mut self, tier: &Tier) -> Result<bool, StoreError> {
+    fn keep_quotas(&mut self, tier: &Tier, when: When) -> Result<bool, StoreError> {
         let settings = self.shared.settings.load_full();
         let mut more = false;
         for quota in &settings.quotas {
             let Some(limit) = quota.disk else { continue };
-            let is_over = || tier.store.route_usage(&quota.route).bytes > limit;
-            let mut hand = self.upkeep.hands.remove(&quota.route);
-            more |= self.evict(tier, &Criterion::Route(quota.route.clone()), &mut hand, is_over)?;
-            if let Some(hand) = hand {
-                self.upkeep.hands.insert(quota.route.clone(), hand);
-            }
+            let excess = || tier.store.route_usage(&quota.route).bytes.saturating_sub(limit);
+            let mut hand = self.upkeep.hands.remove(&quota.route).unwrap_or_default();
+            let among = Criterion::Route(quota.route.clone());
+            more |= self.evict(tier, &among, when, (&mut hand, (limit, 0)), excess)?;
+            self.upkeep.hands.insert(quota.route.clone(), hand);
         }
         Ok(more)
     }
 
-    /// Looks at the next entries that `among` takes, and evicts of them the coldest while `is_over`. Says whether
-    /// there is more to do.
+    /// Looks at the next entries that `among` takes, and evicts of them the coldest while there is an `excess`. Says
+    /// whether there is more to do. At once goes only what has been added: where a limit was lowered, or is exceeded
+    /// from the start, there is time.
     fn evict(
+        &mut self,
+        tier: &Tier,
+        among: &Criterion,
+        when: When,
+        (hand, limits): (&mut Hand, (u64, u64)),
+        excess: impl Fn() -> u64,
+    ) -> Result<bool, StoreError> {
+        if hand.limits != limits {
+            *hand = Hand { at: hand.at.take(), limits, least: u64::MAX };
+        }
+        let over = excess();
+        if over == 0 || (when == When::AtOnce && over <= hand.least) {
+            hand.least = over;
+            return Ok(over > 0);
+        }
+        let more = self.evict_some(tier, among, &mut hand.at, || excess() > 0)?;
+        let over = excess();
+        // Where nothing more can go, nothing is pressing.
+        self.upkeep.pressing |= more && over > hand.least;
+        hand.least = hand.least.min(over);
+        Ok(more)
+    }
+
+    fn evict_some(
         &self,
         tier: &Tier,
         among: &Criterion,
         hand: &mut Option<Vec<u8>>,
         is_over: impl Fn() -> bool,
     ) -> Result<bool, StoreError> {
-        if !is_over() {
-            return Ok(false);
-        }
         let from_start = hand.is_none();
         let mut walk = tier.store.candidates(among, hand.as_deref(), SLICE)?;
         *hand = walk.next;
@@ -191,9 +266,11 @@ impl Writer {
     }
 
     /// Removes what is past its `keep_until`; says whether there is more.
-    fn expire(&mut self, tier: &Tier) -> Result<bool, StoreError> {
-        if self.upkeep.since_expiry < EXPIRE_EVERY {
-            return Ok(false);
+    fn expire(&mut self, tier: &Tier, when: When) -> Result<bool, StoreError> {
+        let every = if self.upkeep.expiring { EXPIRE_FOR } else { EXPIRE_EVERY };
+        let in_time = when == When::InTime && self.upkeep.expiring;
+        if self.upkeep.since_expiry < every && !in_time {
+            return Ok(self.upkeep.expiring);
         }
         self.shared.memory.frequency().fit(tier.store.usage().entries);
         let now = self.shared.clock.now();
@@ -207,10 +284,9 @@ impl Writer {
             self.shared.counters.expired.fetch_add(1, Relaxed);
             removed += 1;
         }
-        if removed < SLICE {
-            self.upkeep.since_expiry = 0;
-        }
-        Ok(removed == SLICE)
+        self.upkeep.since_expiry = 0;
+        self.upkeep.expiring = removed == SLICE;
+        Ok(self.upkeep.expiring)
     }
 
     fn take_salvaged(&mut self, tier: &Tier, salvage: Salvage) -> Result<(), StoreError> {
