@@ -6,7 +6,7 @@
 //!   cargo test --test process giving_way -- --ignored --nocapture
 //! ```
 //!
-//! `PROXY_STONE_ENTRIES` is how many entries there are (200 000), `PROXY_STONE_ROUNDS` how many rounds (5). Needs `wrk`.
+//! `PROXY_STONE_ENTRIES` is how many entries there are (200 000), `PROXY_STONE_ROUNDS` how many rounds (8). Needs `wrk`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,6 +34,11 @@ impl Window {
     fn cost(&self) -> f64 {
         self.workers / self.rate * 1e6
     }
+
+    fn print(&self, what: &str) {
+        let Self { rate, workers, writer, rest } = self;
+        println!("{what:14} {rate:6.0}    {workers:.2}    {writer:.3}  {rest:.2}  {:.2} µs", self.cost());
+    }
 }
 
 /// Seconds of processor time by thread, those of ended ones left out.
@@ -57,7 +62,7 @@ fn times(pid: u32) -> BTreeMap<String, f64> {
 fn hits(scene: &Scene) -> Window {
     let url = format!("http://{}/part9/hot", scene.proxy.address);
     let (before, began) = (times(scene.proxy.pid()), Instant::now());
-    let output = Command::new("wrk").args(["-t1", "-c32", "-d3s", &url]).output().expect("this takes `wrk`");
+    let output = Command::new("wrk").args(["-t1", "-c32", "-d2s", &url]).output().expect("this takes `wrk`");
     let (after, took) = (times(scene.proxy.pid()), began.elapsed().as_secs_f64());
     let text = String::from_utf8_lossy(&output.stdout);
     let rate = text.split("Requests/sec:").nth(1).and_then(|rest| rest.split_whitespace().next());
@@ -73,8 +78,8 @@ fn hits(scene: &Scene) -> Window {
     }
 }
 
-/// The same while there are always rules that wait for their removal; also says how often they had to be given.
-fn hits_under_rules(scene: &Scene, rules: &[String]) -> (Window, u32) {
+/// The same while these rules wait for their removal all the time; also says how often they had to be given.
+fn hits_under(scene: &Scene, rules: &[String]) -> (Window, u32) {
     let over = AtomicBool::new(false);
     scene.purge(rules);
     thread::scope(|scope| {
@@ -105,7 +110,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn hits_beside_a_removal() {
     let scene = Scene::new(entries(200_000));
     scene.fill();
-    let rounds = std::env::var("PROXY_STONE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let rounds = std::env::var("PROXY_STONE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
     let rules = rules();
 
     let began = Instant::now();
@@ -115,37 +120,39 @@ fn hits_beside_a_removal() {
     println!("idle: {} rules given in {given:.1?}, done after {:.1?}", rules.len(), began.elapsed());
 
     assert_eq!(Client::connect(scene.proxy.address).unwrap().get("/part9/hot").unwrap().status, 200);
-    let (mut throughput, mut cost) = (Vec::new(), Vec::new());
-    println!("            hits/s  workers  writer  rest  CPU/hit");
-    for _ in 0..rounds {
+    let mut ratios: BTreeMap<&str, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
+    println!("               hits/s  workers  writer  rest  CPU of a hit");
+    for round in 0..rounds {
         let bare = hits(&scene);
-        let (under, given) = hits_under_rules(&scene, &rules);
-        for (what, window) in [("bare", bare), ("under rules", under)] {
+        bare.print("bare");
+        let part = vec![format!("tag:part{}", round % 9)];
+        for (what, rules) in [("under 10000", &rules), ("removing", &part)] {
+            let before = scene.count("disk_entries");
+            let (under, given) = hits_under(&scene, rules);
+            under.print(what);
+            let (waiting, removed) = (scene.count("rules_active"), before - scene.count("disk_entries"));
+            let began = Instant::now();
+            scene.settle();
             println!(
-                "{what:11} {:6.0}    {:.2}    {:.3}  {:.2}  {:.2} µs",
-                window.rate,
-                window.workers,
-                window.writer,
-                window.rest,
-                window.cost()
+                "  given {given} times, {waiting} waiting, {removed} removed; done {:.1?} after the traffic",
+                began.elapsed()
             );
+            let (throughput, cost) = ratios.entry(what).or_default();
+            throughput.push(under.rate / bare.rate);
+            cost.push(under.cost() / bare.cost());
         }
-        println!("  given {given} times, {} waiting", scene.count("rules_active"));
-        throughput.push(under.rate / bare.rate);
-        cost.push(under.cost() / bare.cost());
-        let began = Instant::now();
-        scene.settle();
-        println!("  done {:.1?} after the traffic", began.elapsed());
     }
-    println!(
-        "under rules, of what it is without: throughput {:.3}, CPU of a hit {:.3} (medians)",
-        median(throughput),
-        median(cost)
-    );
+    for (what, (throughput, cost)) in ratios {
+        println!(
+            "{what}: throughput {:.3}, CPU of a hit {:.3} of what it is without (medians)",
+            median(throughput),
+            median(cost)
+        );
+    }
 
     let before = scene.count("disk_entries");
     let began = Instant::now();
-    scene.purge(&["tag:part0".to_owned()]);
+    scene.purge(&["tag:part9".to_owned()]);
     scene.settle();
     println!("idle: {} entries removed in {:.1?}", before - scene.count("disk_entries"), began.elapsed());
     scene.proxy.stop();

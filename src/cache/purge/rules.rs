@@ -97,6 +97,12 @@ impl Rules {
         self.book.read()
     }
 
+    /// As [`Rules::read`], for whoever holds a lock that others take while they read the rules: it does not wait behind one
+    /// who is about to add a rule, and who waits for those others.
+    pub(crate) fn read_under_lock(&self) -> Reading<'_> {
+        self.book.read_recursive()
+    }
+
     /// Adds a rule, in force when this returns; `told` gets it under the lock, so that a journal has them in order.
     pub(crate) fn add(&self, criterion: Criterion, soft: bool, told: impl FnOnce(&Rule)) -> u64 {
         let mut book = self.book.write();
@@ -320,6 +326,28 @@ mod tests {
         rules.retire(&[first, second]);
         rules.forget_all(second);
         assert_eq!(rules.backlog(), 0.0);
+    }
+
+    #[test]
+    fn who_holds_a_lock_does_not_wait_behind_a_rule_that_waits_for_readers() {
+        let rules = Rules::new(0);
+        let reader = rules.read();
+        std::thread::scope(|scope| {
+            scope.spawn(|| rules.add(url("/a"), false, |_| ()));
+            // It waits, and whoever comes now waits behind it.
+            while rules.book.try_read().is_some() {
+                std::thread::yield_now();
+            }
+            let (done, ended) = std::sync::mpsc::channel();
+            let rules = &rules;
+            scope.spawn(move || {
+                drop(rules.read_under_lock());
+                done.send(()).unwrap();
+            });
+            let ended = ended.recv_timeout(std::time::Duration::from_secs(20));
+            drop(reader);
+            ended.expect("it waits behind the rule");
+        });
     }
 
     #[test]

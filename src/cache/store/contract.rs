@@ -52,6 +52,17 @@ impl Store for InMap {
         Ok(Walk { entries, next })
     }
 
+    fn candidates_by_url(
+        &self,
+        wanted: &dyn Fn(&Subject<'_>) -> bool,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Walk, StoreError> {
+        let mut walk = self.candidates(&Criterion::All, after, limit)?;
+        walk.entries.retain(|(id, entry)| wanted(&Subject::of(id.digest, entry)));
+        Ok(walk)
+    }
+
     fn soonest_expiring(&self, limit: usize) -> Result<Vec<(Timestamp, EntryId)>, StoreError> {
         let mut all: Vec<_> = self.0.lock().iter().map(|(id, entry)| (entry.keep_until, *id)).collect();
         all.sort_unstable();
@@ -155,6 +166,21 @@ fn all(store: &dyn Store, criterion: &Criterion) -> Vec<Box<str>> {
     found
 }
 
+/// As [`all`], by what the index knows of URLs.
+fn all_by_url(store: &dyn Store, wanted: &dyn Fn(&Subject<'_>) -> bool) -> Vec<Box<str>> {
+    let (mut found, mut after): (Vec<_>, Option<Vec<u8>>) = (Vec::new(), None);
+    loop {
+        let walk = store.candidates_by_url(wanted, after.as_deref(), 3).unwrap();
+        found.extend(walk.entries.into_iter().map(|(_, entry)| entry.key.target));
+        match walk.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    found.sort();
+    found
+}
+
 fn keeps_the_contract(store: &dyn Store) {
     for number in 0..20_u64 {
         let mut entry = entry(&format!("/{}/{number}", number % 2), b"body");
@@ -191,6 +217,14 @@ fn keeps_the_contract(store: &dyn Store) {
     assert_eq!(all(store, &prefix(Some("other"))).len(), 0);
     assert_eq!(all(store, &Criterion::Glob("example.com/1/1*".into())).len(), 6);
     assert_eq!(all(store, &Criterion::All).len(), 20);
+
+    // By URL without reading the others, also where many criteria are asked at once.
+    let glob = Criterion::Glob("/1/1*".into());
+    assert_eq!(all_by_url(store, &|subject| glob.takes(subject)).len(), 6);
+    let either = |subject: &Subject<'_>| url.takes(subject) || *subject.key.target == *"/0/2";
+    assert_eq!(all_by_url(store, &either), ["/0/2".into(), "/1/7".into()]);
+    assert_eq!(all_by_url(store, &|subject| subject.digest == one.key.digest()), ["/1/7".into()]);
+    assert!(all_by_url(store, &|_| false).is_empty());
 
     assert_eq!(all(store, &Criterion::Route("few".into())).len(), 5);
     assert_eq!(all(store, &Criterion::Route("fe".into())).len(), 0);

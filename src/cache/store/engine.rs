@@ -3,7 +3,7 @@
 use super::EntryId;
 use crate::cache::entry::{Entry, FileBody};
 use crate::cache::key::Digest;
-use crate::cache::purge::Criterion;
+use crate::cache::purge::{Criterion, Subject};
 use crate::clock::Timestamp;
 
 /// A tier that lasts.
@@ -29,6 +29,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn candidates(
         &self,
         criterion: &Criterion,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Walk, StoreError>;
+
+    /// A part of the walk over everything whose URL, and digest, are `wanted`; what is not known of an entry before it is
+    /// read (tags, route, when it came) is left empty there. The caller tests each entry; those whose URL
+    /// cannot be told may be among them unasked. `limit` is how many are looked at.
+    fn candidates_by_url(
+        &self,
+        wanted: &dyn Fn(&Subject<'_>) -> bool,
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Walk, StoreError>;

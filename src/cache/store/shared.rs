@@ -268,7 +268,8 @@ impl Shared {
         }
         self.memory.retain(|resource| {
             // Read anew for each: a rule that is being given must not wait for the whole walk, nor lookups for it.
-            let book = self.rules.read();
+            // A part of RAM is locked here, which an insert asks for while it reads the rules.
+            let book = self.rules.read_under_lock();
             resource
                 .variants
                 .iter()

@@ -1,8 +1,8 @@
 //! The rows beside an entry by which purges, listings and eviction find it. A row without its entry means nothing.
 
 use crate::cache::entry::{BodyRef, Entry};
-use crate::cache::key::Digest;
-use crate::cache::purge::Criterion;
+use crate::cache::key::{Digest, StoredKey};
+use crate::cache::purge::{Criterion, Subject};
 use crate::cache::store::EntryId;
 use crate::clock::Timestamp;
 
@@ -95,6 +95,33 @@ pub(super) fn expiry(row: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_millis(u64::from_be_bytes(row.get(..8)?.try_into().ok()?)))
 }
 
+/// What a row by URL knows of its entry, without tags, route and time; of a target that it may not hold to its end
+/// `wanted` is not asked, and the answer is yes.
+pub(super) fn with_url(row: &[u8], wanted: &dyn Fn(&Subject<'_>) -> bool) -> bool {
+    let known = || {
+        let id = id(row)?;
+        let text = row[..row.len() - ID].strip_suffix(b"\0")?;
+        let at = text.iter().position(|byte| *byte == 0)?;
+        let (authority, target) = (&text[..at], &text[at + 1..]);
+        if target.len() >= MAX_TEXT {
+            return None;
+        }
+        let text = |bytes| std::str::from_utf8(bytes).ok().map(Box::from);
+        let key = StoredKey {
+            upstream: "".into(),
+            scheme: "".into(),
+            authority: text(authority)?,
+            target: text(target)?,
+            fields: Vec::new(),
+        };
+        Some((id.digest, key))
+    };
+    known().is_none_or(|(digest, key)| {
+        let response_time = Timestamp::from_millis(u64::MAX);
+        wanted(&Subject { digest, key: &key, tags: &[], route: "", response_time })
+    })
+}
+
 fn cut(text: &[u8]) -> &[u8] {
     &text[..text.len().min(MAX_TEXT)]
 }
@@ -102,6 +129,26 @@ fn cut(text: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::store::tests::entry;
+
+    #[test]
+    fn a_row_by_url_tells_what_rules_by_url_go_by() {
+        for (target, told) in [("/", true), ("/x?\u{fc}", true), (&*format!("/{}", "x".repeat(600)), false)] {
+            let mut stored = entry(target, b"");
+            stored.key.authority = "a.example:8080".into();
+            let digest = stored.key.digest();
+            let row = Rows::of(EntryId::of(digest, &stored), &stored).path;
+            let is_it = |subject: &Subject<'_>| {
+                assert!(told, "{target}");
+                subject.digest == digest
+                    && subject.key.authority == stored.key.authority
+                    && subject.key.target == stored.key.target
+            };
+            assert!(with_url(&row, &is_it), "{target}");
+            assert_eq!(with_url(&row, &|_| false), !told, "{target}");
+        }
+        assert!(with_url(b"no row", &|_| false), "in doubt the entry is read");
+    }
 
     #[test]
     fn a_glob_with_a_host_walks_that_host_alone() {

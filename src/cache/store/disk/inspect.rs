@@ -7,7 +7,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::index::{self, ID, Rows};
-use super::trees::{Trees, beyond, from, lower};
+use super::trees::{Trees, lower};
+use super::walks::{beyond, from};
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::store::EntryId;
 use crate::cache::store::engine::{Fault, FaultKind, Inspected, StoreError};

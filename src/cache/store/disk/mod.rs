@@ -11,3 +11,4 @@ pub(crate) mod open;
 mod routes;
 pub(crate) mod salvage;
 pub(crate) mod trees;
+mod walks;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::index;
 use super::open::attempt_in;
-use super::trees::{guarded, over};
+use super::trees::guarded;
+use super::walks::over;
 use crate::cache::entry::Entry;
 use crate::cache::store::EntryId;
 use crate::cache::store::engine::StoreError;

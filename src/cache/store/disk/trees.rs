@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::files::Files;
 use super::index::{self, ID, Rows, Way};
 use super::routes::Routes;
+use super::walks::{from, over};
 use crate::cache::entry::Entry;
 use crate::cache::key::Digest;
-use crate::cache::purge::Criterion;
+use crate::cache::purge::{Criterion, Subject};
 use crate::cache::store::EntryId;
 use crate::cache::store::engine::{Fault, Inspected, RouteUsage, Store, StoreError, Usage, Walk};
 use crate::cache::store::record::{self, Overflow, RecordError};
@@ -46,7 +47,7 @@ pub(crate) struct Trees {
     file_bytes: AtomicU64,
     routes: Routes,
     pub(super) orphans: AtomicU64,
-    corrupt: AtomicU64,
+    pub(super) corrupt: AtomicU64,
 }
 
 impl From<sled::Error> for StoreError {
@@ -148,7 +149,7 @@ impl Trees {
         Ok(())
     }
 
-    fn read(&self, id: EntryId, value: &[u8]) -> Option<Entry> {
+    pub(super) fn read(&self, id: EntryId, value: &[u8]) -> Option<Entry> {
         let entry = record::decode(id, value, |place| self.chunks(id, place)).ok();
         if entry.is_none() {
             self.corrupt.fetch_add(1, Relaxed);
@@ -324,85 +325,6 @@ impl Trees {
     pub(super) fn shrunk(&self, by: usize) {
         lower(&self.record_bytes, by as u64);
     }
-
-    fn walk_entries(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Walk, StoreError> {
-        let mut walk = Walk::default();
-        let mut start = after.map(<[u8]>::to_vec);
-        loop {
-            match self.walk_run(prefix, start.as_deref(), limit, &mut walk) {
-                Ok(()) => return Ok(walk),
-                // An unreadable leaf: go on behind it, as far as one can tell where that is.
-                Err((at, _)) => {
-                    self.corrupt.fetch_add(1, Relaxed);
-                    match beyond(&at) {
-                        Some(next) => start = Some(next),
-                        None => {
-                            walk.next = None;
-                            return Ok(walk);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn walk_run(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        walk: &mut Walk,
-    ) -> Result<(), (Vec<u8>, StoreError)> {
-        let mut at = after.unwrap_or(prefix).to_vec();
-        for row in from(&self.entries, Some(after.unwrap_or(prefix)).filter(|start| !start.is_empty())) {
-            let (key, value) = row.map_err(|error| (at.clone(), error.into()))?;
-            if !key.starts_with(prefix) {
-                break;
-            }
-            if walk.entries.len() >= limit {
-                walk.next = Some(at);
-                return Ok(());
-            }
-            at = key.to_vec();
-            if let Some(id) = index::id(&key)
-                && let Some(entry) = self.read(id, &value)
-            {
-                walk.entries.push((id, entry));
-            }
-        }
-        walk.next = None;
-        Ok(())
-    }
-
-    fn walk_rows(
-        &self,
-        tree: &sled::Tree,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Walk, StoreError> {
-        let mut walk = Walk::default();
-        for (seen, row) in from(tree, Some(after.unwrap_or(prefix))).enumerate() {
-            let (row, _) = row?;
-            if !row.starts_with(prefix) {
-                break;
-            }
-            if seen >= limit {
-                return Ok(walk);
-            }
-            if let Some(id) = index::id(&row) {
-                match self.entries.get(index::key(id))? {
-                    Some(value) => walk.entries.extend(self.read(id, &value).map(|entry| (id, entry))),
-                    None => {
-                        tree.remove(&row)?;
-                    }
-                }
-            }
-            walk.next = Some(row.to_vec());
-        }
-        walk.next = None;
-        Ok(walk)
-    }
 }
 
 impl Store for Trees {
@@ -441,6 +363,15 @@ impl Store for Trees {
             Way::Tags(prefix) => self.walk_rows(&self.by_tag, &prefix, after, limit),
             Way::Routes(prefix) => self.walk_rows(&self.by_route, &prefix, after, limit),
         })
+    }
+
+    fn candidates_by_url(
+        &self,
+        wanted: &dyn Fn(&Subject<'_>) -> bool,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Walk, StoreError> {
+        guarded(|| self.walk_urls(wanted, after, limit))
     }
 
     fn soonest_expiring(&self, limit: usize) -> Result<Vec<(Timestamp, EntryId)>, StoreError> {
@@ -536,39 +467,6 @@ impl Trees {
     fn is_expiry_row_true(&self, id: EntryId, time: Timestamp) -> Result<bool, StoreError> {
         let Some(value) = self.entries.get(index::key(id))? else { return Ok(false) };
         Ok(self.read(id, &value).is_none_or(|entry| entry.keep_until == time))
-    }
-}
-
-/// All rows that can be read; past an unreadable leaf it goes on where it can.
-pub(crate) fn over(tree: &sled::Tree) -> impl Iterator<Item = (sled::IVec, sled::IVec)> + '_ {
-    let mut at: Vec<u8> = Vec::new();
-    let mut rows = tree.iter();
-    std::iter::from_fn(move || {
-        loop {
-            match rows.next()? {
-                Ok((key, value)) => {
-                    at = key.to_vec();
-                    return Some((key, value));
-                }
-                Err(_) => {
-                    at = beyond(&at)?;
-                    rows = tree.range(at.clone()..);
-                }
-            }
-        }
-    })
-}
-
-/// A key behind the leaf that could not be read: names are uniform, so a step in the second byte skips few.
-pub(super) fn beyond(at: &[u8]) -> Option<Vec<u8>> {
-    let high = u16::from_be_bytes([at.first().copied().unwrap_or(0), at.get(1).copied().unwrap_or(0)]);
-    high.checked_add(1).map(|next| next.to_be_bytes().to_vec())
-}
-
-pub(super) fn from(tree: &sled::Tree, after: Option<&[u8]>) -> sled::Iter {
-    match after {
-        None => tree.iter(),
-        Some(after) => tree.range::<&[u8], _>((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded)),
     }
 }
 

@@ -8,11 +8,13 @@ use crate::cache::entry::Entry;
 use crate::cache::purge::rules::{Rule, Verdict};
 use crate::cache::purge::{Criterion, Subject};
 use crate::cache::store::EntryId;
-use crate::cache::store::engine::StoreError;
+use crate::cache::store::engine::{StoreError, Walk};
 use crate::cache::store::shared::Tier;
 
-/// Entries that are looked at in one go: of those that are removed each may take a while.
+/// Entries that are read in one go: of those that are removed each may take a while.
 const PART: usize = 16;
+/// URLs that are looked at in one go.
+const URLS: usize = 128;
 /// A walk of RAM may take this part of the thread's time.
 const MEMORY_SHARE: u32 = 64;
 
@@ -21,9 +23,35 @@ const MEMORY_SHARE: u32 = 64;
 pub(super) struct Batch {
     rules: Vec<Rule>,
     /// What is walked, one after the other.
-    walks: Vec<Criterion>,
+    walks: Vec<By>,
     cursor: Option<Vec<u8>>,
     swept_memory: bool,
+}
+
+/// What a walk finds entries by.
+#[derive(Debug, PartialEq, Eq)]
+enum By {
+    /// What a rule names.
+    Rule(Criterion),
+    /// The URLs of all, as the index has them: for all rules that go by URL.
+    Url,
+    /// All are read: for all rules.
+    Reading,
+}
+
+impl By {
+    /// The walks that find what these rules take.
+    fn of(rules: &[Rule]) -> Vec<Self> {
+        let criteria = || rules.iter().rev().map(|rule| &rule.criterion);
+        if !criteria().any(Criterion::has_no_index) {
+            return criteria().cloned().map(Self::Rule).collect();
+        }
+        if criteria().any(|criterion| matches!(criterion, Criterion::Before(_) | Criterion::All)) {
+            return vec![Self::Reading];
+        }
+        let others = criteria().filter(|criterion| !criterion.goes_by_url()).cloned().map(Self::Rule);
+        std::iter::once(Self::Url).chain(others).collect()
+    }
 }
 
 impl Writer {
@@ -43,12 +71,7 @@ impl Writer {
             tracing::warn!(%error, "store: purge rules could not be written to the journal");
         }
         let swept_memory = self.sweep_memory(false);
-        // One walk over everything serves all rules.
-        let walks = if rules.iter().any(|rule| rule.criterion.has_no_index()) {
-            vec![Criterion::All]
-        } else {
-            rules.iter().rev().map(|rule| rule.criterion.clone()).collect()
-        };
+        let walks = By::of(&rules);
         self.batch = Some(Batch { rules, walks, cursor: None, swept_memory });
     }
 
@@ -57,16 +80,16 @@ impl Writer {
         let Some(mut batch) = self.batch.take() else { return Ok(()) };
         let (mut left, began) = (SLICE, Instant::now());
         while left > 0 && began.elapsed() < SLICE_TIME {
-            let Some(criterion) = batch.walks.last() else { return self.end_batch(tier, batch) };
-            let walk = match tier.store.candidates(criterion, batch.cursor.as_deref(), left.min(PART)) {
+            let Some(by) = batch.walks.last() else { return self.end_batch(tier, batch) };
+            let walk = match self.walk(tier, by, &batch, left) {
                 Ok(walk) => walk,
                 Err(error @ StoreError::Corrupt(_)) => {
                     // An index that cannot be read may hide some: walk the entries themselves.
-                    let walked_all = batch.walks.as_slice() == [Criterion::All];
-                    batch.walks = vec![Criterion::All];
+                    let read_all = *by == By::Reading;
+                    batch.walks = vec![By::Reading];
                     batch.cursor = None;
                     // Walking passes unreadable leaves by; where even that fails, the rules stay.
-                    self.batch = (!walked_all).then_some(batch);
+                    self.batch = (!read_all).then_some(batch);
                     return Err(error);
                 }
                 Err(error) => return Err(error),
@@ -83,6 +106,23 @@ impl Writer {
         }
         self.batch = Some(batch);
         Ok(())
+    }
+
+    fn walk(&self, tier: &Tier, by: &By, batch: &Batch, left: usize) -> Result<Walk, StoreError> {
+        let (after, part) = (batch.cursor.as_deref(), left.min(PART));
+        match by {
+            By::Rule(criterion) => tier.store.candidates(criterion, after, part),
+            By::Reading => tier.store.candidates(&Criterion::All, after, part),
+            By::Url => {
+                // What is taken by older rules is gone; an entry that is newer is found out when it is read.
+                let since = batch.rules.first().map_or(0, |oldest| oldest.sequence.saturating_sub(1));
+                let wanted = |subject: &Subject<'_>| {
+                    // Read anew for each, as in RAM.
+                    self.shared.rules.read().test(subject, since) != Verdict::Stands
+                };
+                tier.store.candidates_by_url(&wanted, after, URLS)
+            }
+        }
     }
 
     /// Does with an entry what the rules say of it.
@@ -163,6 +203,14 @@ impl Criterion {
             _ => false,
         }
     }
+
+    /// Whether the URL of an entry, and its key's digest, say if it takes it.
+    const fn goes_by_url(&self) -> bool {
+        match self {
+            Self::Key(_) | Self::Url { .. } | Self::Prefix { .. } | Self::Glob(_) | Self::Host(_) => true,
+            Self::Route(_) | Self::Tag(_) | Self::Before(_) | Self::All => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -190,5 +238,20 @@ mod tests {
         ] {
             assert_eq!(criterion.has_no_index(), expected, "{criterion:?}");
         }
+    }
+
+    #[test]
+    fn ten_thousand_rules_are_few_walks() {
+        let rule = |criterion| Rule { sequence: 1, soft: false, criterion };
+        let glob = |n| rule(Criterion::Glob(format!("*/{n}").into()));
+        let tag = || Criterion::Tag("red".into());
+        let key = || Criterion::Key(crate::cache::key::Digest([1; 16]));
+        assert_eq!(By::of(&[rule(key()), rule(tag())]), [By::Rule(tag()), By::Rule(key())]);
+        let mut rules: Vec<_> = (0..10_000).map(glob).collect();
+        assert_eq!(By::of(&rules), [By::Url]);
+        rules.extend([rule(key()), rule(tag())]);
+        assert_eq!(By::of(&rules), [By::Url, By::Rule(tag())], "no URL tells the tags");
+        rules.push(rule(Criterion::Before(Timestamp::from_secs(1))));
+        assert_eq!(By::of(&rules), [By::Reading]);
     }
 }

@@ -114,6 +114,37 @@ fn while_it_rests_operations_are_done_and_no_removal() {
 }
 
 #[test]
+fn a_walk_by_url_removes_what_each_rule_takes_and_no_more() {
+    let mut scene = Scene::new(1000);
+    scene.fill(300);
+    let long = format!("/long/{}", "x".repeat(600));
+    scene.put(&long, LATER);
+    scene.rest();
+    let number = |n: u32| Criterion::Url { authority: "example.com".into(), target: format!("/{n}").into() };
+    scene.purge(Criterion::Glob("/1*9".into()));
+    scene.put("/109", LATER);
+    scene.purge(number(7));
+    scene.purge(Criterion::Key(entry("/8", b"").key.digest()));
+    scene.purge(Criterion::Prefix { authority: None, target: "/28".into() });
+    scene.purge(Criterion::Glob(format!("*/{}", "x".repeat(600)).into()));
+    scene.finish();
+    assert_eq!(scene.waiting(), 0);
+    let has = |target: &str| !self::has(&scene, target).is_empty();
+    // 19, 109 (which came back), 119 ... 199; 28 and 280 ... 289.
+    assert_eq!(scene.entries(), 301 - 11 + 1 - 2 - 11 - 1);
+    for (target, stands) in
+        [("/19", false), ("/109", true), ("/199", false), ("/190", true), ("/7", false), ("/8", false)]
+    {
+        assert_eq!(has(target), stands, "{target}");
+    }
+    assert!(!has("/28") && !has("/285") && has("/29") && !has(&long));
+}
+
+fn has(scene: &Scene, target: &str) -> Vec<Entry> {
+    scene.tier.store.get(entry(target, b"").key.digest()).unwrap()
+}
+
+#[test]
 fn how_busy_the_workers_are_is_what_it_gives_way_to() {
     let mut scene = Scene::new(1000);
     scene.fill(100);
