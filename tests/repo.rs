@@ -12,7 +12,7 @@ const HOUSE: &[&[&str]] = &[
     &["app"],
     &["config", "admin", "server"],
     &["pipeline"],
-    &["route", "cache", "upstream"],
+    &["route", "cache", "auth", "upstream"],
     &["telemetry"],
     &["http"],
     &["clock"],

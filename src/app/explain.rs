@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::config::provenance::Provenance;
 use crate::http::cache_status::Forward;
 use crate::pipeline::explain::{Bypass, Explained, Guarded, Verdict};
+use crate::pipeline::key::UserKey;
 
 /// Near keys that are told.
 const NEAREST: usize = 5;
@@ -178,11 +179,10 @@ impl Telling<'_> {
                     "a body gives the request a meaning that its key does not tell",
                 ));
             }
-            Verdict::Bypass(Bypass::Doubtful) => {
-                why.push(ground(
-                    "key",
-                    "users have replies of their own, and its token has expired or is none",
-                ));
+            Verdict::Bypass(Bypass::Doubtful(doubt)) => {
+                let (rule, says) = doubt.ground();
+                let says = format!("users have replies of their own, and {says}");
+                why.push(Ground { config: Some(self.config_key("key.user")), ..ground(rule, &says) });
             }
             Verdict::Bypass(Bypass::Unseen) => why.push(Ground {
                 config: Some(self.config_key("leak_guard")),
@@ -243,6 +243,7 @@ impl Telling<'_> {
             });
         }
         why.extend(explained.reason.as_ref().map(|reason| self.ground(reason)));
+        why.extend(self.user());
         if explained.request.no_store && matches!(explained.verdict, Verdict::Miss(_)) {
             why.push(ground(
                 "RFC 9111 5.2.1.5",
@@ -274,6 +275,25 @@ impl Telling<'_> {
             policy: route.cache.policy.as_ref().map(ToString::to_string),
             at: self.provenance.find(&route.name, "route").map(|said| said.at.clone()),
         }
+    }
+
+    /// How its user is known, where that took verifying a token: by what of it, never who it is.
+    fn user(&self) -> Option<Ground> {
+        let UserKey::Claim(claim) = self.explained.route.cache.key.user.as_ref()? else { return None };
+        let (tokens, verified) = (claim.tokens.as_ref()?, self.explained.verified.as_ref()?);
+        let names: Vec<String> = claim.names.iter().map(|name| format!("`{name}`")).collect();
+        let key = verified.key.as_ref().map_or_else(String::new, |id| format!(" with key `{id}`"));
+        let left = verified.expires.map(|until| secs(until.since(self.explained.at).as_secs()));
+        let left =
+            left.map_or_else(|| "it does not expire".to_owned(), |left| format!("it expires in {left}"));
+        let says = format!(
+            "[tokens.{}] verified its token by {}{key}, and {left}: all tokens with the same {} share",
+            tokens.name(),
+            verified.algorithm.as_str(),
+            names.join(", "),
+        );
+        let config = Some(self.config_key("key.user"));
+        Some(Ground { rule: "RFC 7519 7.2".into(), says, config, ..Ground::default() })
     }
 
     fn ground(&self, reason: &Reason) -> Ground {
@@ -395,7 +415,7 @@ const fn bypass(why: Bypass) -> &'static str {
         Bypass::Method => "the method is not answered from a cache",
         Bypass::Body => "the request has a body",
         Bypass::Precondition => "only the origin can judge its precondition",
-        Bypass::Doubtful => "its user is not to be believed",
+        Bypass::Doubtful(_) => "its user is not to be believed",
         Bypass::Unseen => "what is stored is another credential's",
         Bypass::Suspect => "replies under its key are being compared",
         Bypass::Leaking(_) => "replies under its key differ by credential",

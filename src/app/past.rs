@@ -13,6 +13,7 @@ use crate::cache::policy::explain::{Reason, SKIPS, secs, skipped};
 use crate::cache::policy::{RequestPolicy, ResponseHead, Rules, SkipReason};
 use crate::http::cache_status::Forward;
 use crate::pipeline::SLICED;
+use crate::pipeline::key::Doubt;
 use crate::telemetry::LogRecord;
 use crate::telemetry::caching::{Found, ReplyFields};
 use crate::telemetry::event::{CacheOutcome, Finished};
@@ -91,7 +92,8 @@ fn grounds(instance: &Instance, finished: &Finished) -> Vec<Ground> {
     let caching = &finished.caching;
     let mut grounds = Vec::new();
     let ground = |rule: &str, says: String| Ground { rule: rule.into(), says, ..Ground::default() };
-    if let Some(forward) = caching.forward {
+    let doubt = caching.detail.and_then(Doubt::of);
+    if let Some(forward) = caching.forward.filter(|_| doubt.is_none()) {
         grounds.push(ground(
             "RFC 9211 2.2",
             format!("it went to the origin (fwd={}): {}", forward.as_str(), forward_text(forward)),
@@ -120,10 +122,25 @@ fn grounds(instance: &Instance, finished: &Finished) -> Vec<Ground> {
             "policy",
             "it was answered slice by slice, beginning with what was found; each slice has a key of its own, and `cache explain` of the URL tells which are stored".to_owned(),
         )),
-        (None, Some(detail)) => grounds.push(ground("RFC 9211 2.8", format!("Cache-Status says: {detail}"))),
-        (None, None) => {}
+        (None, Some(detail)) if doubt.is_none() => {
+            grounds.push(ground("RFC 9211 2.8", format!("Cache-Status says: {detail}")))
+        }
+        (None, _) => {}
     }
+    grounds.extend(doubt.map(|doubt| doubtful(instance, finished, doubt)));
     grounds
+}
+
+/// Why its user was not believed.
+fn doubtful(instance: &Instance, finished: &Finished, doubt: Doubt) -> Ground {
+    let (rule, says) = doubt.ground();
+    let route = finished.route.as_deref().unwrap_or_default();
+    Ground {
+        rule: rule.into(),
+        says: format!("it was passed on and not stored, since users have replies of their own and {says}"),
+        config: Some(config_key(&instance.settings().provenance, route, "key.user")),
+        ..Ground::default()
+    }
 }
 
 /// What the leak guard did, and how the key stands with it now.

@@ -123,6 +123,8 @@ codes! {
     BadShare = "PS0217", Error;
     /// Not a file's mode
     BadMode = "PS0218", Error;
+    /// Not a signature algorithm
+    BadAlgorithm = "PS0219", Error;
     /// A secret in the config
     PlainSecret = "PS0220", Error;
 
@@ -142,6 +144,10 @@ codes! {
     UnusedUpstream = "PS0307", Warning;
     /// A policy that no route uses
     UnusedPolicy = "PS0308", Warning;
+    /// An unknown table of tokens
+    UnknownTokens = "PS0309", Error;
+    /// A table of tokens that no policy uses
+    UnusedTokens = "PS0310", Warning;
 
     /// Time-outs that contradict each other
     Timeouts = "PS0401", Warning;
@@ -177,6 +183,10 @@ codes! {
     UnkeyedInput = "PS0430", Warning;
     /// Every POST is taken for a query
     EveryPost = "PS0431", Warning;
+    /// Tokens that nobody verifies
+    UnverifiedTokens = "PS0432", Warning;
+    /// A key that several algorithms share
+    SharedKey = "PS0433", Warning;
     /// Nobody may purge by request
     PurgeByNobody = "PS0440", Error;
     /// Everyone may purge by request
@@ -192,6 +202,14 @@ codes! {
     CannotBind = "PS0504", Error;
     /// A secret cannot be read
     SecretUnreadable = "PS0510", Error;
+    /// A file of keys cannot be read
+    KeysUnreadable = "PS0520", Error;
+    /// Not a file of public keys
+    KeysInvalid = "PS0521", Error;
+    /// A secret that is too weak, or none
+    WeakSecret = "PS0522", Error;
+    /// An algorithm that no key is for
+    AlgorithmWithoutKey = "PS0523", Error;
 }
 
 impl fmt::Display for Code {

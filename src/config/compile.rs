@@ -22,6 +22,7 @@ use super::provenance::Provenance;
 use super::scalar::{CacheText, FieldName, FilePath, Network, PositiveTime, Size, Time};
 use super::secret::SecretRef;
 use super::substitute::Environment;
+use super::tokens::Trusts;
 use super::tree::{Node, Step};
 use crate::cache::policy::Rules;
 use crate::pipeline::settings::{PurgeSettings, Token};
@@ -49,12 +50,13 @@ pub struct Compiler<'a> {
 impl Compiler<'_> {
     /// Settings for every room. With findings that are errors they are incomplete and must not be used.
     pub fn compile(&mut self, file: &File) -> Compiled {
+        let trusts = self.trusts(file);
         Compiled {
             listeners: listeners(file),
             server: server_settings(file),
             workers: file.workers.unwrap_or_default().into(),
             upstreams: file.upstreams.0.iter().filter_map(|(name, up)| self.upstream(name, up)).collect(),
-            pipeline: self.pipeline(file),
+            pipeline: self.pipeline(file, &trusts),
             cache: cache_settings(file),
             telemetry: self.telemetry(file),
             provenance: Provenance::of(self.root, file),
@@ -107,10 +109,10 @@ impl Compiler<'_> {
         Vec::new()
     }
 
-    fn pipeline(&mut self, file: &File) -> pipeline::Settings {
+    fn pipeline(&mut self, file: &File, trusts: &Trusts) -> pipeline::Settings {
         let routes = file.routes.iter().enumerate();
         pipeline::Settings {
-            routes: routes.map(|(index, route)| route_settings(file, index, route)).collect(),
+            routes: routes.map(|(index, route)| route_settings(file, index, route, trusts)).collect(),
             trusted: file.trusted_proxies.iter().map(|network| network.0).collect(),
             name: file.name.as_ref().map_or_else(|| "proxy-stone".into(), |name| name.0.as_str().into()),
             mode: file.mode.map(mode),
@@ -135,7 +137,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn secret(&mut self, secret: &SecretRef, at: &[Step]) -> Option<String> {
+    pub(super) fn secret(&mut self, secret: &SecretRef, at: &[Step]) -> Option<String> {
         self.files.extend(secret.path(self.directory));
         let why = match secret.read(self.directory, self.env) {
             Ok(text) => return Some(text),
@@ -196,7 +198,7 @@ impl Compiler<'_> {
 }
 
 /// Certificate files are small; a path to something endless must not fill memory.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     const LIMIT: u64 = 16 << 20;
     let mut bytes = Vec::new();
@@ -315,12 +317,12 @@ pub fn endpoints(upstream: &Upstream) -> Vec<(EndpointSettings, Box<str>)> {
     single.chain(many).collect()
 }
 
-fn route_settings(file: &File, index: usize, route: &Route) -> RouteSettings {
+fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> RouteSettings {
     RouteSettings {
         name: route_name(index, route).into(),
         matcher: match_spec(&route.matching),
         upstream: route.upstream.as_ref().map_or("", |target| &target.0).into(),
-        cache: route_cache(file, route),
+        cache: route_cache(file, route, trusts),
         timeout: route.timeout.map(positive),
         request_idle_timeout: route.request_idle_timeout.map_or(Duration::from_secs(60), positive),
         max_request_body: route.max_request_body.map(bytes),
@@ -358,11 +360,11 @@ pub fn match_spec(from: &Match) -> MatchSpec {
     }
 }
 
-fn route_cache(file: &File, route: &Route) -> CacheSettings {
+fn route_cache(file: &File, route: &Route, trusts: &Trusts) -> CacheSettings {
     let switched_off = matches!(route.cache, Some(Cache::Switch(false)));
     let policy = route_policy(file, route);
     let mut settings =
-        policy.map_or_else(CacheSettings::default, |(name, policy)| policy_settings(name, policy));
+        policy.map_or_else(CacheSettings::default, |(name, policy)| policy_settings(name, policy, trusts));
     settings.mode = if switched_off { cache::Mode::Off } else { route.mode.map_or(cache::Mode::Cache, mode) };
     settings
 }
@@ -382,7 +384,7 @@ fn route_policy(file: &File, route: &Route) -> Option<(Option<Arc<str>>, Policy)
     }
 }
 
-fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
+fn policy_settings(name: Option<Arc<str>>, policy: Policy, trusts: &Trusts) -> CacheSettings {
     let seconds = |Time(time): Time| time.as_secs();
     let names = |names: Vec<FieldName>| names.into_iter().map(|name| name.0).collect::<Vec<_>>();
     let mut rules = Rules {
@@ -401,7 +403,7 @@ fn policy_settings(name: Option<Arc<str>>, policy: Policy) -> CacheSettings {
     let mut settings = CacheSettings {
         policy: name,
         rules: Arc::new(rules),
-        key: key_settings(policy.key),
+        key: key_settings(policy.key, trusts),
         leak_guard: policy.leak_guard.unwrap_or_default(),
         tags: policy.tags.add.into_iter().map(|tag| tag.0.into()).collect(),
         max_body: policy.max_body.map(bytes),

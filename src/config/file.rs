@@ -6,6 +6,7 @@ mod listener;
 mod named;
 mod route;
 mod telemetry;
+mod tokens;
 mod upstream;
 
 use schemars::JsonSchema;
@@ -19,6 +20,7 @@ pub use listener::{Listen, Listener, Server};
 pub use named::Named;
 pub use route::{FieldRule, Match, Route};
 pub use telemetry::{AccessLog, LogFormat, LogTable, LogWord, Telemetry};
+pub use tokens::Tokens;
 pub use upstream::{Endpoint, EndpointTable, Upstream};
 
 /// The configuration of proxy-stone: where it listens, where it forwards to, and what it keeps.
@@ -52,6 +54,9 @@ pub struct File {
     pub routes: Vec<Route>,
     /// Caching policies by name. A policy may not be named like a duration.
     pub policies: Named<Policy, PolicyName>,
+    /// Whose bearer tokens (JWT) are believed, by name: who signs them, with what, and for whom they must be. A policy's
+    /// `key.user` names one of these.
+    pub tokens: Named<Tokens>,
     /// Purging by requests of clients, beside the command `cache purge`. Without this table PURGE and BAN are methods
     /// like any other, and forwarded.
     pub purge: Purge,
@@ -64,7 +69,7 @@ pub struct File {
 }
 
 /// One value, or a list of them.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
 pub enum OneOrMany<T> {
@@ -76,6 +81,14 @@ pub enum OneOrMany<T> {
 
 impl<T> OneOrMany<T> {
     /// All of them.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    /// All of them, taken out.
     pub fn into_vec(self) -> Vec<T> {
         match self {
             Self::One(one) => vec![one],

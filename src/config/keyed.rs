@@ -1,9 +1,10 @@
 //! What a policy's `key` says, as the pipeline reads it.
 
 use super::codes::Code;
-use super::file::{Key, QueryCase, User};
+use super::file::{Key, OneOrMany, QueryCase, User};
 use super::scalar::{Problem, Scalar, is_token};
-use crate::pipeline::key::{self, KeySettings, QueryRules, UserKey};
+use super::tokens::Trusts;
+use crate::pipeline::key::{self, ClaimKey, KeySettings, QueryRules, UserKey};
 
 /// The largest body that belongs to a key where nobody says.
 const DEFAULT_MAX_BODY: u64 = 64 << 10;
@@ -25,8 +26,8 @@ impl Scalar for CookieName {
     }
 }
 
-/// The key's settings.
-pub fn key_settings(key: Key) -> KeySettings {
+/// The key's settings; `trusts` are the tables of tokens.
+pub fn key_settings(key: Key, trusts: &Trusts) -> KeySettings {
     let mut settings = KeySettings {
         query: QueryRules {
             pick: key.query.map(|names| names.into_iter().map(|name| name.0).collect()),
@@ -47,15 +48,19 @@ pub fn key_settings(key: Key) -> KeySettings {
     }
     let max = key.max_body.map_or(DEFAULT_MAX_BODY, |size| size.0);
     settings.body = (key.body == Some(true)).then_some(max);
-    settings.user = key.user.and_then(user);
+    settings.user = key.user.and_then(|own| user(own, trusts));
     settings
 }
 
 /// What tells users apart; the check has seen to it that it is one thing.
-fn user(user: User) -> Option<UserKey> {
+fn user(user: User, trusts: &Trusts) -> Option<UserKey> {
     let header = user.header.map(|name| UserKey::Header(name.0));
     let cookie = user.cookie.map(|name| UserKey::Cookie(key::CookieName::new(&name.0)));
-    header.or(cookie).or_else(|| user.claim.map(|claim| UserKey::Claim(claim.0.into())))
+    let tokens = user.tokens.as_ref().and_then(|name| trusts.get(&name.0)).cloned();
+    let claim = user.claim.map(OneOrMany::into_vec).map(|names| {
+        UserKey::Claim(ClaimKey { names: names.into_iter().map(|name| name.0.into()).collect(), tokens })
+    });
+    header.or(cookie).or(claim)
 }
 
 fn case(case: QueryCase) -> key::QueryCase {

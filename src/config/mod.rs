@@ -29,6 +29,7 @@ pub mod shape;
 pub mod show;
 pub mod substitute;
 pub mod suggest;
+pub mod tokens;
 pub mod tree;
 pub mod watch;
 

@@ -2,6 +2,7 @@
 
 pub mod age;
 pub mod authority;
+pub mod bearer;
 pub mod cache_control;
 pub mod cache_groups;
 pub mod cache_status;

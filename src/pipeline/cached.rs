@@ -9,7 +9,7 @@ use super::exchange::Exchange;
 use super::flight::Landing;
 use super::guard::{self, Guard};
 use super::inbound::Inbound;
-use super::key::{Keyed, User};
+use super::key::{Doubt, Keyed, User};
 use super::respond::Reply;
 use super::site::{Route, Site};
 use super::slices::takes_slices;
@@ -54,7 +54,7 @@ pub(super) enum Looked<'a> {
     Answer(Box<Reply>),
     Unanswered(Box<Unanswered<'a>>),
     /// Who asks is not known well enough for anything stored.
-    Doubtful,
+    Doubtful(Doubt),
 }
 
 impl Proxy {
@@ -129,14 +129,14 @@ impl Proxy {
         mut policy: RequestPolicy,
     ) -> Looked<'a> {
         let mut user = None;
-        if let Some(rule) = &route.cache.key.user {
+        if let Some(rule) = &route.users {
             match rule.user(&inbound.head.headers, inbound.trusted, exchange.at, self.cache.secret()) {
                 User::Nobody => {}
                 User::Known(known) => {
                     user = Some(known);
                     rule.lift(&mut policy);
                 }
-                User::Doubtful => return Looked::Doubtful,
+                User::Doubtful(doubt) => return Looked::Doubtful(doubt),
             }
         }
         let key = Keyed::of(route, target, inbound.key_facts(user), self.cache.secret());
@@ -187,7 +187,12 @@ impl Proxy {
     ) -> Result<Reply, Failure> {
         let unanswered = match looked {
             Looked::Answer(reply) => return Ok(*reply),
-            Looked::Doubtful => return self.pass(site, route, exchange, inbound, target).await,
+            Looked::Doubtful(doubt) => {
+                self.telemetry.cache_skip(doubt.as_str());
+                let mut reply = self.pass(site, route, exchange, inbound, target).await?;
+                reply.cache_status.detail = Some(doubt.as_str());
+                return Ok(reply);
+            }
             Looked::Unanswered(unanswered) => *unanswered,
         };
         let Unanswered { mut look, key, policy, digest, sequence, resource, mut guard, standing } =

@@ -12,11 +12,12 @@ pub use slices::{Slice, Slicing, Wanted};
 
 use super::ask::Who;
 use super::guard::Guard;
-use super::key::{Facts, Keyed, User};
+use super::key::{Doubt, Facts, Keyed, User};
 use super::lead::{ask_for_gap, nominate};
 use super::parts::{OfPart, of_part};
 use super::site::Route;
 use super::{Proxy, ask};
+use crate::auth::jwt::Verified;
 use crate::cache::Mode;
 use crate::cache::entry::Entry;
 use crate::cache::key::{Digest, KeyParts, Secret, StoredKey};
@@ -61,7 +62,7 @@ pub enum Bypass {
     /// It has a precondition that only the origin can judge.
     Precondition,
     /// It claims to be a user, and is not to be believed.
-    Doubtful,
+    Doubtful(Doubt),
     /// The leak guard: what is stored has not been seen to be the same for other credentials.
     Unseen,
     /// The leak guard: replies under the key are being compared.
@@ -83,6 +84,8 @@ pub struct Explained {
     pub key: StoredKey,
     /// The key's digest.
     pub digest: Digest,
+    /// How its token was verified, where its user is known by one.
+    pub verified: Option<Verified>,
     /// What is stored under the key, newest first.
     pub variants: Vec<Arc<Entry>>,
     /// Which of the variants it asks for.
@@ -182,7 +185,7 @@ impl Proxy {
 
     /// Who asks, where users are told apart.
     fn user(&self, asked: Asked<'_>) -> Option<User> {
-        let rule = asked.route.cache.key.user.as_ref()?;
+        let rule = asked.route.users.as_ref()?;
         // The operator asks: a field that names a user is taken for a trusted peer's.
         Some(rule.user(&asked.head.headers, true, asked.at, self.cache.secret()))
     }
@@ -194,7 +197,7 @@ impl Proxy {
         let mut request = RequestPolicy::of(&head.method, &head.headers, &route.cache.rules);
         request.cookie = request.cookie && !route.cache.key.covers_cookies(&head.headers);
         let user = self.user(asked);
-        if let (Some(rule), Some(User::Known(_))) = (&route.cache.key.user, &user) {
+        if let (Some(rule), Some(User::Known(_))) = (&route.users, &user) {
             rule.lift(&mut request);
         }
         let (digest, key, variants) = self.keyed(asked, |parts, digest| {
@@ -211,6 +214,7 @@ impl Proxy {
             request,
             key,
             digest,
+            verified: route.users.as_ref().and_then(|rule| rule.verified(&head.headers, at)),
             verdict: Verdict::Miss(Forward::UriMiss),
             missing: None,
             reuse: None,
@@ -229,10 +233,10 @@ impl Proxy {
             places: places.unwrap_or_default(),
             route: route.clone(),
         };
-        explained.verdict = match bypass(&explained.route, &explained.request, head) {
-            Some(why) => Verdict::Bypass(why),
-            None if user == Some(User::Doubtful) => Verdict::Bypass(Bypass::Doubtful),
-            None => {
+        explained.verdict = match (bypass(&explained.route, &explained.request, head), user) {
+            (Some(why), _) => Verdict::Bypass(why),
+            (None, Some(User::Doubtful(doubt))) => Verdict::Bypass(Bypass::Doubtful(doubt)),
+            (None, _) => {
                 let verdict = explained.look(head, secret);
                 self.guarded(&mut explained, head, verdict)
             }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::complaint::Complaints;
 use super::flight::Limits;
+use super::key::Users;
 use super::purging::Purging;
 use super::settings::{CacheSettings, RouteSettings, Settings};
 use crate::cache::{self, Mode};
@@ -46,6 +47,8 @@ pub struct Route {
     pub cache: CacheSettings,
     /// Request fields in its key: those the match looks at, then the policy's.
     pub key_fields: Vec<HeaderName>,
+    /// How it tells users apart, and the tokens that it has verified: with another site they are verified anew.
+    pub(super) users: Option<Users>,
     /// What the config says of it.
     pub settings: RouteSettings,
     /// Where it is counted.
@@ -125,6 +128,7 @@ impl Route {
             upstream_name: settings.upstream.clone(),
             upstream,
             key_fields: key_fields(&settings.matcher, &cache),
+            users: cache.key.user.clone().map(Users::new),
             cache,
             series: Series {
                 route: telemetry.route_slot(&settings.name),

@@ -197,12 +197,13 @@ fn windows(headers: &HeaderMap, directed: &Directed, freshness: &Freshness) -> V
 }
 
 /// Every reason not to store.
-pub const SKIPS: [SkipReason; 15] = [
+pub const SKIPS: [SkipReason; 16] = [
     SkipReason::Method,
     SkipReason::RequestNoStore,
     SkipReason::NoStore,
     SkipReason::Private,
     SkipReason::Authorization,
+    SkipReason::Unauthorized,
     SkipReason::VaryStar,
     SkipReason::Status,
     SkipReason::Partial,
@@ -244,6 +245,11 @@ pub fn skipped(
                         shared";
             Reason::new("RFC 9111 3.5", says.to_owned()).quoting(line(Side::Request, fields, AUTHORIZATION))
         }
+        SkipReason::Unauthorized => Reason::new(
+            "RFC 9110 15.5.2",
+            "it denies one token, and other tokens of its user share what is stored".to_owned(),
+        )
+        .by("key.user"),
         SkipReason::VaryStar => Reason::new("RFC 9111 4.1", "it varies on what no field tells".to_owned())
             .quoting(line(Side::Response, headers, VARY)),
         SkipReason::Status => status_skipped(request, response, &directed),

@@ -28,6 +28,9 @@ pub struct RequestPolicy {
     pub stale_if_error: Option<u64>,
     /// It has `Authorization`.
     pub authorization: bool,
+    /// Its user is known by a token, and others of that user get the same: what 401 and 403 say is of this token alone
+    /// (RFC 9110 15.5.2, 15.5.4).
+    pub one_token_of_many: bool,
     /// It has `Cookie`.
     pub cookie: bool,
     /// It has `Range`.
@@ -94,6 +97,7 @@ impl RequestPolicy {
             min_fresh: None,
             stale_if_error: None,
             authorization: false,
+            one_token_of_many: false,
             cookie: false,
             range: false,
             conditional: false,

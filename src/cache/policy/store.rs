@@ -60,6 +60,8 @@ pub enum SkipReason {
     Private,
     /// The request had `Authorization`, and the response does not allow sharing (RFC 9111 3.5).
     Authorization,
+    /// 401 or 403, and the request had one of several tokens of its user.
+    Unauthorized,
     /// `Vary: *`.
     VaryStar,
     /// The status is not final, not cacheable without explicit freshness, or an answer to the request's own conditions.
@@ -173,6 +175,9 @@ fn forbidden(
     if request.authorization && !shareable {
         return Some(SkipReason::Authorization);
     }
+    if request.one_token_of_many && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return Some(SkipReason::Unauthorized);
+    }
     vary::is_any(response.headers).then_some(SkipReason::VaryStar)
 }
 
@@ -275,6 +280,7 @@ impl SkipReason {
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::Authorization => "authorization",
+            Self::Unauthorized => "unauthorized",
             Self::VaryStar => "vary-star",
             Self::Status => "status",
             Self::Partial => "partial",
@@ -392,6 +398,19 @@ mod tests {
         ] {
             let verdict = verdict(request, 200, &[("cache-control", value)], &Rules::default());
             assert_eq!(verdict.map(drop), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn rfc_9110_15_5_what_one_token_is_denied_says_nothing_of_its_user_s_others() {
+        let request = RequestPolicy { one_token_of_many: true, ..GET };
+        for (status, expected) in
+            [(200, Ok(())), (401, Err("unauthorized")), (403, Err("unauthorized")), (404, Ok(()))]
+        {
+            for value in ["max-age=60", "public, max-age=60", "s-maxage=60"] {
+                let verdict = verdict(request, status, &[("cache-control", value)], &Rules::default());
+                assert_eq!(verdict.map(drop), expected, "{status} {value}");
+            }
         }
     }
 

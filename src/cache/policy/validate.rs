@@ -174,6 +174,7 @@ pub fn freshen(
         Storable::Skip(reason) => match reason {
             SkipReason::RequestNoStore
             | SkipReason::Authorization
+            | SkipReason::Unauthorized
             | SkipReason::Cookie
             | SkipReason::SetCookie
             | SkipReason::Partial => Upkeep::Leave(reason),

@@ -59,7 +59,10 @@ impl Checks<'_> {
                 self.found(Code::MissingKey, "it is not said what tells users apart", &path).help =
                     Some(help.into());
             }
-            1 => self.trusted_header(&path, user),
+            1 => {
+                self.trusted_header(&path, user);
+                self.verified(&path, user);
+            }
             _ => {
                 let help = "keep the one that the origin goes by";
                 let message = "users are told apart by more than one thing";

@@ -8,6 +8,7 @@ pub mod listeners;
 mod names;
 mod purging;
 mod times;
+mod tokens;
 mod upstreams;
 
 use super::codes::Code;
@@ -22,6 +23,8 @@ pub struct Declared {
     pub upstreams: Vec<String>,
     /// Of policies.
     pub policies: Vec<String>,
+    /// Of tables of tokens.
+    pub tokens: Vec<String>,
 }
 
 impl Declared {
@@ -31,7 +34,7 @@ impl Declared {
             let entries = root.get(key).map(Node::entries).unwrap_or_default();
             entries.iter().map(|(name, _)| name.clone()).collect()
         };
-        Self { upstreams: names("upstreams"), policies: names("policies") }
+        Self { upstreams: names("upstreams"), policies: names("policies"), tokens: names("tokens") }
     }
 }
 
@@ -55,10 +58,12 @@ impl Checks<'_> {
         self.listeners();
         self.times();
         self.purging();
+        self.tokens();
         self.effects();
         self.keys();
         if super::finding::count(self.findings).0 == 0 {
             self.unused();
+            self.unused_tokens();
             self.shadowed();
         }
     }

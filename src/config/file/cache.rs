@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::OneOrMany;
 use super::named::Named;
 use crate::config::keyed::CookieName;
 use crate::config::lifetime::{Ahead, Share, Statuses};
-use crate::config::scalar::{CacheText, FieldName, Network, Parameter, QueryName, Size, Tag, Time};
+use crate::config::scalar::{CacheText, FieldName, Name, Network, QueryName, Size, Tag, Time};
 use crate::config::secret::SecretRef;
+use crate::config::tokens::ClaimName;
 
 /// How a route uses stored replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -175,9 +177,13 @@ pub struct User {
     pub header: Option<FieldName>,
     /// The cookie that the origin knows its users by: a session, which cannot be guessed.
     pub cookie: Option<CookieName>,
-    /// A claim that a bearer token (JWT) must have. Signatures are not verified here, so that a stored reply answers only the
-    /// very token that it was fetched with, and not past its `exp`.
-    pub claim: Option<Parameter>,
+    /// The claim of a bearer token (JWT) that names its user, such as "sub": a text or a whole number. Or a list, of which
+    /// the first names the user, and the others are what replies depend on beside: ["sub", "scope"]. Without `tokens`
+    /// signatures are not verified, and a stored reply answers only the very token that it was fetched with, not past its `exp`.
+    pub claim: Option<OneOrMany<ClaimName>>,
+    /// The table of `tokens` that verifies them. Then all tokens of a user share what is stored for it; a request whose token
+    /// is not accepted is passed on, and Cache-Status says why. 401 and 403 are not stored.
+    pub tokens: Option<Name>,
 }
 
 /// Where upper and lower case make a difference.

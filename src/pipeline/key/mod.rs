@@ -11,8 +11,8 @@ mod user;
 
 pub use forms::Form;
 pub use query::{QueryCase, QueryRules};
-pub(super) use user::User;
-pub use user::UserKey;
+pub use user::{ClaimKey, Doubt, UserKey};
+pub(super) use user::{User, Users};
 
 use std::borrow::Cow;
 
