@@ -1,7 +1,8 @@
 //! What the admin socket can ask of the running instance.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ pub(super) struct Controller {
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     history: Mutex<History>,
+    /// The files that the config was made from, and when reading them began.
+    named: Mutex<(Vec<PathBuf>, SystemTime)>,
 }
 
 /// How the last reloads went.
@@ -51,6 +54,7 @@ impl Controller {
         options: &ServeOptions,
         overrides: Overrides,
         stop: mpsc::Sender<Option<Duration>>,
+        named: (Vec<PathBuf>, SystemTime),
     ) -> Self {
         let loaded = instance.started;
         Self {
@@ -62,6 +66,7 @@ impl Controller {
             stop,
             reloading: tokio::sync::Mutex::default(),
             history: Mutex::new(History { loaded, error: None }),
+            named: Mutex::new(named),
         }
     }
 
@@ -91,16 +96,23 @@ impl Controller {
         }
     }
 
+    /// The files that the config was made from, and when reading them began.
+    pub(super) fn named(&self) -> (Vec<PathBuf>, SystemTime) {
+        self.named.lock().clone()
+    }
+
     async fn reload_now(&self) -> Result<ReloadReport, Refused> {
         let _one = self.reloading.lock().await;
         let (source, profile, overrides) =
             (self.source.clone(), self.profile.clone(), self.overrides.clone());
+        let since = SystemTime::now();
         // Reading files and checking take milliseconds: not on the thread that answers signals.
         let loaded =
             tokio::task::spawn_blocking(move || config::load(&source, profile.as_deref(), &overrides))
                 .await
                 .map_err(|error| refused(&[], &error.to_string()))?;
         let warnings = loaded.findings.clone();
+        *self.named.lock() = (loaded.files.clone(), since);
         let done = accept(loaded).and_then(|settings| self.instance.reload(settings));
         let now = self.instance.clock.now();
         let mut history = self.history.lock();

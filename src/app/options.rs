@@ -20,7 +20,7 @@ pub struct ServeOptions {
     pub mode: Option<Mode>,
     /// The config's profile to apply.
     pub profile: Option<String>,
-    /// Reload when the config file changes.
+    /// Reload when the config file changes, or a file that it names.
     pub watch: bool,
     /// Worker threads, instead of what the config says.
     pub workers: Option<usize>,

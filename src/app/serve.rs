@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -71,7 +71,9 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
     };
     // Before the file is read: what is written from here on is a change.
     let changes = places.config.as_deref().filter(|_| options.watch).and_then(watch);
+    let since = SystemTime::now();
     let loaded = config::load(&source, options.profile.as_deref(), &overrides);
+    let named = (loaded.files.clone(), since);
     let settings = accept(loaded)?;
     let (mut signals, hangups) = (Signals::new()?, listen(SignalKind::hangup())?);
     // Two instances of one name must not share a store: the socket's lock says who is first.
@@ -79,8 +81,15 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
     let store = Some(places.store.clone());
     let instance = Instance::start(settings, &Paths { store }, Clock::System)?;
     let (asks, mut asked) = mpsc::channel(1);
-    let controller =
-        Arc::new(Controller::new(instance.clone(), places.clone(), source.clone(), options, overrides, asks));
+    let controller = Arc::new(Controller::new(
+        instance.clone(),
+        places.clone(),
+        source.clone(),
+        options,
+        overrides,
+        asks,
+        named,
+    ));
     let closing = CancellationToken::new();
     let admin = Arc::new(controller.clone().admin(closing.clone()));
     let admin_task = tokio::spawn(socket.serve(admin));
@@ -170,8 +179,15 @@ fn watch(path: &Path) -> Option<config::watch::Changes> {
 /// Reloads whenever the file changes, as long as the returned guard lives.
 fn follow(mut changes: config::watch::Changes, controller: Arc<Controller>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
-        while changes.changed().await.is_some() {
-            controller.reload_and_tell("the config file changed").await;
+        loop {
+            let (files, since) = controller.named();
+            if let Err(error) = changes.along(&files, since) {
+                tracing::warn!(%error, "a file that the config names is not watched");
+            }
+            if changes.changed().await.is_none() {
+                return;
+            }
+            controller.reload_and_tell("a file of the config changed").await;
         }
     }))
 }

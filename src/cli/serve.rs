@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "demo"])]
     pub profile: Option<String>,
 
-    /// Reload when the config file changes.
+    /// Reload when the config file changes, or a file that it names.
     #[arg(long, conflicts_with_all = ["url", "demo"])]
     pub watch: bool,
 

@@ -64,13 +64,13 @@ const VALUES: [(&str, &str); 7] = [
     ("paths", "A relative path of a file starts at the directory of the config file."),
     (
         "names",
-        "Upstreams, routes, policies and profiles have names of 1 to 128 characters without spaces. A policy may not \
+        "Upstreams, routes, policies, tokens and profiles have names of 1 to 128 characters without spaces. A policy may not \
          be named like a duration.",
     ),
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 14] = [
+const SECTIONS: [(&str, &str, &str); 15] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("LISTENERS", "Items of listen that are tables.", "Listener"),
@@ -80,6 +80,7 @@ const SECTIONS: [(&str, &str, &str); 14] = [
     ("KEY", "The table key of a policy.", "Key"),
     ("USER", "The table user of a policy's key.", "User"),
     ("TAGS", "The table tags of a policy.", "Tags"),
+    ("TOKENS", "[tokens.NAME]", "Tokens"),
     ("PURGE", "[purge]", "Purge"),
     ("STORE", "[store]", "Store"),
     ("SERVER", "[server]", "Server"),

@@ -241,7 +241,9 @@ fn unknown_key(schema: &'static Json, key: &str, value: &Node) -> Finding {
 
 /// Where a key that is not known here is known.
 fn belongs(key: &str) -> Option<String> {
-    const PLACES: [(&str, &str); 12] = [
+    const PLACES: [(&str, &str); 14] = [
+        ("Tokens", "a table of tokens (`[tokens.NAME]`)"),
+        ("User", "a policy's `key.user`"),
         ("Purge", "`[purge]`"),
         ("Route", "a route (`[[routes]]`)"),
         ("Match", "a route's `match`"),

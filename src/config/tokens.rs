@@ -220,3 +220,129 @@ const fn help(error: &KeyError) -> &'static str {
         KeyError::TooMany(_) => "make several tables of them, one for each issuer",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Loaded, Overrides, Source, load::load_with};
+
+    const SHORT: &str = "0123456789abcdef0123456789abcdef";
+
+    fn load(directory: &Path, config: &str) -> Loaded {
+        let path = directory.join("t.toml");
+        std::fs::write(&path, config).unwrap();
+        let env = |name: &str| match name {
+            "SHORT" => Some(SHORT.to_owned()),
+            "PEM" => Some(format!("-----BEGIN PUBLIC KEY-----{}", "A".repeat(99))),
+            _ => None,
+        };
+        load_with(&Source::File(path), None, &Overrides::default(), &env)
+    }
+
+    /// A directory with key files, and `[tokens.a]` of these lines, which a policy uses.
+    fn with(lines: &str) -> (tempfile::TempDir, Loaded) {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        let ec = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let ed = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        write("ec.pem", &ec.public_key_pem());
+        write("ed.pem", &ed.public_key_pem());
+        write("private.pem", &ec.serialize_pem());
+        write("many.pem", &ec.public_key_pem().repeat(10));
+        write("empty.pem", "");
+        let config = format!(
+            "upstream = 'http://a.example'\ncache = {{ key = {{ user = {{ claim = 'sub', tokens = 'a' }} }} }}\n[tokens.a]\n{lines}"
+        );
+        let loaded = load(directory.path(), &config);
+        (directory, loaded)
+    }
+
+    fn codes(loaded: &Loaded) -> String {
+        let at = |finding: &Finding| {
+            let line = finding.place.as_ref().map_or(0, |place| place.start().line);
+            format!("{} {line}", finding.code)
+        };
+        loaded.findings.iter().map(at).collect::<Vec<_>>().join(",")
+    }
+
+    #[test]
+    fn tables_of_tokens_that_lack_or_contradict_something() {
+        for (lines, expected) in [
+            ("keys = 'ec.pem'\nalgorithms = 'ES256'", ""),
+            ("keys = ['ec.pem', 'ed.pem']\nalgorithms = ['ES256', 'EdDSA', 'Ed25519']\nleeway = '30s'", ""),
+            ("secret = 'env:SHORT'\nalgorithms = 'HS256'\nissuer = 'a'\naudience = ['b', 'c']", ""),
+            ("", "PS0105 3,PS0105 3"),
+            ("algorithms = 'ES256'", "PS0105 3"),
+            ("keys = 'ec.pem'", "PS0105 3"),
+            ("keys = []\nalgorithms = 'ES256'", "PS0112 4"),
+            ("keys = 'ec.pem'\nalgorithms = []", "PS0112 5"),
+            ("keys = 'ec.pem'\nsecret = 'env:SHORT'\nalgorithms = 'ES256'", "PS0111 5"),
+            ("keys = 'ec.pem'\nalgorithms = 'none'", "PS0218 5"),
+            ("keys = 'ec.pem'\nalgorithms = ['ES256', 'NONE']", "PS0218 5"),
+            ("keys = 'ec.pem'\nalgorithms = 'es256'", "PS0218 5"),
+            // Algorithm confusion is no config.
+            ("keys = 'ec.pem'\nalgorithms = ['ES256', 'HS256']", "PS0523 5"),
+            ("secret = 'env:SHORT'\nalgorithms = ['HS256', 'RS256']", "PS0523 5"),
+            ("secret = 'env:PEM'\nalgorithms = 'HS256'", "PS0522 4"),
+            ("secret = 'env:SHORT'\nalgorithms = 'HS384'", "PS0522 4"),
+            ("secret = 'env:SHORT'\nalgorithms = ['HS256', 'HS512']", "PS0522 4"),
+            ("secret = 'env:UNSET'\nalgorithms = 'HS256'", "PS0510 4"),
+            ("secret = 'hunter2'\nalgorithms = 'HS256'", "PS0220 4"),
+            ("keys = 'ec.pem'\nalgorithms = 'RS256'", "PS0523 5"),
+            ("keys = 'ec.pem'\nalgorithms = ['ES256', 'ES384']", "PS0523 5"),
+            ("keys = 'none.pem'\nalgorithms = 'ES256'", "PS0520 4"),
+            ("keys = 'private.pem'\nalgorithms = 'ES256'", "PS0521 4"),
+            ("keys = 'empty.pem'\nalgorithms = 'ES256'", "PS0521 4"),
+            ("keys = ['many.pem', 'many.pem']\nalgorithms = 'ES256'", "PS0521 4"),
+            ("keys = 'ec.pem'\nalgorithms = 'ES256'\nleeway = '6m'", "PS0107 6"),
+            ("keys = 'ec.pem'\nalgorithms = 'ES256'\nissuer = ''", "PS0112 6"),
+            ("keys = 'ec.pem'\nalgorithm = 'ES256'", "PS0103 5"),
+            (
+                "keys = 'ec.pem'\nalgorithms = 'ES256'\n[tokens.b]\nkeys = 'ed.pem'\nalgorithms = 'EdDSA'",
+                "PS0310 6",
+            ),
+        ] {
+            let (_directory, loaded) = with(lines);
+            assert_eq!(codes(&loaded), expected, "{lines}");
+            assert_eq!(
+                loaded.compiled.is_some(),
+                loaded
+                    .findings
+                    .iter()
+                    .all(|finding| { finding.code.severity() == crate::config::Severity::Warning }),
+                "{lines}"
+            );
+            assert!(loaded.findings.iter().all(|finding| !finding.message.contains("hunter2")));
+        }
+    }
+
+    #[test]
+    fn users_by_claims_that_nobody_verifies_or_that_name_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        for (user, expected) in [
+            ("claim = 'sub'", "PS0432 2"),
+            ("claim = ['sub', 'scope']", "PS0432 2,PS0411 2"),
+            ("claim = 'sub', tokens = 'acounts'", "PS0309 2"),
+            ("claim = []", "PS0112 2,PS0432 2"),
+            ("claim = ''", "PS0112 2"),
+            ("cookie = 'sid', tokens = 'a'", "PS0411 2"),
+            ("tokens = 'a'", "PS0105 2"),
+        ] {
+            let config =
+                format!("upstream = 'http://a.example'\ncache = {{ key = {{ user = {{ {user} }} }} }}\n");
+            let loaded = load(directory.path(), &config);
+            let mut found: Vec<String> = codes(&loaded).split(',').map(str::to_owned).collect();
+            let mut expected: Vec<&str> = expected.split(',').collect();
+            (found.sort(), expected.sort_unstable());
+            assert_eq!(found, expected, "{user}");
+        }
+    }
+
+    #[test]
+    fn key_files_are_among_those_that_were_read() {
+        let (directory, loaded) = with("keys = ['ec.pem', 'ed.pem']\nalgorithms = ['ES256', 'EdDSA']");
+        for name in ["t.toml", "ec.pem", "ed.pem"] {
+            assert!(loaded.files.contains(&directory.path().join(name)), "{name}");
+        }
+    }
+}

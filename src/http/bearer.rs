@@ -19,9 +19,11 @@ impl<'a> Credentials<'a> {
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Self::None };
-        let token = value.as_bytes().split_at_checked(SCHEME.len()).filter(|_| values.next().is_none());
-        match token {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Self::Bearer(token.trim_ascii()),
+        let parts = value.as_bytes().split_at_checked(SCHEME.len()).filter(|_| values.next().is_none());
+        match parts.map(|(scheme, token)| (scheme, token.trim_ascii())) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty() => {
+                Self::Bearer(token)
+            }
             _ => Self::Other,
         }
     }

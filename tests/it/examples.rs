@@ -14,6 +14,7 @@ async fn every_example_config_serves() {
             continue;
         }
         let dir = tempfile::tempdir().unwrap();
+        let keys = path.with_file_name("accounts.pem");
         let config = std::fs::read_to_string(&path)
             .unwrap()
             .replace("https://api.example.com", "http://127.0.0.1:9")
@@ -21,6 +22,7 @@ async fn every_example_config_serves() {
             .replace("127.0.0.1:8080", "127.0.0.1:0")
             .replace(", \"[::1]:8080\"", "")
             .replace("127.0.0.1:9190", "127.0.0.1:0")
+            .replace("accounts.pem", keys.to_str().unwrap())
             .replace("access.log", dir.path().join("access.log").to_str().unwrap());
         let proxy = Proxy::of(config).on_disk().start().await;
         // Answered by the proxy itself: no origin is asked.

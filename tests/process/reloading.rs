@@ -171,6 +171,26 @@ fn watch_takes_over_what_is_written_and_refuses_what_is_wrong() {
 }
 
 #[test]
+fn watch_sees_the_keys_that_the_config_names() {
+    let (place, one) = (Place::new(), named("one"));
+    let keys = place.path("accounts.pem");
+    let good = include_str!("../../examples/accounts.pem");
+    fs::write(&keys, good).unwrap();
+    let users = "cache = { key = { user = { claim = \"sub\", tokens = \"accounts\" } } }\n\
+                 [tokens.accounts]\nkeys = \"accounts.pem\"\nalgorithms = \"ES256\"\n";
+    let proxy = serve(&place, &one.url(), &["--watch"]);
+    config(&place, &one.url(), users);
+    await_generation(&proxy, &place, 2);
+    fs::write(&keys, "no key").unwrap();
+    proxy.says("PS0521");
+    assert_eq!(get(proxy.address, "/a").text(), "one");
+    // By a rename, as deployments do.
+    fs::write(place.path("new.pem"), format!("{good}\n")).unwrap();
+    fs::rename(place.path("new.pem"), &keys).unwrap();
+    await_generation(&proxy, &place, 3);
+}
+
+#[test]
 fn sigusr1_opens_the_access_log_anew() {
     let (place, one) = (Place::new(), named("one"));
     let log = place.path("access.log");

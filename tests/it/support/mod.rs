@@ -8,6 +8,7 @@ mod message;
 mod origin;
 mod proxy;
 mod time;
+mod tokens;
 mod wire;
 
 use std::future::Future;
@@ -20,6 +21,7 @@ pub use message::{Fields, Framing, Head};
 pub use origin::{Answer, Call, Origin};
 pub use proxy::Proxy;
 pub use time::{http_date, noon, pass};
+pub use tokens::{Issuer, KeyFile};
 
 /// How long a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(10);
