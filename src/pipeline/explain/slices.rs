@@ -93,7 +93,7 @@ impl Proxy {
         let Some(size) = asked.route.cache.slice else { return };
         let unlooked = matches!(
             explained.verdict,
-            Verdict::Bypass(Bypass::Mode | Bypass::Method | Bypass::Body | Bypass::Doubtful)
+            Verdict::Bypass(Bypass::Mode | Bypass::Method | Bypass::Body | Bypass::Doubtful(_))
         );
         if unlooked || !explained.variants.is_empty() || !takes_slices(&asked.head.method, &explained.request)
         {
