@@ -62,7 +62,7 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
             [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long to wait for the instance [default: 10s]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour. NO_COLOR is honoured')
             [CompletionResult]::new('--demo', '--demo', [CompletionResultType]::ParameterName, 'Start a small built-in origin and stand in front of it')
-            [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Reload when the config file changes')
+            [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Reload when the config file changes, or a file that it names')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results and errors only')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results and errors only')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more on standard error; twice for everything')

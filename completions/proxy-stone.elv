@@ -58,7 +58,7 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
             cand --timeout 'How long to wait for the instance [default: 10s]'
             cand --color 'When to colour. NO_COLOR is honoured'
             cand --demo 'Start a small built-in origin and stand in front of it'
-            cand --watch 'Reload when the config file changes'
+            cand --watch 'Reload when the config file changes, or a file that it names'
             cand -q 'Print results and errors only'
             cand --quiet 'Print results and errors only'
             cand -v 'Say more on standard error; twice for everything'
