@@ -277,9 +277,9 @@ mod tests {
             ("keys = []\nalgorithms = 'ES256'", "PS0112 4"),
             ("keys = 'ec.pem'\nalgorithms = []", "PS0112 5"),
             ("keys = 'ec.pem'\nsecret = 'env:SHORT'\nalgorithms = 'ES256'", "PS0111 5"),
-            ("keys = 'ec.pem'\nalgorithms = 'none'", "PS0218 5"),
-            ("keys = 'ec.pem'\nalgorithms = ['ES256', 'NONE']", "PS0218 5"),
-            ("keys = 'ec.pem'\nalgorithms = 'es256'", "PS0218 5"),
+            ("keys = 'ec.pem'\nalgorithms = 'none'", "PS0219 5"),
+            ("keys = 'ec.pem'\nalgorithms = ['ES256', 'NONE']", "PS0219 5"),
+            ("keys = 'ec.pem'\nalgorithms = 'es256'", "PS0219 5"),
             // Algorithm confusion is no config.
             ("keys = 'ec.pem'\nalgorithms = ['ES256', 'HS256']", "PS0523 5"),
             ("secret = 'env:SHORT'\nalgorithms = ['HS256', 'RS256']", "PS0523 5"),
