@@ -61,6 +61,13 @@ fn pools(instance: &Instance, sink: &mut GaugeSink) {
                 let labels = [name, address, ("reason", *reason)];
                 sink.set(names::ENDPOINT_VIOLATIONS, &labels, *count as f64);
             }
+            let http2 = endpoint.http2_connections;
+            let by_protocol = [("http1", endpoint.connections.saturating_sub(http2)), ("http2", http2)];
+            for (protocol, count) in by_protocol {
+                let labels = [name, address, ("protocol", protocol)];
+                sink.set(names::POOL_PROTOCOLS, &labels, count as f64);
+            }
+            sink.set(names::POOL_STREAMS, &[name, address], endpoint.streams as f64);
             let skipped = endpoint.state == EndpointState::Skipped;
             sink.set(names::ENDPOINT_SKIPPED, &[name, address], f64::from(u8::from(skipped)));
         }

@@ -47,6 +47,8 @@ const COLUMNS: &[Column] = &[
     Column::new("backup", Kind::Text).wide(),
     Column::new("in_use", Kind::Number),
     Column::new("idle", Kind::Number),
+    Column::new("http2", Kind::Number).wide(),
+    Column::new("streams", Kind::Number).wide(),
     Column::new("pending", Kind::Number),
     Column::new("requests", Kind::Number),
     Column::new("failures", Kind::Number),

@@ -12,8 +12,8 @@ use rustls_pki_types::pem::PemObject;
 use super::Compiled;
 use super::codes::Code;
 use super::file::{
-    AccessLog, Cache, Endpoint, FieldRule, File, Lifetime, Listen, LogFormat, LogWord, Match, Mode,
-    OneOrMany, Policy, Purge, PurgeMethod, Route, Upstream,
+    AccessLog, Cache, Endpoint, FieldRule, File, Http2, Lifetime, Listen, LogFormat, LogWord, Match, Mode,
+    OneOrMany, Policy, Protocol, Purge, PurgeMethod, Route, Upstream,
 };
 use super::finding::Finding;
 use super::keyed::key_settings;
@@ -71,6 +71,8 @@ impl Compiler<'_> {
         settings.endpoints = urls.into_iter().map(|(endpoint, _)| endpoint).collect();
         settings.host = upstream.host.as_ref().map_or(HostPolicy::Upstream, |host| host.0.clone());
         settings.ca = self.authorities(name, upstream.ca.as_ref());
+        put(&mut settings.protocol, upstream.protocol.map(protocol));
+        http2(&mut settings.http2, &upstream.http2);
         put(&mut settings.connect_timeout, upstream.connect_timeout.map(positive));
         put(&mut settings.first_byte_timeout, upstream.first_byte_timeout.map(positive));
         put(&mut settings.idle_timeout, upstream.idle_timeout.map(positive));
@@ -219,6 +221,22 @@ fn put<T>(to: &mut T, from: Option<T>) {
     if let Some(value) = from {
         *to = value;
     }
+}
+
+fn protocol(word: Protocol) -> upstream::settings::Protocol {
+    match word {
+        Protocol::Auto => upstream::settings::Protocol::Auto,
+        Protocol::Http1 => upstream::settings::Protocol::Http1,
+        Protocol::H2 => upstream::settings::Protocol::Http2,
+    }
+}
+
+fn http2(settings: &mut upstream::settings::Http2Settings, file: &Http2) {
+    put(&mut settings.max_streams, file.max_streams.map(|n| n as usize));
+    let window = file.stream_window.map(bytes);
+    put(&mut settings.stream_window, window.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)));
+    settings.ping_interval = file.ping_interval.map(positive);
+    put(&mut settings.ping_timeout, file.ping_timeout.map(positive));
 }
 
 fn positive(PositiveTime(time): PositiveTime) -> Duration {

@@ -21,7 +21,7 @@ pub use named::Named;
 pub use route::{FieldRule, Match, Route};
 pub use telemetry::{AccessLog, LogFormat, LogTable, LogWord, Telemetry};
 pub use tokens::Tokens;
-pub use upstream::{Endpoint, EndpointTable, Upstream};
+pub use upstream::{Endpoint, EndpointTable, Http2, Protocol, Upstream};
 
 /// The configuration of proxy-stone: where it listens, where it forwards to, and what it keeps.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

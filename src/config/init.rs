@@ -41,6 +41,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Policy", "keep", "\"1d\""),
     ("Policy", "stale_while_revalidate", "\"30s\""),
     ("Policy", "stale_if_error", "\"1d\""),
+    ("Upstream", "http2", "{ max_streams = 100 }"),
     ("Policy", "key", "{ ignore_query = [\"utm_*\"], headers = [\"accept-language\"] }"),
     ("Policy", "tags", "{ headers = [\"surrogate-key\", \"cache-tag\"], add = [\"users\"] }"),
     ("Policy", "max_body", "\"10MiB\""),

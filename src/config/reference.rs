@@ -70,9 +70,10 @@ const VALUES: [(&str, &str); 7] = [
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 15] = [
+const SECTIONS: [(&str, &str, &str); 16] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
+    ("HTTP/2", "The table http2 of an upstream.", "Http2"),
     ("LISTENERS", "Items of listen that are tables.", "Listener"),
     ("ROUTES", "[[routes]]", "Route"),
     ("MATCH", "The table match of a route.", "Match"),

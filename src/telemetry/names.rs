@@ -67,6 +67,10 @@ pub const STORE_STATE: &str = "store_state";
 pub const STORE_QUEUE: &str = "store_queue";
 /// Gauge by `upstream`, `endpoint` and `state` (`active`, `idle`): pooled connections.
 pub const POOL_CONNECTIONS: &str = "pool_connections";
+/// Gauge by `upstream`, `endpoint` and `protocol` (`http1`, `http2`): pooled connections, those being made as `http1`.
+pub const POOL_PROTOCOLS: &str = "pool_protocol_connections";
+/// Gauge by `upstream` and `endpoint`: requests under way on connections that speak HTTP/2.
+pub const POOL_STREAMS: &str = "pool_streams";
 /// Gauge by `upstream`: requests that wait for a connection.
 pub const POOL_WAITING: &str = "pool_waiting";
 /// Gauge by `upstream` and `endpoint`: 1 where the endpoint is being skipped after failures.
@@ -96,6 +100,8 @@ pub fn gauge_help(name: &str) -> &'static str {
         STORE_STATE => "The state that the store is in has 1.",
         STORE_QUEUE => "Writes that wait for the writer of the store.",
         POOL_CONNECTIONS => "Connections to endpoints, in use and idle.",
+        POOL_PROTOCOLS => "Connections to endpoints, by the version of HTTP that they speak.",
+        POOL_STREAMS => "Requests under way on HTTP/2 connections to endpoints.",
         POOL_WAITING => "Requests that wait for a connection to the upstream.",
         ENDPOINT_SKIPPED => "1 where an endpoint is skipped for a while after failures.",
         ENDPOINT_VIOLATIONS => "Connections closed since the start for what the endpoint said on them.",

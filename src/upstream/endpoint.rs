@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::balance::Reachability;
-use super::connect::{self, Conn, TlsClient, TlsSettings, Violations};
+use super::connect::{self, Conn, Manner, TlsClient, TlsSettings, Violations};
 use super::discover::{Addresses, Resolver};
 use super::error::Failure;
-use super::pool::{Checkout, Limits, Permit, Pool};
-use super::settings::{EndpointSettings, HostPolicy, Settings};
+use super::pool::{Checkout, Limits, Permit, Pool, Sharing};
+use super::settings::{EndpointSettings, HostPolicy, Http2Settings, Protocol, Settings};
 use super::snapshot::{EndpointSnapshot, EndpointState};
 
 /// One address of an upstream, with everything that a reload must not lose.
@@ -36,6 +36,8 @@ pub(crate) struct Identity {
     port: u16,
     verified_name: Box<str>,
     ca: Vec<rustls_pki_types::CertificateDer<'static>>,
+    protocol: Protocol,
+    http2: Http2Settings,
 }
 
 impl Identity {
@@ -50,6 +52,16 @@ impl Identity {
             port: endpoint.port,
             verified_name: verified_name.into(),
             ca: if endpoint.tls { settings.ca.clone() } else { Vec::new() },
+            protocol: settings.protocol,
+            http2: settings.http2,
+        }
+    }
+
+    fn sharing(&self) -> Sharing {
+        match self.protocol {
+            Protocol::Auto if self.tls => Sharing::Unknown,
+            Protocol::Auto | Protocol::Http1 => Sharing::Alone,
+            Protocol::Http2 => Sharing::Shared,
         }
     }
 }
@@ -89,11 +101,12 @@ impl Endpoint {
         resolver: &Arc<Resolver>,
         trust: &Arc<TlsSettings>,
     ) -> Arc<Self> {
-        let tls = identity.tls.then(|| TlsClient::new(Arc::clone(trust), &identity.verified_name)).flatten();
+        let client = || TlsClient::new(Arc::clone(trust), &identity.verified_name, identity.protocol);
+        let tls = identity.tls.then(client).flatten();
         Arc::new(Self {
             name: authority(&identity.host, identity.port).into(),
             addresses: Addresses::new(&identity.host, identity.port, resolver),
-            pool: Pool::new(limits),
+            pool: Pool::new(limits, identity.sharing()),
             reachability: Reachability::new(Instant::now()),
             counters: Counters::default(),
             tls,
@@ -118,8 +131,10 @@ impl Endpoint {
                 // What leads to an address that the name has no more is closed.
                 Checkout::Reuse(mut conn) => {
                     if self.still_leads_here(&mut conn) {
-                        return Ok((conn, true));
+                        let reused = !matches!(&conn, Conn::Http2(stream) if !stream.reused);
+                        return Ok((conn, reused));
                     }
+                    conn.forsake();
                 }
                 Checkout::Dial(permit) => {
                     // Boxed: it is large, and rare beside reuse.
@@ -144,8 +159,10 @@ impl Endpoint {
         let turn = self.dials.fetch_add(1, Ordering::Relaxed);
         let made = tokio::time::timeout_at(until, async {
             let stream = connect::dial(&addresses, turn).await.map_err(Failure::from_io)?;
+            let Identity { protocol, ref http2, .. } = self.identity;
+            let manner = Manner { tls: self.tls.as_ref(), protocol, http2 };
             let violations = self.counters.violations.clone();
-            connect::open(stream, self.tls.as_ref(), permit, generation, violations).await
+            connect::open(stream, manner, &self.pool, permit, generation, violations).await
         });
         made.await.unwrap_or(Err(Failure::ConnectTimeout))
     }
@@ -162,6 +179,7 @@ impl Endpoint {
                 self.counters.connect_failures.fetch_add(1, Ordering::Relaxed);
                 if !hurried {
                     self.reachability.refused(Instant::now());
+                    self.pool.dial_failed();
                 }
             }
         }
@@ -169,17 +187,18 @@ impl Endpoint {
 
     fn still_leads_here(&self, conn: &mut Conn) -> bool {
         let generation = self.addresses.generation();
-        if conn.generation != generation {
+        if conn.generation() != generation {
             if !self.addresses.known().contains(&conn.peer()) {
                 return false;
             }
-            conn.generation = generation;
+            conn.set_generation(generation);
         }
         true
     }
 
     pub(crate) fn snapshot(&self, settings: &EndpointSettings) -> EndpointSnapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (shared, streams) = self.pool.shared();
         EndpointSnapshot {
             endpoint: Arc::clone(&self.name),
             tls: settings.tls,
@@ -188,6 +207,8 @@ impl Endpoint {
             state: if self.reachability.is_skipped() { EndpointState::Skipped } else { EndpointState::Up },
             connections: self.pool.open(),
             idle: self.pool.idle(),
+            http2_connections: shared,
+            streams,
             pending: self.pool.waiting(),
             connects: count(&self.counters.connects),
             connect_failures: count(&self.counters.connect_failures),

@@ -23,6 +23,9 @@ pub struct FetchError {
     pub attempts: u32,
 }
 
+/// What the connection's own code says.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// What went wrong.
 #[derive(Debug, Error)]
 pub enum Failure {
@@ -49,10 +52,10 @@ pub enum Failure {
     FirstByteTimeout,
     /// The connection broke before the reply's head was complete.
     #[error("connection broke before the reply: {0}")]
-    ResetBeforeHead(#[source] hyper::Error),
-    /// What came is no HTTP/1.1 reply, or its head is too large.
+    ResetBeforeHead(#[source] Cause),
+    /// What came is no HTTP reply, or its head is too large.
     #[error("reply not understood: {0}")]
-    InvalidResponse(#[source] Box<dyn std::error::Error + Send + Sync>),
+    InvalidResponse(#[source] Cause),
     /// All connections are in use and no more requests may wait for one.
     #[error("all connections in use, and enough requests waiting")]
     QueueFull,
@@ -98,6 +101,11 @@ impl Failure {
         )
     }
 
+    /// The connection broke.
+    pub(crate) fn reset(cause: impl Into<Cause>) -> Self {
+        Self::ResetBeforeHead(cause.into())
+    }
+
     /// What a failed dial or handshake means.
     pub(crate) fn from_io(error: io::Error) -> Self {
         match error.kind() {
@@ -136,7 +144,7 @@ pub enum BodyError {
     Malformed(#[source] Violation),
     /// The origin closed or reset the connection in mid-body.
     #[error("reply cut short: {0}")]
-    Incomplete(#[source] hyper::Error),
+    Incomplete(#[source] Cause),
     /// The origin paused for longer than `idle_timeout`.
     #[error("the origin paused for too long")]
     IdleTimeout,

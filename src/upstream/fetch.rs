@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Response};
-use hyper::body::Incoming;
 
 use super::alarm::Alarm;
 use super::balance::Balance;
@@ -13,7 +12,7 @@ use super::body::{BodyProgress, Lease, RequestBody, UpstreamBody};
 use super::connect::Conn;
 use super::endpoint::Endpoint;
 use super::error::{Failure, FetchError};
-use super::exchange::{self, Waits};
+use super::exchange::{self, Address, Arrived, Terms, Waits};
 use super::request::{FetchRequest, Fetched, OriginName};
 use super::retry::{self, Missed, Next, Sent};
 use super::settings::{HostPolicy, Settings};
@@ -39,9 +38,22 @@ pub(super) struct Member {
 /// close what is idle, some after few seconds.
 const RESTED: Duration = Duration::from_secs(1);
 
+/// How often a request is sent again that its endpoint says it has not looked at.
+const AGAIN: u32 = 8;
+
+/// What a successful attempt leaves.
+struct Attempt {
+    arrived: Arrived,
+    conn: Conn,
+    progress: Option<Arc<BodyProgress>>,
+    /// How long the reply's head took.
+    first_byte: Duration,
+}
+
 /// How far a fetch has come.
 struct Course {
     attempts: u32,
+    again: u32,
     retries: u32,
     tried: Vec<usize>,
     /// How long the connection to be used may have been unused.
@@ -77,8 +89,8 @@ impl Upstream {
             let Some(index) = self.pick(&course.tried, now) else { return Err(self.give_up(&course, last)) };
             course.attempts += 1;
             let missed = match self.attempt(index, &mut request, course.unused, now, &mut alarm).await {
-                Ok((reply, conn, progress, first_byte)) => {
-                    let response = self.receive(index, reply, conn, progress, alarm, request.deadline);
+                Ok(Attempt { arrived, conn, progress, first_byte }) => {
+                    let response = self.receive(index, arrived, conn, progress, alarm, request.deadline);
                     return Ok(self.fetched(index, response, course.attempts, first_byte));
                 }
                 Err(missed) => missed,
@@ -104,7 +116,7 @@ impl Upstream {
         unused: Duration,
         now: Instant,
         alarm: &mut Alarm,
-    ) -> Result<(Response<Incoming>, Conn, Option<Arc<BodyProgress>>, Duration), Missed> {
+    ) -> Result<Attempt, Missed> {
         let member = &self.members[index];
         let endpoint = &*member.endpoint;
         endpoint.addresses.touch(now);
@@ -121,21 +133,22 @@ impl Upstream {
             RequestBody::Stream(stream) => Some(stream.progress()),
             _ => None,
         };
-        let mut outgoing =
-            exchange::outgoing(request, self.host_for(member, request), &self.settings.base_path, body);
-        let gated = progress.as_ref().filter(|_| request.expect_continue);
-        if let Some(gate) = gated {
+        if let Some(gate) = progress.as_ref().filter(|_| request.expect_continue) {
             gate.close_gate();
         }
-        exchange::listen_for_interim(&mut outgoing, request.on_interim.as_ref(), gated);
-
+        let address = Address {
+            scheme: member.origin.scheme,
+            host: self.host_for(member, request),
+            base_path: &self.settings.base_path,
+        };
         endpoint.counters.requests.fetch_add(1, Ordering::Relaxed);
         endpoint.counters.reused.fetch_add(u64::from(reused), Ordering::Relaxed);
         let sent = if reused { Sent::Reused } else { Sent::Fresh };
         let waits = Waits { first_byte: self.settings.first_byte_timeout, deadline: request.deadline };
         let started = Instant::now();
-        match exchange::exchange(&mut conn, outgoing, progress.as_deref(), sent, waits, alarm).await {
-            Ok(reply) => Ok((reply, conn, progress, started.elapsed())),
+        let terms = Terms { progress: progress.as_ref(), sent, waits, alarm };
+        match exchange::exchange(&mut conn, request, address, body, terms).await {
+            Ok(arrived) => Ok(Attempt { arrived, conn, progress, first_byte: started.elapsed() }),
             Err((missed, unwritten)) => {
                 if !matches!(missed.failure, Failure::RequestBody(_)) {
                     endpoint.counters.failed(missed.failure.as_str());
@@ -161,7 +174,7 @@ impl Upstream {
     fn receive(
         &self,
         index: usize,
-        reply: Response<Incoming>,
+        arrived: Arrived,
         conn: Conn,
         progress: Option<Arc<BodyProgress>>,
         alarm: Alarm,
@@ -171,10 +184,12 @@ impl Upstream {
             progress.shut_gate();
         }
         // hyper remembers an HTTP/1.0 peer and would not frame the next request's body.
-        let keep = reply.version() == http::Version::HTTP_11;
+        let Arrived { response, sending } = arrived;
+        let keep = response.version() != http::Version::HTTP_10;
         let endpoint = Arc::clone(&self.members[index].endpoint);
-        let lease = Lease::new(conn, endpoint, progress, keep);
-        reply.map(|incoming| UpstreamBody::new(incoming, lease, alarm, self.settings.idle_timeout, deadline))
+        let lease = Lease::new(conn, endpoint, progress, keep, sending);
+        response
+            .map(|incoming| UpstreamBody::new(incoming, lease, alarm, self.settings.idle_timeout, deadline))
     }
 
     fn fetched(
@@ -205,7 +220,7 @@ impl Course {
     /// those that have rested for a while (RFC 9112 9.5).
     fn new(can_be_sent_again: bool) -> Self {
         let unused = if can_be_sent_again { Duration::MAX } else { RESTED };
-        Self { attempts: 0, retries: 0, tried: Vec::new(), unused }
+        Self { attempts: 0, again: 0, retries: 0, tried: Vec::new(), unused }
     }
 
     /// Whether there is another attempt.
@@ -216,6 +231,10 @@ impl Course {
                 // Nothing was asked. Each such round uses up a kept connection, so there is an end to it.
                 self.attempts -= 1;
                 return true;
+            }
+            Next::Again => {
+                self.again += 1;
+                return self.again <= AGAIN;
             }
             Next::Renewed => self.unused = Duration::ZERO,
             Next::Elsewhere => self.tried.push(index),

@@ -18,6 +18,8 @@ pub(crate) enum Sent {
     UnwrittenReused,
     /// Nothing: a new connection was closed before the request was written.
     UnwrittenFresh,
+    /// Something, but the peer says that it has not looked at it (RFC 9113 8.7), and the body is whole.
+    Unprocessed,
     /// Perhaps all, on a connection that had served before and may have been closing.
     Reused,
     /// Perhaps all, on a new connection.
@@ -40,6 +42,8 @@ impl Sent {
 pub(crate) enum Next {
     /// The same again; it does not count, since nothing was asked.
     Same,
+    /// The same again on whichever connection takes it; it does not count either, but there is an end to it.
+    Again,
     /// The same again on a new connection.
     Renewed,
     /// Another endpoint.
@@ -53,6 +57,7 @@ pub(crate) fn next(missed: &Missed, repeatable: bool) -> Next {
     match (&missed.failure, missed.sent) {
         (_, Sent::UnwrittenReused) => Next::Same,
         (_, Sent::UnwrittenFresh) => Next::Renewed,
+        (_, Sent::Unprocessed) => Next::Again,
         // A line too long here says nothing of the others; a wait in vain has used up the time.
         (Failure::QueueFull, Sent::Nothing) => Next::Elsewhere,
         (failure, Sent::Nothing) if failure.is_connect() => Next::Elsewhere,
@@ -76,6 +81,13 @@ mod tests {
         let unwritten = |sent: Sent| after(Failure::FirstByteTimeout, sent.unwritten(), false);
         assert_eq!(unwritten(Sent::Reused), Next::Same);
         assert_eq!(unwritten(Sent::Fresh), Next::Renewed, "this one counts, or it might never end");
+    }
+
+    #[test]
+    fn rfc_9113_8_7_what_the_peer_did_not_look_at_may_be_sent_whatever_it_is() {
+        assert_eq!(after(Failure::reset("refused"), Sent::Unprocessed, false), Next::Again);
+        assert_eq!(after(Failure::reset("reset"), Sent::Reused, false), Next::Stop);
+        assert_eq!(after(Failure::reset("reset"), Sent::Reused, true), Next::Renewed);
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub struct Settings {
     pub base_path: Box<str>,
     /// What `Host` (and SNI) the endpoints get.
     pub host: HostPolicy,
+    /// Which version of HTTP they are spoken to in.
+    pub protocol: Protocol,
+    /// How HTTP/2 is spoken, where it is.
+    pub http2: Http2Settings,
     /// Certificate authorities trusted instead of the platform's; empty: the platform's.
     pub ca: Vec<CertificateDer<'static>>,
     /// From dialling to an established connection, TLS included.
@@ -50,6 +54,44 @@ pub struct EndpointSettings {
     pub backup: bool,
 }
 
+/// Which version of HTTP an endpoint is spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Over TLS what the endpoint chooses (ALPN, RFC 7301), else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge (RFC 9113 3.3).
+    Http2,
+}
+
+/// How HTTP/2 is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Settings {
+    /// Streams on one connection; the peer's own limit holds as well.
+    pub max_streams: usize,
+    /// What a reply may be ahead of its reader, in bytes. A connection's window is as large as those of all its streams
+    /// together, so that one that nobody reads never holds up another.
+    pub stream_window: u32,
+    /// How long a connection with requests under way may be silent before it is asked for a sign of life; `None`: it is
+    /// asked only when a request has waited in vain.
+    pub ping_interval: Option<Duration>,
+    /// How long that sign may take before the connection is given up.
+    pub ping_timeout: Duration,
+}
+
+impl Default for Http2Settings {
+    fn default() -> Self {
+        Self {
+            max_streams: 100,
+            stream_window: 1 << 20,
+            ping_interval: None,
+            ping_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 /// What `Host` an endpoint gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HostPolicy {
@@ -70,6 +112,8 @@ impl Settings {
             endpoints: vec![endpoint],
             base_path: "".into(),
             host: HostPolicy::Upstream,
+            protocol: Protocol::Auto,
+            http2: Http2Settings::default(),
             ca: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_secs(60),

@@ -29,6 +29,10 @@ pub struct EndpointSnapshot {
     pub connections: usize,
     /// Connections that wait for a request.
     pub idle: usize,
+    /// Those of them that speak HTTP/2.
+    pub http2_connections: usize,
+    /// Requests under way on those.
+    pub streams: usize,
     /// Requests that wait for a connection.
     pub pending: usize,
     /// Connections made.

@@ -18,3 +18,4 @@ mod pool;
 mod refused;
 mod rfc;
 mod routing;
+mod upstream_h2;

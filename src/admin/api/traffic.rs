@@ -21,6 +21,12 @@ pub struct EndpointRow {
     pub in_use: usize,
     /// Connections that wait for a request.
     pub idle: usize,
+    /// Connections that speak HTTP/2.
+    #[serde(default)]
+    pub http2: usize,
+    /// Requests under way on those.
+    #[serde(default)]
+    pub streams: usize,
     /// Requests that wait for a connection.
     pub pending: usize,
     /// Requests sent since the start.

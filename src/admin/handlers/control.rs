@@ -81,6 +81,8 @@ fn endpoints(snapshot: UpstreamSnapshot) -> impl Iterator<Item = EndpointRow> {
         backup: endpoint.backup,
         in_use: endpoint.in_use(),
         idle: endpoint.idle,
+        http2: endpoint.http2_connections,
+        streams: endpoint.streams,
         pending: endpoint.pending,
         requests: endpoint.requests,
         failures: endpoint.failures,

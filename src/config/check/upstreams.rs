@@ -1,12 +1,15 @@
 //! Endpoints: none, too many ways to give them, or such that do not belong together.
 
-use super::{Checks, upstream_path};
+use super::{Checks, below, upstream_path};
 use crate::config::codes::Code;
 use crate::config::compile::{endpoints, listeners};
-use crate::config::file::Upstream;
+use crate::config::file::{Protocol, Upstream};
 use crate::config::finding::Finding;
 use crate::config::tree::Step;
 use crate::upstream::settings::EndpointSettings;
+
+/// What a stream's window may be: a frame at least (RFC 9113 6.5.2).
+const STREAM_WINDOW: std::ops::RangeInclusive<u64> = 16 << 10..=1 << 30;
 
 impl Checks<'_> {
     pub(super) fn upstreams(&mut self) {
@@ -15,6 +18,7 @@ impl Checks<'_> {
             self.endpoint_keys(name, upstream);
             let all = endpoints(upstream);
             self.together(name, upstream, &all);
+            self.http2(name, upstream, &all);
             for (index, (endpoint, _)) in all.iter().enumerate() {
                 self.own_listener(name, &endpoint_path(name, upstream, index), endpoint);
             }
@@ -41,6 +45,25 @@ impl Checks<'_> {
                 self.push(Finding::new(Code::Empty, format!("upstream `{name}` has no endpoint")).at(place));
             }
             _ => {}
+        }
+    }
+
+    fn http2(&mut self, name: &str, upstream: &Upstream, all: &[(EndpointSettings, Box<str>)]) {
+        let path = upstream_path(name, "http2");
+        let secure = all.first().is_none_or(|(first, _)| first.tls);
+        let spoken = match upstream.protocol {
+            Some(Protocol::H2) => true,
+            Some(Protocol::Http1) => false,
+            Some(Protocol::Auto) | None => secure,
+        };
+        if !spoken && self.written(&path) {
+            let message = format!("`http2` does nothing: upstream `{name}` is spoken to in HTTP/1.1");
+            self.no_effect(&message, &path, "write `protocol = \"h2\"` if the endpoints speak HTTP/2");
+        }
+        if upstream.http2.stream_window.is_some_and(|size| !STREAM_WINDOW.contains(&size.0)) {
+            let message = "`stream_window` is from 16KiB to 1GiB";
+            let found = self.found(Code::OutOfRange, message, &below(&path, "stream_window"));
+            found.help = Some("less holds up every reply, more only takes memory".into());
         }
     }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::address::{HostField, OriginUrl};
-use crate::config::scalar::{FilePath, PositiveTime, Time};
+use crate::config::scalar::{FilePath, PositiveTime, Size, Time};
 
 /// An upstream: a group of endpoints that serve the same thing. Give either `url` or `endpoints`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -18,6 +18,12 @@ pub struct Upstream {
     /// what the client sent, or a fixed name.
     #[schemars(extend("default" = "upstream"))]
     pub host: Option<HostField>,
+    /// Which version of HTTP the endpoints are spoken to in: "auto" for what they choose (ALPN) over TLS, else HTTP/1.1;
+    /// "http1"; or "h2", which without TLS takes it for granted that they speak HTTP/2.
+    #[schemars(extend("default" = "auto"))]
+    pub protocol: Option<Protocol>,
+    /// How HTTP/2 is spoken, where it is.
+    pub http2: Http2,
     /// A PEM file of certificate authorities to trust instead of the platform's. A relative path starts at the config
     /// file's directory.
     pub ca: Option<FilePath>,
@@ -42,6 +48,36 @@ pub struct Upstream {
     /// How often another endpoint or connection is tried where that is safe (RFC 9110 section 9.2.2); 0 means never.
     #[schemars(range(max = 100), extend("default" = 2))]
     pub retries: Option<u32>,
+}
+
+/// A version of HTTP, as endpoints speak it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// What the endpoint chooses over TLS, else HTTP/1.1.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, without TLS by prior knowledge.
+    H2,
+}
+
+/// How HTTP/2 is spoken to endpoints.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http2 {
+    /// Requests at once on one connection, if the endpoint allows as many; more make another connection.
+    #[schemars(range(min = 1, max = 2_000), extend("default" = 100))]
+    pub max_streams: Option<u32>,
+    /// How much of a reply may be ahead of the client that reads it.
+    #[schemars(extend("default" = "1MiB"))]
+    pub stream_window: Option<Size>,
+    /// How long a connection with requests under way may be silent before the endpoint is asked for a sign of life (PING);
+    /// without it, it is asked only when a request has waited in vain.
+    pub ping_interval: Option<PositiveTime>,
+    /// How long that sign may take before the connection is given up.
+    #[schemars(extend("default" = "10s"))]
+    pub ping_timeout: Option<PositiveTime>,
 }
 
 /// An endpoint of an upstream.

@@ -5,18 +5,22 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::pump::Sending;
 use super::stream::BodyProgress;
 use crate::upstream::connect::Conn;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::error::BodyError;
 use crate::upstream::pool::Pooled;
 
-/// Holds a connection until its reply was read: then it serves on; dropped before, it closes.
+/// Holds a connection until its reply was read: then it serves on; dropped before, it closes, or its stream does.
 #[derive(Debug)]
 pub(crate) struct Lease {
     conn: Option<Conn>,
     endpoint: Arc<Endpoint>,
     request_body: Option<Arc<BodyProgress>>,
     keep: bool,
+    /// What is left of the request, where it has a stream of its own (HTTP/2).
+    _sending: Option<Sending>,
 }
 
 impl Lease {
@@ -25,19 +29,23 @@ impl Lease {
         endpoint: Arc<Endpoint>,
         request_body: Option<Arc<BodyProgress>>,
         keep: bool,
+        sending: Option<Sending>,
     ) -> Self {
-        Self { conn: Some(conn), endpoint, request_body, keep }
+        Self { conn: Some(conn), endpoint, request_body, keep, _sending: sending }
     }
 
     /// The reply broke off.
-    pub(super) fn failed(&self, what: &'static str) {
-        self.endpoint.counters.failed(what);
+    pub(super) fn failed(&self, error: &BodyError) {
+        self.endpoint.counters.failed(error.as_str());
+        if let (Some(conn), BodyError::IdleTimeout) = (&self.conn, error) {
+            conn.doubt();
+        }
     }
 
     /// The reply was read to its end.
     pub(super) fn finish(mut self) {
         let Some(conn) = self.conn.take() else { return };
-        if !self.keep || conn.is_closed() {
+        if !self.keep || conn.is_closed() || matches!(conn, Conn::Http2(_)) {
             return;
         }
         if conn.is_usable() {

@@ -1,6 +1,8 @@
 //! Bodies on their way to an origin, and back.
 
+mod incoming;
 mod lease;
+mod pump;
 mod reply;
 mod stream;
 
@@ -11,7 +13,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+pub(crate) use incoming::{Http2Body, Incoming};
 pub(crate) use lease::Lease;
+pub(crate) use pump::{Pump, Pumped, Sending};
 pub use reply::UpstreamBody;
 pub use stream::{BodyProgress, StreamBody};
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+use super::incoming::Incoming;
 use super::lease::Lease;
 use crate::http::h1::Violation;
 use crate::upstream::alarm::Alarm;
@@ -54,7 +54,7 @@ impl UpstreamBody {
 
     fn fail(&mut self, error: BodyError) -> BodyError {
         if let Some(lease) = self.lease.take() {
-            lease.failed(error.as_str());
+            lease.failed(&error);
         }
         error
     }
@@ -92,7 +92,7 @@ impl Body for UpstreamBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = match Violation::within(&error) {
+                let error = match Violation::within(&*error) {
                     Some(violation) => BodyError::Malformed(violation),
                     None => BodyError::Incomplete(error),
                 };

@@ -1,99 +1,145 @@
-//! An HTTP/1.1 connection, driven by a task on the worker that made it.
+//! What an exchange is made on: an HTTP/1.1 connection of its own, or a stream of one that others use as well.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::http1::{self, Http1};
+use super::http2::{self, Http2, Stream};
 use super::tls::TlsClient;
-use super::transport::{Asked, Stream, Transport};
+use super::transport::{Stream as Socket, Transport};
 use super::violations::Violations;
-use crate::upstream::body::RequestBody;
 use crate::upstream::error::Failure;
-use crate::upstream::pool::{Permit, Pooled, Worker};
+use crate::upstream::pool::{Permit, Pool, Pooled, Worker};
+use crate::upstream::settings::{Http2Settings, Protocol};
 
-/// The largest head of a reply, and the most that is read ahead of a slow reader.
-pub(super) const READ_BUFFER: usize = 128 * 1024;
-
-/// The sending side of a connection. Dropping it closes the connection, once a request under way is done.
+/// A connection, or a part in one.
 #[derive(Debug)]
-pub(crate) struct Conn {
-    sender: SendRequest<RequestBody>,
-    /// Tells the reading side which reply to expect.
-    asked: Arc<Asked>,
-    home: Worker,
-    peer: SocketAddr,
-    /// State of the endpoint's addresses when this was made, or last found still right.
-    pub(crate) generation: u64,
+pub(crate) enum Conn {
+    /// A whole one.
+    Http1(Http1),
+    /// A stream's place on one.
+    Http2(Stream),
 }
 
 impl Conn {
-    /// Sends a request; dropping the future cancels it and closes the connection.
-    pub(crate) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        self.asked.set(request.method() == Method::HEAD);
-        self.sender.try_send_request(request)
-    }
-
     /// Ready once another request can be sent, an error when there won't be another.
-    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.sender.poll_ready(cx)
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        match self {
+            Self::Http1(conn) => conn.poll_ready(cx).map_err(Failure::reset),
+            Self::Http2(_) => Poll::Ready(Ok(())),
+        }
     }
 
     /// Whether the connection is gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        match self {
+            Self::Http1(conn) => conn.is_closed(),
+            Self::Http2(stream) => stream.is_over(),
+        }
     }
 
     /// The address it leads to.
     pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
+        match self {
+            Self::Http1(conn) => conn.peer,
+            Self::Http2(stream) => stream.peer(),
+        }
+    }
+
+    /// State of the endpoint's addresses when it was made, or last found still right.
+    pub(crate) fn generation(&self) -> u64 {
+        match self {
+            Self::Http1(conn) => conn.generation,
+            Self::Http2(stream) => stream.generation(),
+        }
+    }
+
+    pub(crate) fn set_generation(&mut self, generation: u64) {
+        match self {
+            Self::Http1(conn) => conn.generation = generation,
+            Self::Http2(stream) => stream.set_generation(generation),
+        }
+    }
+
+    /// It leads where nobody should go any more: what is under way on it may finish.
+    pub(crate) fn forsake(self) {
+        if let Self::Http2(stream) = self {
+            stream.forsake();
+        }
+    }
+
+    /// Nothing came within a time-out. On a connection that others use, too, it is found out whether it is alive.
+    pub(crate) fn doubt(&self) {
+        if let Self::Http2(stream) = self {
+            stream.doubt();
+        }
     }
 }
 
 impl Pooled for Conn {
+    type Shared = Http2;
+
     fn is_usable(&self) -> bool {
-        self.sender.is_ready()
+        match self {
+            Self::Http1(conn) => conn.is_ready(),
+            Self::Http2(stream) => !stream.is_over(),
+        }
     }
 
     fn home(&self) -> Worker {
-        self.home
+        match self {
+            Self::Http1(conn) => conn.home,
+            Self::Http2(stream) => stream.home(),
+        }
+    }
+
+    fn keepable(self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => Some(self),
+            Self::Http2(stream) => {
+                stream.release_quietly();
+                None
+            }
+        }
     }
 }
 
-/// Speaks TLS where asked for, then HTTP/1.1, on a stream that was just dialled.
+/// How an endpoint is spoken to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner<'a> {
+    pub(crate) tls: Option<&'a TlsClient>,
+    pub(crate) protocol: Protocol,
+    pub(crate) http2: &'a Http2Settings,
+}
+
+/// Speaks TLS where asked for, then HTTP, on a stream that was just dialled.
 pub(crate) async fn open(
     stream: TcpStream,
-    tls: Option<&TlsClient>,
+    manner: Manner<'_>,
+    pool: &Arc<Pool<Conn>>,
     permit: Permit<Conn>,
     generation: u64,
     violations: Arc<Violations>,
 ) -> Result<Conn, Failure> {
     let peer = stream.peer_addr().map_err(Failure::from_io)?;
-    let stream = match tls {
-        None => Stream::Plain(stream),
-        Some(tls) => Stream::Tls(Box::new(tls.handshake(stream).await?)),
-    };
-    let asked = Arc::new(Asked::default());
-    let transport = Transport::new(stream, asked.clone(), violations);
-    // hyper's own bound of 100 fields in a head stays: any other makes it allocate for each reply.
-    let shaken = Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(transport)).await;
-    let (sender, connection) = shaken.map_err(Failure::ResetBeforeHead)?;
-    tokio::spawn(async move {
-        // Errors reach whoever waits for a reply; on an idle connection they only end it.
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection ended");
+    let (socket, chosen) = match manner.tls {
+        None => (Socket::Plain(stream), manner.protocol == Protocol::Http2),
+        Some(tls) => {
+            let stream = tls.handshake(stream).await?;
+            let chosen = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            (Socket::Tls(Box::new(stream)), chosen)
         }
-        drop(permit);
-    });
-    Ok(Conn { sender, asked, home: Worker::current(), peer, generation })
+    };
+    if chosen {
+        let transport = Transport::http2(socket);
+        return http2::open(transport, peer, manner.http2, pool, permit, generation).await.map(Conn::Http2);
+    }
+    if manner.protocol == Protocol::Http2 {
+        // RFC 9113 3.2: over TLS it must have been agreed on.
+        return Err(Failure::Tls(std::io::Error::other("the endpoint did not agree to speak HTTP/2")));
+    }
+    http1::open(socket, peer, permit, generation, violations).await.map(Conn::Http1)
 }

@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::upstream::error::Failure;
+use crate::upstream::settings::Protocol;
 
 /// Whom to trust; worked out at the first handshake, off the worker, since the platform's roots take a while to
 /// read. Shared by all endpoints that trust the same.
@@ -43,7 +44,7 @@ impl TlsSettings {
 fn client_config(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?;
-    let mut config = if authorities.is_empty() {
+    let config = if authorities.is_empty() {
         builder.with_platform_verifier()?.with_no_client_auth()
     } else {
         let mut roots = RootCertStore::empty();
@@ -52,7 +53,6 @@ fn client_config(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig
         }
         builder.with_root_certificates(roots).with_no_client_auth()
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
@@ -62,17 +62,34 @@ pub(crate) struct TlsClient {
     settings: Arc<TlsSettings>,
     /// What the certificate must be valid for, and SNI says.
     name: ServerName<'static>,
+    protocol: Protocol,
+    config: OnceCell<Arc<ClientConfig>>,
 }
 
 impl TlsClient {
     /// `None` when `name` is neither a host name nor an address.
-    pub(crate) fn new(settings: Arc<TlsSettings>, name: &str) -> Option<Self> {
+    pub(crate) fn new(settings: Arc<TlsSettings>, name: &str, protocol: Protocol) -> Option<Self> {
         let name = ServerName::try_from(name.to_owned()).ok()?;
-        Some(Self { settings, name })
+        Some(Self { settings, name, protocol, config: OnceCell::new() })
+    }
+
+    /// What everyone shares, with what is offered here (RFC 7301).
+    async fn config(&self) -> io::Result<Arc<ClientConfig>> {
+        let offer = || async {
+            let mut config = ClientConfig::clone(&*self.settings.config().await?);
+            let offered: &[&[u8]] = match self.protocol {
+                Protocol::Auto => &[b"h2", b"http/1.1"],
+                Protocol::Http1 => &[b"http/1.1"],
+                Protocol::Http2 => &[b"h2"],
+            };
+            config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+            Ok(Arc::new(config))
+        };
+        self.config.get_or_try_init(offer).await.cloned()
     }
 
     pub(super) async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
-        let config = self.settings.config().await.map_err(Failure::Tls)?;
+        let config = self.config().await.map_err(Failure::Tls)?;
         TlsConnector::from(config).connect(self.name.clone(), stream).await.map_err(failure)
     }
 }

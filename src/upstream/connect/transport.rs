@@ -3,14 +3,14 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::conn::READ_BUFFER;
+use super::http1::READ_BUFFER;
 use super::violations::Violations;
 use crate::http::h1::{Filled, Inlet, Limits, Reader, Stop};
 
@@ -28,10 +28,9 @@ const LIMITS: Limits = Limits { bytes: READ_BUFFER - 1, fields: 100 };
 pub(super) struct Transport {
     stream: Stream,
     closed: bool,
-    inlet: Inlet,
-    asked: Arc<Asked>,
-    /// Taken when something is counted: a connection is closed once.
-    violations: Option<Arc<Violations>>,
+    /// What looks at an HTTP/1.1 endpoint's replies; `None` where h2 does.
+    checks: Option<Checks>,
+    received: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -64,19 +63,15 @@ impl Asked {
     }
 }
 
-impl Transport {
-    pub(super) fn new(stream: Stream, asked: Arc<Asked>, violations: Arc<Violations>) -> Self {
-        let inlet = Inlet::new(Reader::replies(LIMITS));
-        Self { stream, closed: false, inlet, asked, violations: Some(violations) }
-    }
+#[derive(Debug)]
+struct Checks {
+    inlet: Inlet,
+    asked: Arc<Asked>,
+    /// Taken when something is counted: a connection is closed once.
+    violations: Option<Arc<Violations>>,
+}
 
-    /// With the first byte of a request its reply may come, and not before.
-    fn expect_reply(&mut self) {
-        if let Some(to_head) = self.asked.take() {
-            self.inlet.reader().expect_reply(to_head);
-        }
-    }
-
+impl Checks {
     /// Nothing more of what the endpoint says goes on.
     fn stopped(&mut self, stop: Stop) -> io::Result<()> {
         let (reason, outcome) = match stop {
@@ -88,6 +83,32 @@ impl Transport {
             violations.count(reason);
         }
         outcome
+    }
+}
+
+impl Transport {
+    pub(super) fn http1(stream: Stream, asked: Arc<Asked>, violations: Arc<Violations>) -> Self {
+        let inlet = Inlet::new(Reader::replies(LIMITS));
+        let checks = Checks { inlet, asked, violations: Some(violations) };
+        Self { stream, closed: false, checks: Some(checks), received: Arc::default() }
+    }
+
+    pub(super) fn http2(stream: Stream) -> Self {
+        Self { stream, closed: false, checks: None, received: Arc::default() }
+    }
+
+    /// How many bytes have come, where nothing looks at them here.
+    pub(super) fn received(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.received)
+    }
+
+    /// With the first byte of a request its reply may come, and not before.
+    fn expect_reply(&mut self) {
+        if let Some(checks) = &mut self.checks
+            && let Some(to_head) = checks.asked.take()
+        {
+            checks.inlet.reader().expect_reply(to_head);
+        }
     }
 
     fn swallow<T>(&mut self, polled: Poll<io::Result<T>>, taken: T) -> Poll<io::Result<T>> {
@@ -111,14 +132,22 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, inlet, .. } = &mut *self;
-        let filled = inlet.poll_fill(buf, |buf| match &mut *stream {
+        let Self { stream, checks, received, .. } = &mut *self;
+        let mut read = |buf: &mut ReadBuf<'_>| match stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        });
-        Poll::Ready(match ready!(filled)? {
+        };
+        let Some(checks) = checks else {
+            let before = buf.filled().len();
+            ready!(read(buf))?;
+            // One writer: no locked instruction.
+            let sum = received.load(Ordering::Relaxed) + (buf.filled().len() - before) as u64;
+            received.store(sum, Ordering::Relaxed);
+            return Poll::Ready(Ok(()));
+        };
+        Poll::Ready(match ready!(checks.inlet.poll_fill(buf, read))? {
             Filled::Some | Filled::End => Ok(()),
-            Filled::Stopped(stop) => self.stopped(stop),
+            Filled::Stopped(stop) => checks.stopped(stop),
         })
     }
 }

@@ -3,12 +3,16 @@
 //! A worker takes the connection it used last, else makes a new one while the cap allows, else takes over one that
 //! sits idle on another worker, else waits in line. What is given back goes to the first in line, whichever worker
 //! it stands on. Locks are per worker and uncontended until the cap is reached.
+//!
+//! A connection that carries several requests at once stays here while they use it ([`Shared`]); another is made when it
+//! is full. Who comes while one is being made waits for that, as long as it is likely to have room for all who wait.
 
+mod permit;
 mod wait;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,12 +20,37 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::error::Failure;
+pub(crate) use permit::Permit;
 use wait::Queue;
 
 /// A connection as the pool sees it.
-pub(crate) trait Pooled: Send + 'static {
+pub(crate) trait Pooled: Send + Sized + 'static {
     /// Whether a request can be sent on it right now.
     fn is_usable(&self) -> bool;
+
+    /// The worker that drives it.
+    fn home(&self) -> Worker;
+
+    /// What carries several requests at once, of which this may be one.
+    type Shared: Shared<Self>;
+
+    /// What is kept of it for the next request when nobody looks for waiters.
+    fn keepable(self) -> Option<Self>;
+}
+
+/// A connection for several requests at once, as the pool sees it.
+pub(crate) trait Shared<C>: Send + 'static {
+    /// A place on it.
+    fn join(&self) -> Option<C>;
+
+    /// Whether it takes no more requests, now and from now on.
+    fn is_over(&self) -> bool;
+
+    /// Requests on it.
+    fn streams(&self) -> usize;
+
+    /// How long it has had none; `None` while it has.
+    fn idle_for(&self, now: Instant) -> Option<Duration>;
 
     /// The worker that drives it.
     fn home(&self) -> Worker;
@@ -59,6 +88,20 @@ pub(crate) struct Limits {
     pub(crate) keepalive: Duration,
 }
 
+/// Requests that are thought to have room on a connection whose peer has not said so yet (RFC 9113 6.5.2 advises no less).
+const LIKELY_ROOM: usize = 100;
+
+/// Whether connections carry several requests at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Never.
+    Alone,
+    /// That turns out when one is made; until then it is thought so.
+    Unknown,
+    /// They do.
+    Shared,
+}
+
 /// What a request gets.
 pub(crate) enum Checkout<C: Pooled> {
     /// A connection that served before.
@@ -74,32 +117,60 @@ pub(crate) struct Pool<C: Pooled> {
     max_pending: AtomicUsize,
     keepalive_ms: AtomicU64,
     open: AtomicUsize,
+    /// Whether connections are shared, as far as is known: a [`Sharing`].
+    sharing: AtomicU8,
+    /// Connections being made, and requests that each is likely to have room for.
+    dialling: AtomicUsize,
+    room: AtomicUsize,
     queue: Queue<C>,
     retired: AtomicBool,
 }
 
 /// What one worker keeps idle; alone on its cache line.
 #[repr(align(64))]
-struct Shard<C>(Mutex<Kept<C>>);
+struct Shard<C: Pooled> {
+    kept: Mutex<Kept<C>>,
+    dialling: AtomicUsize,
+}
 
-struct Kept<C> {
+struct Kept<C: Pooled> {
     /// Oldest first; the newest is taken first, so that the surplus ages out.
     idle: VecDeque<(Instant, C)>,
+    /// Oldest first, which is filled first: what is not needed any more falls idle at the end.
+    shared: Vec<C::Shared>,
     sweeping: bool,
 }
 
+impl<C: Pooled> Shard<C> {
+    fn new() -> Self {
+        let kept = Kept { idle: VecDeque::new(), shared: Vec::new(), sweeping: false };
+        Self { kept: Mutex::new(kept), dialling: AtomicUsize::new(0) }
+    }
+
+    /// A place on a connection that carries several requests.
+    fn join(&self) -> Option<C> {
+        let mut kept = self.kept.lock();
+        let found = kept.shared.iter().find_map(Shared::join);
+        if found.is_none() {
+            kept.shared.retain(|shared| !shared.is_over());
+        }
+        found
+    }
+}
+
 impl<C: Pooled> Pool<C> {
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits, sharing: Sharing) -> Arc<Self> {
         let workers = std::thread::available_parallelism().map_or(4, usize::from);
-        let shards = (0..workers.next_power_of_two().clamp(16, 64))
-            .map(|_| Shard(Mutex::new(Kept { idle: VecDeque::new(), sweeping: false })))
-            .collect();
+        let shards = (0..workers.next_power_of_two().clamp(16, 64)).map(|_| Shard::new()).collect();
         let pool = Self {
             shards,
             max_connections: AtomicUsize::new(0),
             max_pending: AtomicUsize::new(0),
             keepalive_ms: AtomicU64::new(0),
             open: AtomicUsize::new(0),
+            sharing: AtomicU8::new(sharing as u8),
+            dialling: AtomicUsize::new(0),
+            room: AtomicUsize::new(LIKELY_ROOM),
             queue: Queue::default(),
             retired: AtomicBool::new(false),
         };
@@ -134,10 +205,58 @@ impl<C: Pooled> Pool<C> {
         {
             return Ok(Checkout::Reuse(conn));
         }
+        if self.is_shared() {
+            // That one of them was not used for a while says little: its end would have been told.
+            if let Some(conn) = own.join() {
+                return Ok(Checkout::Reuse(conn));
+            }
+            let coming = own.dialling.load(Ordering::SeqCst) > 0;
+            if coming && self.queue.waiting() < self.coming() {
+                return wait::wait(self, until).await;
+            }
+        }
         if let Some(ready) = self.take_any(now) {
             return Ok(ready);
         }
         wait::wait(self, until).await
+    }
+
+    /// Keeps a connection that carries several requests, for as long as it is used.
+    pub(crate) fn share(self: &Arc<Self>, shared: C::Shared) {
+        if self.retired.load(Ordering::Acquire) || self.keepalive().is_zero() {
+            return;
+        }
+        let index = shared.home().0 % self.shards.len();
+        let mut kept = self.shards[index].kept.lock();
+        kept.shared.push(shared);
+        let sweep = !std::mem::replace(&mut kept.sweeping, true);
+        drop(kept);
+        if sweep {
+            self.start_sweep(index);
+        }
+    }
+
+    /// There is room where there was none.
+    pub(crate) fn freed(self: &Arc<Self>) {
+        if self.queue.has_waiters() {
+            self.serve_waiters();
+        }
+    }
+
+    /// A connection could not be made: who waits for it tries for itself, at once, and finds out the same or better.
+    pub(crate) fn dial_failed(self: &Arc<Self>) {
+        if self.queue.has_waiters() {
+            self.serve(|_| self.take_any(Instant::now()).or_else(|| self.join_any()));
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        self.sharing.load(Ordering::Relaxed) != Sharing::Alone as u8
+    }
+
+    /// Requests for which the connections that are being made are likely to have room.
+    fn coming(&self) -> usize {
+        self.dialling.load(Ordering::SeqCst).saturating_mul(self.room.load(Ordering::Relaxed))
     }
 
     /// Keeps a connection for the next request; closes it when the pool is not used any more.
@@ -146,7 +265,7 @@ impl<C: Pooled> Pool<C> {
             return;
         }
         let index = conn.home().0 % self.shards.len();
-        let mut kept = self.shards[index].0.lock();
+        let mut kept = self.shards[index].kept.lock();
         kept.idle.push_back((Instant::now(), conn));
         let sweep = !std::mem::replace(&mut kept.sweeping, true);
         drop(kept);
@@ -162,8 +281,10 @@ impl<C: Pooled> Pool<C> {
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         for shard in &self.shards {
-            let idle = std::mem::take(&mut shard.0.lock().idle);
-            drop(idle);
+            let mut kept = shard.kept.lock();
+            let over = (std::mem::take(&mut kept.idle), std::mem::take(&mut kept.shared));
+            drop(kept);
+            drop(over);
         }
     }
 
@@ -174,15 +295,33 @@ impl<C: Pooled> Pool<C> {
 
     /// Connections that wait for a request.
     pub(crate) fn idle(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.0.lock().idle.iter().filter(|(_, c)| c.is_usable()).count())
-            .sum()
+        let idle = |shard: &Shard<C>| {
+            let kept = shard.kept.lock();
+            kept.idle.iter().filter(|(_, conn)| conn.is_usable()).count()
+                + kept.shared.iter().filter(|shared| !shared.is_over() && shared.streams() == 0).count()
+        };
+        self.shards.iter().map(idle).sum()
+    }
+
+    /// Connections that carry several requests at once, and the requests on them.
+    pub(crate) fn shared(&self) -> (usize, usize) {
+        let mut sum = (0, 0);
+        for shard in &self.shards {
+            let kept = shard.kept.lock();
+            let live = kept.shared.iter().filter(|shared| !shared.is_over());
+            sum = live.fold(sum, |(count, streams), shared| (count + 1, streams + shared.streams()));
+        }
+        sum
     }
 
     /// Requests that wait for a connection.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.waiting()
+    }
+
+    fn dialled(&self, worker: Worker) {
+        self.dialling.fetch_sub(1, Ordering::SeqCst);
+        self.shard(worker).dialling.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn keepalive(&self) -> Duration {
@@ -198,7 +337,7 @@ impl<C: Pooled> Pool<C> {
     fn pop(&self, shard: &Shard<C>, now: Instant, unused: Duration) -> Option<C> {
         let keepalive = self.keepalive();
         loop {
-            let mut kept = shard.0.lock();
+            let mut kept = shard.kept.lock();
             let rested = now.saturating_duration_since(kept.idle.back()?.0);
             if rested > unused && rested <= keepalive && kept.idle.back()?.1.is_usable() {
                 return None;
@@ -217,7 +356,35 @@ impl<C: Pooled> Pool<C> {
         if let Some(permit) = Permit::acquire(self) {
             return Some(Checkout::Dial(permit));
         }
-        self.shards.iter().find_map(|shard| self.pop(shard, now, Duration::MAX)).map(Checkout::Reuse)
+        self.shards
+            .iter()
+            .find_map(|shard| self.pop(shard, now, Duration::MAX))
+            .map(Checkout::Reuse)
+            .or_else(|| self.join_any())
+    }
+
+    /// A place on a connection of whichever worker.
+    fn join_any(&self) -> Option<Checkout<C>> {
+        if !self.is_shared() {
+            return None;
+        }
+        self.shards.iter().find_map(Shard::join).map(Checkout::Reuse)
+    }
+
+    /// For who waits: room on what there is comes first, and a connection is made only when those that are being made are
+    /// not likely to suffice.
+    fn take_for_waiter(self: &Arc<Self>, standing: usize) -> Option<Checkout<C>> {
+        let now = Instant::now();
+        if !self.is_shared() {
+            return self.take_any(now);
+        }
+        if let Some(ready) = self.join_any() {
+            return Some(ready);
+        }
+        if standing > self.coming() {
+            return self.take_any(now);
+        }
+        None
     }
 
     /// Hands what is free to who waits, first come first served.
@@ -225,7 +392,11 @@ impl<C: Pooled> Pool<C> {
         // Whoever frees something looks for waiters after this fence, whoever waits looks for something free after
         // its own: one of the two sees the other.
         fence(Ordering::SeqCst);
-        while let Some((waiter, ready)) = self.queue.next(|| self.take_any(Instant::now())) {
+        self.serve(|standing| self.take_for_waiter(standing));
+    }
+
+    fn serve(&self, take: impl Fn(usize) -> Option<Checkout<C>>) {
+        while let Some((waiter, ready)) = self.queue.next(&take) {
             if let Err(unwanted) = waiter.send(ready) {
                 self.give_back(unwanted);
             }
@@ -236,7 +407,10 @@ impl<C: Pooled> Pool<C> {
     fn give_back(&self, unwanted: Checkout<C>) {
         match unwanted {
             Checkout::Reuse(conn) => {
-                self.shard(conn.home()).0.lock().idle.push_back((Instant::now(), conn));
+                let home = conn.home();
+                if let Some(conn) = conn.keepable() {
+                    self.shard(home).kept.lock().idle.push_back((Instant::now(), conn));
+                }
             }
             Checkout::Dial(permit) => permit.release_quietly(),
         }
@@ -247,7 +421,7 @@ impl<C: Pooled> Pool<C> {
             Ok(runtime) => {
                 runtime.spawn(sweep(Sweeping { pool: Arc::downgrade(self), index, live: true }));
             }
-            Err(_) => self.shards[index].0.lock().sweeping = false,
+            Err(_) => self.shards[index].kept.lock().sweeping = false,
         }
     }
 
@@ -255,51 +429,24 @@ impl<C: Pooled> Pool<C> {
     fn sweep(&self, index: usize, now: Instant) -> Option<Duration> {
         let keepalive = self.keepalive();
         let mut expired = Vec::new();
-        let mut kept = self.shards[index].0.lock();
+        let mut kept = self.shards[index].kept.lock();
         while let Some((since, conn)) = kept.idle.front() {
             if conn.is_usable() && now.saturating_duration_since(*since) < keepalive {
                 break;
             }
             expired.extend(kept.idle.pop_front());
         }
-        let oldest = kept.idle.front().map(|(since, _)| *since);
+        let unused = |shared: &C::Shared| shared.idle_for(now).unwrap_or_default();
+        let gone = kept.shared.extract_if(.., |shared| shared.is_over() || unused(shared) >= keepalive);
+        let gone: Vec<_> = gone.collect();
+        let longest = kept.shared.iter().map(unused).max().map(|unused| now - unused);
+        let oldest = kept.idle.front().map(|(since, _)| *since).into_iter().chain(longest).min();
         kept.sweeping = oldest.is_some();
         drop(kept);
-        drop(expired);
+        drop((expired, gone));
         let due = (oldest? + keepalive).saturating_duration_since(now);
         // Coarse: one look closes all that expire close together.
         Some(due.max(Duration::from_secs(1).min(keepalive / 4)))
-    }
-}
-
-/// A place under the cap, held for as long as the connection is open.
-pub(crate) struct Permit<C: Pooled> {
-    pool: Option<Arc<Pool<C>>>,
-}
-
-impl<C: Pooled> Permit<C> {
-    fn acquire(pool: &Arc<Pool<C>>) -> Option<Self> {
-        let max = pool.max_connections.load(Ordering::Relaxed);
-        let more = |open: usize| (open < max).then_some(open + 1);
-        pool.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
-        Some(Self { pool: Some(Arc::clone(pool)) })
-    }
-
-    fn release_quietly(mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.open.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl<C: Pooled> Drop for Permit<C> {
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.open.fetch_sub(1, Ordering::SeqCst);
-            if pool.queue.has_waiters() {
-                pool.serve_waiters();
-            }
-        }
     }
 }
 
@@ -325,7 +472,7 @@ impl<C: Pooled> Drop for Sweeping<C> {
         if self.live
             && let Some(pool) = self.pool.upgrade()
         {
-            pool.shards[self.index].0.lock().sweeping = false;
+            pool.shards[self.index].kept.lock().sweeping = false;
         }
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 struct Fake {
     broken: Arc<AtomicBool>,
     home: Worker,
+    of: Option<Several>,
 }
 
 impl Pooled for Fake {
@@ -16,10 +17,47 @@ impl Pooled for Fake {
     fn home(&self) -> Worker {
         self.home
     }
+
+    type Shared = Several;
+
+    fn keepable(self) -> Option<Self> {
+        self.of.is_none().then_some(self)
+    }
+}
+
+/// A connection for several requests.
+#[derive(Clone)]
+struct Several {
+    places: Arc<AtomicUsize>,
+    home: Worker,
+}
+
+impl Shared<Fake> for Several {
+    fn join(&self) -> Option<Fake> {
+        let less = |places: usize| places.checked_sub(1);
+        self.places.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).ok()?;
+        Some(Fake { of: Some(self.clone()), ..fake() })
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn streams(&self) -> usize {
+        1
+    }
+
+    fn idle_for(&self, _: Instant) -> Option<Duration> {
+        None
+    }
+
+    fn home(&self) -> Worker {
+        self.home
+    }
 }
 
 fn fake() -> Fake {
-    Fake { broken: Arc::default(), home: Worker::current() }
+    Fake { broken: Arc::default(), home: Worker::current(), of: None }
 }
 
 fn limits(max_connections: usize, max_pending: usize) -> Limits {
@@ -50,7 +88,7 @@ async fn reused(pool: &Arc<Pool<Fake>>) -> Fake {
 
 #[tokio::test]
 async fn the_newest_usable_connection_is_taken_first() {
-    let pool = Pool::new(limits(3, 0));
+    let pool = Pool::new(limits(3, 0), Sharing::Alone);
     let _open = [permit(&pool).await, permit(&pool).await, permit(&pool).await];
     let fakes = [fake(), fake(), fake()];
     let marks = [0, 1, 2].map(|index: usize| Arc::clone(&fakes[index].broken));
@@ -64,7 +102,7 @@ async fn the_newest_usable_connection_is_taken_first() {
 
 #[tokio::test]
 async fn the_line_is_bounded_served_in_order_and_left_by_who_gives_up() {
-    let pool = Pool::new(limits(1, 2));
+    let pool = Pool::new(limits(1, 2), Sharing::Alone);
     let held = permit(&pool).await;
     let mut first = Box::pin(checkout(&pool));
     let mut second = Box::pin(checkout(&pool));
@@ -81,7 +119,7 @@ async fn the_line_is_bounded_served_in_order_and_left_by_who_gives_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_vain_ends() {
-    let pool = Pool::new(limits(1, 1));
+    let pool = Pool::new(limits(1, 1), Sharing::Alone);
     let _held = permit(&pool).await;
     assert!(matches!(checkout(&pool).await, Err(Failure::QueueTimeout)));
     assert_eq!(pool.waiting(), 0);
@@ -89,7 +127,7 @@ async fn a_wait_in_vain_ends() {
 
 #[tokio::test]
 async fn what_a_waiter_was_handed_but_never_took_goes_on() {
-    let pool = Pool::new(limits(1, 2));
+    let pool = Pool::new(limits(1, 2), Sharing::Alone);
     let held = permit(&pool).await;
     let mut first = Box::pin(checkout(&pool));
     let mut second = Box::pin(checkout(&pool));
@@ -103,7 +141,7 @@ async fn what_a_waiter_was_handed_but_never_took_goes_on() {
 
 #[tokio::test]
 async fn a_higher_cap_serves_who_waits() {
-    let pool = Pool::new(limits(1, 1));
+    let pool = Pool::new(limits(1, 1), Sharing::Alone);
     let _held = permit(&pool).await;
     let mut waiting = Box::pin(checkout(&pool));
     assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -113,7 +151,7 @@ async fn a_higher_cap_serves_who_waits() {
 
 #[tokio::test]
 async fn a_connection_idle_on_another_worker_is_taken_over_at_the_cap_only() {
-    let pool = Pool::new(limits(2, 0));
+    let pool = Pool::new(limits(2, 0), Sharing::Alone);
     let open = permit(&pool).await;
     pool.put(Fake { home: Worker(Worker::current().0 + 1), ..fake() });
     let second = permit(&pool).await;
@@ -123,7 +161,7 @@ async fn a_connection_idle_on_another_worker_is_taken_over_at_the_cap_only() {
 
 #[tokio::test]
 async fn a_retired_pool_keeps_nothing() {
-    let pool = Pool::new(limits(2, 0));
+    let pool = Pool::new(limits(2, 0), Sharing::Alone);
     pool.put(fake());
     pool.retire();
     pool.put(fake());
@@ -133,7 +171,7 @@ async fn a_retired_pool_keeps_nothing() {
 #[test]
 fn the_cap_holds_however_many_threads_press_on_it() {
     const CAP: usize = 3;
-    let pool = Pool::new(limits(CAP, 64));
+    let pool = Pool::new(limits(CAP, 64), Sharing::Alone);
     let most = Arc::new(AtomicUsize::new(0));
     let worker = |_| {
         let (pool, most) = (Arc::clone(&pool), Arc::clone(&most));
@@ -170,7 +208,7 @@ fn the_cap_holds_however_many_threads_press_on_it() {
 
 #[tokio::test]
 async fn who_cannot_ask_twice_gets_no_connection_that_has_rested_long() {
-    let pool = Pool::new(limits(2, 0));
+    let pool = Pool::new(limits(2, 0), Sharing::Alone);
     let first = permit(&pool).await;
     pool.put(fake());
     let later = Instant::now() + Duration::from_secs(5);
@@ -183,4 +221,64 @@ async fn who_cannot_ask_twice_gets_no_connection_that_has_rested_long() {
     pool.put(fake());
     assert!(matches!(pool.checkout(second, Instant::now(), soon()).await, Ok(Checkout::Reuse(_))));
     drop((first, permit));
+}
+
+#[tokio::test]
+async fn who_comes_while_a_connection_is_made_waits_for_room_on_it() {
+    let pool = Pool::new(limits(9, 500), Sharing::Unknown);
+    let mut first = permit(&pool).await;
+    let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(checkout(&pool))).collect();
+    for waiter in &mut waiting {
+        assert!(futures_util::poll!(waiter).is_pending());
+    }
+    assert_eq!((pool.open(), pool.waiting()), (1, 5));
+    let places = Arc::new(AtomicUsize::new(3));
+    pool.share(Several { places: Arc::clone(&places), home: Worker::current() });
+    first.shared_by(3);
+    let mut reused = Vec::new();
+    let mut dialled = Vec::new();
+    for waiter in &mut waiting {
+        match futures_util::poll!(waiter) {
+            std::task::Poll::Ready(Ok(Checkout::Reuse(conn))) => reused.push(conn),
+            std::task::Poll::Ready(Ok(Checkout::Dial(permit))) => dialled.push(permit),
+            std::task::Poll::Ready(Err(error)) => panic!("{error}"),
+            std::task::Poll::Pending => {}
+        }
+    }
+    assert_eq!(
+        (reused.len(), dialled.len(), pool.waiting()),
+        (3, 1, 1),
+        "one connection more is likely to do"
+    );
+}
+
+#[tokio::test]
+async fn who_waited_for_a_connection_that_fails_tries_for_itself() {
+    let pool = Pool::new(limits(9, 500), Sharing::Shared);
+    let first = permit(&pool).await;
+    let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(checkout(&pool))).collect();
+    for waiter in &mut waiting {
+        assert!(futures_util::poll!(waiter).is_pending());
+    }
+    drop(first);
+    pool.dial_failed();
+    for waiter in waiting {
+        assert!(matches!(waiter.await, Ok(Checkout::Dial(_))));
+    }
+}
+
+#[tokio::test]
+async fn connections_that_turn_out_to_serve_one_at_a_time_are_made_for_all() {
+    let pool = Pool::new(limits(9, 500), Sharing::Unknown);
+    let mut first = permit(&pool).await;
+    let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(checkout(&pool))).collect();
+    for waiter in &mut waiting {
+        assert!(futures_util::poll!(waiter).is_pending());
+    }
+    first.alone();
+    let mut permits = Vec::new();
+    for waiter in waiting {
+        permits.extend(waiter.await);
+    }
+    assert_eq!(pool.open(), 5);
 }

@@ -42,16 +42,17 @@ impl<C: Pooled> Queue<C> {
         self.waiting() > 0
     }
 
-    /// The first in line together with what `take` finds for it; takes nothing while nobody waits.
+    /// The first in line together with what `take` finds for it, told how many stand there; takes nothing while nobody
+    /// does.
     pub(super) fn next(
         &self,
-        take: impl FnOnce() -> Option<Checkout<C>>,
+        take: impl FnOnce(usize) -> Option<Checkout<C>>,
     ) -> Option<(Waiter<C>, Checkout<C>)> {
         let mut line = self.line.lock();
         if line.waiters.is_empty() {
             return None;
         }
-        let ready = take()?;
+        let ready = take(line.waiters.len())?;
         let (_, waiter) = line.waiters.pop_front()?;
         Some((waiter, ready))
     }

@@ -19,16 +19,22 @@ fn authority() -> Authority {
 
 /// An origin with a certificate for `origin.test`; answers with the SNI name that it was asked for.
 async fn secure(authority: &Authority) -> SocketAddr {
+    speaking(authority, &[]).await
+}
+
+/// One that speaks these protocols (ALPN).
+async fn speaking(authority: &Authority, protocols: &[&str]) -> SocketAddr {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["origin.test".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -38,6 +44,14 @@ async fn secure(authority: &Authority) -> SocketAddr {
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 let name = stream.get_ref().1.server_name().unwrap_or("none").to_owned();
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+                        body.send_data(format!("h2 {name}").into(), true).unwrap();
+                    }
+                    return;
+                }
                 let mut read = [0; 1024];
                 while stream.read(&mut read).await.unwrap_or(0) > 0 {
                     let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
@@ -111,4 +125,35 @@ async fn what_speaks_no_tls_is_a_handshake_failure() {
     let upstream = https("origin.test", origin.address, Vec::new());
     let error = upstream.fetch(get()).await.unwrap_err();
     assert!(matches!(error.failure, Failure::Tls(_)), "{error}");
+}
+
+#[tokio::test]
+async fn over_tls_the_endpoint_chooses_the_version() {
+    use crate::upstream::settings::Protocol;
+
+    let authority = authority();
+    let ca = vec![authority.der().clone()];
+    for (spoken, protocol, answer, connections) in [
+        (&["h2", "http/1.1"][..], Protocol::Auto, "h2 origin.test", 1),
+        (&["http/1.1"], Protocol::Auto, "origin.test", 6),
+        (&[], Protocol::Auto, "origin.test", 6),
+        (&["h2", "http/1.1"], Protocol::Http1, "origin.test", 6),
+        (&["h2", "http/1.1"], Protocol::Http2, "h2 origin.test", 1),
+    ] {
+        let address = speaking(&authority, spoken).await;
+        let settings = Settings { ca: ca.clone(), protocol, ..settings(&[address]) };
+        let upstream = secured(settings, "origin.test", address);
+        let replies: Vec<_> = (0..6).map(|_| upstream.fetch(get())).collect();
+        let replies = futures_util::future::join_all(replies).await;
+        assert_eq!(only(&upstream).connections, connections, "{spoken:?} {protocol:?}");
+        for reply in replies {
+            assert_eq!(text(reply.unwrap()).await.unwrap(), answer, "{spoken:?} {protocol:?}");
+        }
+    }
+    for spoken in [&["http/1.1"][..], &[]] {
+        let address = speaking(&authority, spoken).await;
+        let settings = Settings { ca: ca.clone(), protocol: Protocol::Http2, ..settings(&[address]) };
+        let error = secured(settings, "origin.test", address).fetch(get()).await.unwrap_err();
+        assert!(matches!(error.failure, Failure::Tls(_)), "{error}");
+    }
 }

@@ -2,8 +2,10 @@
 //! clients that see every byte. Everything listens on port 0 of the loopback; whoever waits has a deadline.
 
 mod client;
+pub mod frames;
 mod gate;
 mod h2;
+mod h2_origin;
 mod message;
 mod origin;
 mod proxy;
@@ -17,6 +19,7 @@ use std::time::Duration;
 pub use client::{Client, Reply, request};
 pub use gate::Gate;
 pub use h2::H2;
+pub use h2_origin::{H2Call, H2Origin};
 pub use message::{Fields, Framing, Head};
 pub use origin::{Answer, Call, Origin};
 pub use proxy::Proxy;
