@@ -36,6 +36,7 @@ fn store(instance: &Instance, sink: &mut GaugeSink) {
         ("purged", stats.purged),
         ("corrupt", stats.corrupt),
         ("not_queued", stats.queue_dropped),
+        ("refused", stats.refused),
         ("purged_in_flight", stats.purged_in_flight),
         ("leaking", instance.cache.leaks().found()),
     ] {

@@ -166,6 +166,8 @@ pub(super) struct Fetch {
     pub(super) sequence: u64,
     /// What a `Location` is mapped back to.
     pub(super) names: ClientNames,
+    /// It is warmed: stored even where nobody asked for it before.
+    pub(super) wanted: bool,
     /// On a guarded route: who asks, and how to ask once more.
     pub(super) again: Option<Box<Again>>,
 }
@@ -311,7 +313,7 @@ impl Fetch {
         pilot: Pilot<Landing>,
         leader: oneshot::Sender<Direct>,
     ) {
-        let spool = self.cache.spool(length);
+        let spool = self.cache.spool(length, Some(&entry).filter(|_| self.resource.is_none()));
         let streaming = Arc::new(Streaming {
             head: entry.head.clone(),
             vary: entry.vary.clone(),
@@ -410,6 +412,7 @@ impl Fetch {
             tags: super::tags::tags(fields, &self.route.cache, &self.names),
             route: self.route.name.as_ref().into(),
             sequence: self.sequence,
+            wanted: self.wanted,
             head,
         };
         Ok((entry, length))

@@ -27,7 +27,7 @@ use crate::cache::policy::{self, RequestPolicy, partial, vary};
 use crate::cache::spool::SpoolReader;
 use crate::clock::Timestamp;
 use crate::http::cache_status::{CacheStatus, Forward};
-use crate::telemetry::event::CacheOutcome;
+use crate::telemetry::event::{CacheOutcome, Protocol};
 use crate::upstream::{FetchError, FetchRequest, RequestBody};
 
 impl Proxy {
@@ -235,6 +235,7 @@ impl Proxy {
             stale: asking.stale.clone(),
             sequence,
             names: pass::names(site, target),
+            wanted: inbound.client.protocol == Protocol::Internal,
             again: asking.guard.as_deref().map(|guard| Box::new(again(asking, *guard))),
         };
         let InboundBody::Whole(body) = &inbound.body else {

@@ -83,6 +83,7 @@ impl Proxy {
             // from here on ends that.
             sequence: self.cache.sequence(),
             names: pass::names(site, target),
+            wanted: false,
             again: None,
         }
     }

@@ -80,7 +80,8 @@ pub const ENDPOINT_SKIPPED: &str = "endpoint_skipped";
 /// a malformed reply, or `surplus` (bytes that nobody asked for).
 pub const ENDPOINT_VIOLATIONS: &str = "endpoint_violations";
 /// Gauge by `event`: what befell stored entries since the start: `evicted`, `expired`, `purged`, `corrupt`,
-/// `not_queued` (too many writes waiting), `purged_in_flight`, `leaking` (keys whose replies differ by credential).
+/// `not_queued` (too many writes waiting), `refused` (by a full disk: nobody had asked before), `purged_in_flight`,
+/// `leaking` (keys whose replies differ by credential).
 pub const STORE_EVENTS: &str = "store_events";
 /// Gauge: purges whose removal has not been finished; they hold all the same.
 pub const STORE_PURGE_RULES: &str = "store_purge_rules";

@@ -334,6 +334,9 @@ pub struct CacheStats {
     pub queue_depth: u64,
     /// Replies not stored on disk because too many writes waited.
     pub queue_dropped: u64,
+    /// Replies that a full disk did not take because nobody had asked for them before.
+    #[serde(default)]
+    pub refused: u64,
     /// Replies not stored because a purge came between.
     pub purged_in_flight: u64,
     /// Entries that made room for others.

@@ -212,6 +212,7 @@ pub fn stats(admin: &Admin) -> Reply {
         inserts: stats.inserts,
         queue_depth: stats.queue_depth,
         queue_dropped: stats.queue_dropped,
+        refused: stats.refused,
         purged_in_flight: stats.purged_in_flight,
         evicted: stats.evicted,
         expired: stats.expired,

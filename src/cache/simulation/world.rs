@@ -113,7 +113,7 @@ impl Actor {
 
     /// The origin breaks off, or its reader leaves.
     async fn abort(&mut self, world: &World) {
-        let mut spool = world.cache.spool(None);
+        let mut spool = world.cache.spool(None, None);
         spool.append(Bytes::from(vec![b'x'; self.random.usize(1..9000)])).await;
         world.seen.lock().aborted += 1;
     }
@@ -187,9 +187,10 @@ impl Actor {
             route: fetch.target.route().into(),
             sequence: fetch.sequence,
             part: None,
+            wanted: false,
             head,
         };
-        let mut spool = world.cache.spool((length % 2 == 0).then_some(length as u64));
+        let mut spool = world.cache.spool((length % 2 == 0).then_some(length as u64), Some(&new));
         let body = body(&life);
         for part in body.chunks(10_000) {
             spool.append(Bytes::copy_from_slice(part)).await;
@@ -202,7 +203,9 @@ impl Actor {
             Inserted::Stored | Inserted::MemoryOnly => {
                 world.model.lock().standing.insert(fetch.target, id);
             }
-            Inserted::TooLarge | Inserted::Superseded => assert!(!world.complete, "there is room"),
+            Inserted::TooLarge | Inserted::Unproven | Inserted::Superseded => {
+                assert!(!world.complete, "there is room")
+            }
         }
     }
 

@@ -51,11 +51,12 @@ pub(super) fn new(target: &str, sequence: u64) -> NewEntry {
         route: entry.route,
         sequence,
         keep_until: Timestamp::from_secs(1 << 40),
+        wanted: false,
     }
 }
 
 pub(super) async fn store(cache: &Cache, new: NewEntry, body: &[u8]) -> Inserted {
-    let mut spool = cache.spool(None);
+    let mut spool = cache.spool(None, None);
     for part in body.chunks(10_000) {
         spool.append(Bytes::copy_from_slice(part)).await;
     }
@@ -326,6 +327,7 @@ async fn what_is_kept_the_shortest_goes_first() {
     cache.wait_open().await;
     for number in 0..30_u64 {
         let mut new = new(&format!("/{number}"), cache.sequence());
+        new.wanted = true;
         // The later it comes the sooner it goes.
         new.keep_until = Timestamp::from_secs((1 << 40) - number);
         store(&cache, new, b"x").await;
@@ -340,6 +342,80 @@ async fn what_is_kept_the_shortest_goes_first() {
     for number in 0..30 {
         assert_eq!(lookup(&cache, &format!("/{number}")).is_some(), number < 10, "{number}");
     }
+}
+
+/// Files of bodies, finished or not.
+fn files(dir: &Path) -> usize {
+    let within = |path: PathBuf| std::fs::read_dir(path).map_or(0, |found| found.count());
+    let folders = std::fs::read_dir(dir.join("bodies")).unwrap();
+    folders.map(|folder| within(folder.unwrap().path())).sum::<usize>() + within(dir.join("tmp"))
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_what_is_asked_for_twice_or_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    // Bodies up to 64 KiB in RAM.
+    let settings = Settings { max_entries: 20, memory: 256 << 10, ..settings() };
+    let cache = Cache::open(settings, Some(dir.path().to_owned()), Clock::System).unwrap();
+    cache.wait_open().await;
+    for number in 0..21 {
+        put(&cache, &format!("/{number}"), b"x").await;
+    }
+    while cache.stats().evicted < 1 {
+        tokio::task::yield_now().await;
+    }
+    settled(&cache).await;
+    let [once, again, large, wanted] = ["/once", "/again", "/large", "/wanted"];
+    let (small, medium, too_large) = (vec![b'a'; 10], vec![b'b'; 50_000], vec![b'c'; 100_000]);
+    for (target, body, inserted) in [
+        (once, &small, Inserted::MemoryOnly),
+        (again, &medium, Inserted::MemoryOnly),
+        (large, &too_large, Inserted::Unproven),
+    ] {
+        let new = new(target, cache.sequence());
+        let mut spool = cache.spool(Some(body.len() as u64), Some(&new));
+        spool.append(Bytes::copy_from_slice(body)).await;
+        let spooled = spool.finish(None).await;
+        assert_eq!(spooled.pin.is_some(), target == large, "what will be in RAM only needs no file");
+        assert_eq!(cache.insert(new, spooled), inserted, "{target}");
+        assert_eq!(lookup(&cache, target).is_some(), target != large, "RAM takes what it can hold");
+    }
+    settled(&cache).await;
+    assert_eq!((cache.stats().refused, cache.stats().disk_entries), (3, 20));
+    // The second time, RAM having forgotten it or not.
+    cache.shared.memory.remove(&lookup(&cache, again).unwrap().digest);
+    assert!(lookup(&cache, again).is_none(), "the disk has not got it");
+    put(&cache, again, &medium).await;
+    put(&cache, large, &too_large).await;
+    let new = NewEntry { wanted: true, ..new(wanted, cache.sequence()) };
+    assert_eq!(store(&cache, new, &small).await, Inserted::Stored);
+    cache.close().await;
+    assert_eq!(files(dir.path()), 2, "what is not stored leaves nothing");
+    let cache = open(dir.path()).await;
+    let there = [once, again, large, wanted].map(|target| lookup(&cache, target).is_some());
+    assert_eq!(there, [false, true, true, true]);
+}
+
+#[tokio::test]
+async fn room_that_is_free_again_takes_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { max_entries: 20, ..settings() };
+    let cache = Cache::open(settings.clone(), Some(dir.path().to_owned()), Clock::System).unwrap();
+    cache.wait_open().await;
+    for number in 0..21 {
+        put(&cache, &format!("/{number}"), b"x").await;
+    }
+    while cache.stats().evicted < 1 {
+        tokio::task::yield_now().await;
+    }
+    settled(&cache).await;
+    assert_eq!(store(&cache, new("/full", cache.sequence()), b"x").await, Inserted::MemoryOnly);
+    cache.reconfigure(Settings { max_entries: 30, ..settings });
+    while cache.shared.is_disk_full() {
+        tokio::task::yield_now().await;
+    }
+    put(&cache, "/higher", b"x").await;
+    cache.close().await;
 }
 
 #[tokio::test]
@@ -527,7 +603,7 @@ async fn a_damaged_body_is_an_error_once_and_then_gone() {
 async fn an_unstored_body_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path()).await;
-    let mut spool = cache.spool(None);
+    let mut spool = cache.spool(None, None);
     spool.append(random(2 << 20).into()).await;
     drop(spool.finish(None).await);
     put(&cache, "/a", b"a").await;
@@ -787,6 +863,7 @@ async fn gc_frees_what_is_of_no_more_use_and_a_dry_run_only_counts() {
 fn of_route(cache: &Cache, route: &str, number: usize) -> NewEntry {
     let mut new = new(&format!("/{route}/{number}"), cache.sequence());
     new.route = route.into();
+    new.wanted = true;
     // The later it comes the longer it is kept.
     new.keep_until = Timestamp::from_secs((1 << 40) + number as u64);
     new

@@ -10,14 +10,16 @@
 //!                       └─▶ bounded queue ─▶ writer thread ─▶ body file, index rows, record
 //! ```
 //!
-//! What goes first when the disk limit is reached: a hand goes round over all entries (in the order of digests,
-//! which is as good as random) and looks at 64 at a time; of those a quarter at most goes, first what is past its
-//! `keep_until`, then what is asked for the least (`frequency`), then what is to be kept the shortest. A crawl of
-//! URLs that nobody asks for twice so takes its own room only. RAM is quick_cache's (S3-FIFO's queues and ghosts).
+//! When the disk limit is reached (`eviction`), only what was asked for before, of late (`door`), is written any more:
+//! a crawl of URLs that nobody asks for twice takes no room, and RAM is where something new shows whether it is. What
+//! goes for it: a hand goes round over all entries (in the order of digests, which is as good as random) and looks at
+//! 64 at a time; of those a few go, first what is past its `keep_until`, then what is asked for the least
+//! (`frequency`), then what is to be kept the shortest. RAM is quick_cache's (S3-FIFO's queues and ghosts).
 //! Live bytes are counted: records times 3.5, since that is what sled's files take for them, plus body files.
 
 mod body;
 mod disk;
+mod door;
 mod engine;
 mod eviction;
 mod frequency;

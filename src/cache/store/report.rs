@@ -125,6 +125,8 @@ pub struct Stats {
     pub queue_depth: u64,
     /// Replies that were not stored on disk because too many writes were waiting.
     pub queue_dropped: u64,
+    /// Replies that a full disk did not take because nobody had asked for them before.
+    pub refused: u64,
     /// Replies that were not stored because a purge came between.
     pub purged_in_flight: u64,
     /// Entries that made room for others on disk.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 use super::EntryId;
@@ -64,6 +64,9 @@ pub(super) struct Shared {
     /// One who changes what stands under a key at a time.
     stripes: Box<[Mutex<()>]>,
     pub counters: Counters,
+    /// What comes takes the place of another: on the whole disk, or among the entries of a route with a quota.
+    full: AtomicBool,
+    full_routes: RwLock<Vec<Box<str>>>,
     /// The writer has been told to look at the rules and limits, and has not begun to.
     pub woken: AtomicBool,
     /// Reads that failed since the disk tier was opened: the writer looks at them.
@@ -98,6 +101,7 @@ pub(super) struct Counters {
     pub misses: AtomicU64,
     pub inserts: AtomicU64,
     pub dropped: AtomicU64,
+    pub refused: AtomicU64,
     pub purged_in_flight: AtomicU64,
     pub evicted: AtomicU64,
     pub expired: AtomicU64,
@@ -147,6 +151,8 @@ impl Shared {
             inspecting: AtomicBool::new(false),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             counters: Counters::default(),
+            full: AtomicBool::new(false),
+            full_routes: RwLock::default(),
             woken: AtomicBool::new(false),
             read_failures: ReadFailures::default(),
             traffic: OnceLock::new(),
@@ -199,6 +205,31 @@ impl Shared {
             resource.checked.fetch_max(latest, AcqRel);
         }
         stands
+    }
+
+    /// Whether what comes anew takes the place of another entry on disk.
+    pub(super) fn is_full(&self, route: &str) -> bool {
+        self.is_disk_full() || self.is_route_full(route)
+    }
+
+    /// Whether a route's quota on disk is used up.
+    pub(super) fn is_route_full(&self, route: &str) -> bool {
+        self.full_routes.read().iter().any(|full| **full == *route)
+    }
+
+    /// Whether the whole disk is full.
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
+    /// The writer has looked at the limits; without a `route` at those of the whole disk.
+    pub(super) fn set_full(&self, route: Option<&str>, full: bool) {
+        let Some(route) = route else { return self.full.store(full, Relaxed) };
+        let mut routes = self.full_routes.write();
+        routes.retain(|known| **known != *route);
+        if full {
+            routes.push(route.into());
+        }
     }
 
     /// What stands under a key; the caller holds its stripe.

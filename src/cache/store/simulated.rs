@@ -7,7 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
-use super::eviction::{coldest_first, may_go};
+use super::engine::Usage;
+use super::eviction::{Coldest, is_full, is_worth_a_place, used};
 use super::memory::{Memory, Resource};
 use super::record::{self, MAX_INLINE};
 use super::{EntryId, Inserted};
@@ -31,6 +32,8 @@ pub struct Simulated {
     disk: BTreeMap<EntryId, Kept>,
     bytes: u64,
     hand: Option<EntryId>,
+    coldest: Coldest,
+    full: bool,
     inserts: u64,
     evicted: u64,
 }
@@ -63,6 +66,8 @@ impl Simulated {
             disk: BTreeMap::new(),
             bytes: 0,
             hand: None,
+            coldest: Coldest::default(),
+            full: false,
             inserts: 0,
             evicted: 0,
         }
@@ -102,6 +107,15 @@ impl Simulated {
             Some(resource) => resource.variants.clone(),
             None => self.on_disk(digest),
         };
+        let known = self.memory.frequency().add(digest, 1);
+        let admitted = !variants.is_empty() || is_worth_a_place(self.full, known, false);
+        self.inserts += 1;
+        if self.inserts.is_multiple_of(FIT_EVERY) {
+            self.memory.frequency().fit(self.disk.len() as u64);
+        }
+        if !admitted && matches!(entry.body, BodyRef::File(_)) {
+            return Inserted::Unproven;
+        }
         variants.retain(|standing| EntryId::of(digest, standing) != id);
         let entry = Arc::new(entry);
         variants.insert(0, entry.clone());
@@ -112,17 +126,13 @@ impl Simulated {
         for entry in over {
             self.forget(EntryId::of(digest, &entry));
         }
-        if !lasts {
+        if !lasts || !admitted {
             return Inserted::MemoryOnly;
         }
         self.forget(id);
         let weight = weight(id, &entry);
         self.bytes += weight;
         self.disk.insert(id, Kept { entry, weight });
-        self.inserts += 1;
-        if self.inserts.is_multiple_of(FIT_EVERY) {
-            self.memory.frequency().fit(self.disk.len() as u64);
-        }
         self.make_room(now);
         Inserted::Stored
     }
@@ -161,35 +171,43 @@ impl Simulated {
         }
     }
 
+    fn used(&self) -> [(u64, u64); 2] {
+        let usage = Usage { entries: self.disk.len() as u64, bytes: self.bytes, ..Usage::default() };
+        used(usage, &self.settings)
+    }
+
     fn is_over(&self) -> bool {
-        self.bytes > self.settings.disk || self.disk.len() as u64 > self.settings.max_entries
+        self.used().into_iter().any(|(used, limit)| used > limit)
     }
 
     /// A hand goes round over all entries, as the writer's does.
     fn make_room(&mut self, now: Timestamp) {
+        let over = self.is_over();
         while self.is_over() && !self.disk.is_empty() {
-            let after = self.hand.map_or(Bound::Unbounded, Bound::Excluded);
-            let seen: Vec<(EntryId, Timestamp)> = self
-                .disk
-                .range((after, Bound::Unbounded))
-                .take(SLICE)
-                .map(|(id, kept)| (*id, kept.entry.keep_until))
-                .collect();
-            let ended = seen.len() < SLICE;
-            let whole = self.hand.is_none() && ended;
-            self.hand = seen.last().map(|(id, _)| *id).filter(|_| !ended);
-            let may_go = may_go(seen.len(), whole);
-            for id in
-                coldest_first(seen, now, |digest| self.memory.asked_for(digest)).into_iter().take(may_go)
-            {
-                if !self.is_over() {
-                    return;
-                }
+            let Some(id) = self.coldest.next(|digest| self.memory.asked_for(digest)) else {
+                self.look(now);
+                continue;
+            };
+            if self.disk.contains_key(&id) {
                 self.forget(id);
                 self.memory.remove(&id.digest);
                 self.evicted += 1;
             }
         }
+        self.full = is_full(self.full, over, self.used());
+    }
+
+    fn look(&mut self, now: Timestamp) {
+        let after = self.hand.map_or(Bound::Unbounded, Bound::Excluded);
+        let seen: Vec<(EntryId, Timestamp)> = self
+            .disk
+            .range((after, Bound::Unbounded))
+            .take(SLICE)
+            .map(|(id, kept)| (*id, kept.entry.keep_until))
+            .collect();
+        let all = self.hand.is_none() && seen.len() < SLICE;
+        self.hand = seen.last().map(|(id, _)| *id).filter(|_| seen.len() == SLICE);
+        self.coldest = Coldest::of(seen, all, now, |digest| self.memory.asked_for(digest));
     }
 }
 
@@ -231,7 +249,7 @@ mod tests {
             store.lookup(digest(&format!("/hot/{}", crawled % 100)));
         }
         let held = store.held();
-        assert!(held.disk_entries <= 400 && held.evicted > 3000, "{held:?}");
+        assert!(held.disk_entries == 400 && held.evicted < 100, "{held:?}");
         let hot =
             (0..100).filter(|number| !store.lookup(digest(&format!("/hot/{number}"))).is_empty()).count();
         assert!(hot > 90, "{hot} of 100 are there");
@@ -243,6 +261,10 @@ mod tests {
         let mut store = Simulated::new(settings);
         for number in 0..100 {
             let large = Entry { body: store.body(1 << 20), ..entry(&format!("/{number}"), b"") };
+            let room = number < 10;
+            // Once there is none, the second request counts.
+            let first = store.insert(large.clone(), NOW);
+            assert_eq!(first, if room { Inserted::Stored } else { Inserted::Unproven });
             assert_eq!(store.insert(large, NOW), Inserted::Stored);
         }
         let held = store.held();

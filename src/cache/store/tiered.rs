@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::EntryId;
 use super::disk::directory::{self, ClaimError, Directory};
+use super::eviction::is_worth_a_place;
 use super::memory::Resource;
 use super::queue::{Op, Write};
 use super::record::MAX_INLINE;
@@ -27,6 +28,11 @@ use crate::cache::purge::{Criterion, PurgeError, PurgeReport, Subject};
 use crate::cache::spool::{Spool, SpooledBody};
 use crate::clock::{Clock, Timestamp};
 use crate::http::etag::ETag;
+
+/// As how many requests it counts that somebody wants an entry stored.
+const WANTED: u8 = 4;
+/// Replies that a full disk does not take, after which the writer looks at it nevertheless.
+const LOOK_EVERY: u64 = 64;
 
 /// A response to be stored; its body is in a [`SpooledBody`].
 #[derive(Clone, Debug)]
@@ -47,6 +53,8 @@ pub struct NewEntry {
     pub sequence: u64,
     /// Until when it is worth keeping.
     pub keep_until: Timestamp,
+    /// Somebody wants it stored (it is warmed): it need not be asked for first.
+    pub wanted: bool,
 }
 
 /// What became of an insert.
@@ -54,8 +62,10 @@ pub struct NewEntry {
 pub enum Inserted {
     /// In RAM and on its way to disk.
     Stored,
-    /// In RAM only: no disk tier, or too many writes are waiting.
+    /// In RAM only: no disk tier, or too many writes are waiting, or the disk is full and nobody asked for it before.
     MemoryOnly,
+    /// Nowhere: RAM holds no body of that size, the disk is full, and nobody asked for it before.
+    Unproven,
     /// A purge came between the fetch and now.
     Purged,
     /// A part of what is stored already, or of what a later reply has replaced.
@@ -294,14 +304,39 @@ impl Cache {
         self.shared.rules.spare(digest, key, since)
     }
 
-    /// Begins to collect a body that streams through; `expected` is its length where the head tells.
-    pub fn spool(&self, expected: Option<u64>) -> Spool {
+    /// Begins to collect a body that streams through; `expected` is its length where the head tells, `new` what it belongs
+    /// to where nothing is stored for that key.
+    pub fn spool(&self, expected: Option<u64>, new: Option<&NewEntry>) -> Spool {
         let tier = self.shared.disk.load();
         let open = self.shared.storing.load(Acquire);
-        // What will stand in the record needs no file.
-        let small = expected.is_some_and(|len| len <= MAX_INLINE as u64);
-        let files = tier.as_ref().filter(|_| open && !small).map(|tier| tier.files.clone());
-        Spool::new(files, self.shared.memory.max_body().max(MAX_INLINE as u64))
+        let window = self.shared.memory.max_body().max(MAX_INLINE as u64);
+        // What will stand in the record needs no file, nor what will be in RAM only.
+        let needs_none = expected.is_some_and(|len| {
+            len <= MAX_INLINE as u64 || len <= window && open && new.is_some_and(|new| self.will_refuse(new))
+        });
+        let files = tier.as_ref().filter(|_| open && !needs_none).map(|tier| tier.files.clone());
+        Spool::new(files, window)
+    }
+
+    /// Whether the disk would not take it now.
+    fn will_refuse(&self, new: &NewEntry) -> bool {
+        let full = self.shared.is_full(&new.route);
+        !is_worth_a_place(full, full && self.shared.memory.frequency().knows(new.key.digest()), new.wanted)
+    }
+
+    /// Counts a request for what is stored now, and says whether it is written to disk; where something `stands` that is
+    /// replaced it is in any case.
+    fn admit(&self, new: &NewEntry, digest: Digest, stands: bool) -> bool {
+        let shared = &*self.shared;
+        let full = shared.is_full(&new.route);
+        let times = if new.wanted { WANTED } else { 1 };
+        let known = shared.memory.frequency().add(digest, times);
+        let admitted = stands || is_worth_a_place(full, known, new.wanted);
+        if !admitted && shared.counters.refused.fetch_add(1, Relaxed) % LOOK_EVERY == 0 {
+            // Counts age, and something may be past its use.
+            self.wake_once();
+        }
+        admitted
     }
 
     /// Stores a response: in RAM at once, on disk behind.
@@ -324,10 +359,8 @@ impl Cache {
                 return Inserted::TooLarge;
             }
         };
-        self.unwritten(storing && fits && !lasts);
         // A body in a file is only as good as the record that keeps the file.
         let needs_disk = matches!(body_ref, BodyRef::File(_));
-        let mut entry = entry(new, body_ref, body.trailers);
 
         let _stripe = shared.stripe(digest);
         if needs_disk && !shared.waiting.has_room() {
@@ -335,6 +368,8 @@ impl Cache {
             return Inserted::TooLarge;
         }
         let mut loaded = shared.load(digest, shared.memory.peek(&digest));
+        let admitted = !storing || self.admit(&new, digest, !loaded.variants.is_empty());
+        let mut entry = entry(new, body_ref, body.trailers);
         let book = shared.rules.read();
         match book.test_new(&Subject::of(digest, &entry), entry.sequence) {
             Verdict::Gone => {
@@ -347,12 +382,16 @@ impl Cache {
         if loaded.variants.iter().any(|standing| partial::is_superfluous(&entry, standing)) {
             return Inserted::Superseded;
         }
+        self.unwritten(storing && fits && admitted && !lasts);
+        if needs_disk && !admitted {
+            return Inserted::Unproven;
+        }
         let entry = Arc::new(entry);
         let over = replace(&mut loaded, id, entry.clone(), shared.settings.load().max_variants);
         let resource = shared.keep(digest, loaded);
         drop(book);
         shared.counters.inserts.fetch_add(1, Relaxed);
-        if !lasts {
+        if !lasts || !admitted {
             return Inserted::MemoryOnly;
         }
         for id in over {
@@ -512,6 +551,7 @@ impl Cache {
             queue_depth: shared.waiting.len(),
             queue_dropped: counters.dropped.load(Relaxed),
             purged_in_flight: counters.purged_in_flight.load(Relaxed),
+            refused: counters.refused.load(Relaxed),
             evicted: counters.evicted.load(Relaxed),
             expired: counters.expired.load(Relaxed),
             purged: counters.purged.load(Relaxed),

@@ -38,22 +38,25 @@ impl Cache {
             route: of.route.clone(),
             sequence: with.sequence,
             keep_until: with.keep_until,
+            wanted: false,
         };
         let body = SpooledBody::of_stored(&of.body, pin, of.trailers.clone());
         match self.insert(new, body) {
             Inserted::Purged => None,
             // Where there is no room to keep it, it still answers.
-            Inserted::Stored | Inserted::MemoryOnly | Inserted::TooLarge | Inserted::Superseded => {
-                Some(Arc::new(Entry {
-                    vary,
-                    head: with.head,
-                    tags: with.tags,
-                    sequence: with.sequence,
-                    keep_until: with.keep_until,
-                    soft_purged: false,
-                    ..of.clone()
-                }))
-            }
+            Inserted::Stored
+            | Inserted::MemoryOnly
+            | Inserted::TooLarge
+            | Inserted::Unproven
+            | Inserted::Superseded => Some(Arc::new(Entry {
+                vary,
+                head: with.head,
+                tags: with.tags,
+                sequence: with.sequence,
+                keep_until: with.keep_until,
+                soft_purged: false,
+                ..of.clone()
+            })),
         }
     }
 

@@ -273,7 +273,6 @@ impl Writer {
         match written {
             Ok(()) => {
                 file.into_iter().for_each(Pin::named);
-                self.shared.memory.frequency().add(id.digest, 1);
                 self.upkeep.wrote();
                 Ok(())
             }

@@ -39,6 +39,7 @@ const COLUMNS: &[Column] = &[
     Column::new("inserts", Kind::Number),
     Column::new("queue_depth", Kind::Number),
     Column::new("queue_dropped", Kind::Number),
+    Column::new("refused", Kind::Number),
     Column::new("purged_in_flight", Kind::Number),
     Column::new("evicted", Kind::Number),
     Column::new("expired", Kind::Number),

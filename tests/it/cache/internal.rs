@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue};
 use proxy_stone::pipeline::internal::{InternalReply, InternalRequest};
 use proxy_stone::telemetry::event::CacheOutcome;
 
-use crate::support::{Answer, Call, Origin, Proxy, noon, pass, within};
+use crate::support::{Answer, Call, Origin, Proxy, noon, pass, until, within};
 
 fn request(target: &'static str, refresh: bool) -> InternalRequest {
     InternalRequest {
@@ -88,4 +88,28 @@ async fn a_refresh_that_fails_says_so_and_leaves_what_is_stored() {
     drop(origin);
     let reply = asks(&proxy, request("/b", true)).await;
     assert_eq!((reply.status.as_u16(), reply.error), (502, Some("connection_refused")));
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_what_is_warmed_and_not_what_a_client_asks_for_once() {
+    let origin = validating().await;
+    let clock = noon();
+    let config = format!("upstream = \"{}\"\n[store]\nmax_entries = 4", origin.url());
+    let proxy = Proxy::of(config.clone()).clock(&clock).on_disk().start().await;
+    for target in ["/1", "/2", "/3", "/4", "/5"] {
+        client(&proxy, target).await;
+    }
+    until("it is full", || proxy.instance.cache.stats().evicted > 0).await;
+    proxy.written().await;
+    client(&proxy, "/once").await;
+    proxy.stored(6).await;
+    assert!(asks(&proxy, request("/warmed", false)).await.cache_status.stored);
+    proxy.stored(7).await;
+    assert_eq!(proxy.instance.cache.stats().refused, 1);
+    assert!(proxy.has("a.example", "/once").await, "RAM has it");
+    proxy.close().await;
+
+    let proxy = Proxy::of(config).clock(&clock).on_disk_of(&proxy).start().await;
+    assert!(proxy.has("a.example", "/warmed").await && !proxy.has("a.example", "/once").await);
+    proxy.close().await;
 }

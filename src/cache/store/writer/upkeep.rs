@@ -13,7 +13,7 @@ use crate::cache::purge::{Criterion, Subject};
 use crate::cache::store::EntryId;
 use crate::cache::store::disk::salvage::salvage;
 use crate::cache::store::engine::StoreError;
-use crate::cache::store::eviction::{coldest_first, may_go};
+use crate::cache::store::eviction::{Coldest, is_full, used};
 use crate::cache::store::shared::Tier;
 
 /// Writes after which expired entries are looked for.
@@ -44,6 +44,8 @@ pub(super) struct Upkeep {
 struct Hand {
     /// Where it looked last.
     at: Option<Vec<u8>>,
+    /// What it found there to go next.
+    coldest: Coldest,
     /// What they may take.
     limits: (u64, u64),
     /// How far beyond that they have been at the least.
@@ -187,9 +189,13 @@ impl Writer {
             let entries = usage.entries.saturating_sub(settings.max_entries).saturating_mul(mean);
             usage.bytes.saturating_sub(settings.disk).max(entries)
         };
+        self.shared.memory.frequency().fit(tier.store.usage().entries);
+        let over = excess() > 0;
         let mut hand = std::mem::take(&mut self.upkeep.hand);
         let more = self.evict(tier, &Criterion::All, when, (&mut hand, limits), excess);
         self.upkeep.hand = hand;
+        let full = is_full(self.shared.is_disk_full(), over, used(tier.store.usage(), &settings));
+        self.shared.set_full(None, full);
         more
     }
 
@@ -200,10 +206,15 @@ impl Writer {
         for quota in &settings.quotas {
             let Some(limit) = quota.disk else { continue };
             let excess = || tier.store.route_usage(&quota.route).bytes.saturating_sub(limit);
+            let over = excess() > 0;
             let mut hand = self.upkeep.hands.remove(&quota.route).unwrap_or_default();
             let among = Criterion::Route(quota.route.clone());
-            more |= self.evict(tier, &among, when, (&mut hand, (limit, 0)), excess)?;
+            let evicted = self.evict(tier, &among, when, (&mut hand, (limit, 0)), excess);
             self.upkeep.hands.insert(quota.route.clone(), hand);
+            let used = [(tier.store.route_usage(&quota.route).bytes, limit)];
+            let full = is_full(self.shared.is_route_full(&quota.route), over, used);
+            self.shared.set_full(Some(&quota.route), full);
+            more |= evicted?;
         }
         Ok(more)
     }
@@ -220,14 +231,14 @@ impl Writer {
         excess: impl Fn() -> u64,
     ) -> Result<bool, StoreError> {
         if hand.limits != limits {
-            *hand = Hand { at: hand.at.take(), limits, least: u64::MAX };
+            (hand.limits, hand.least) = (limits, u64::MAX);
         }
         let over = excess();
         if over == 0 || (when == When::AtOnce && over <= hand.least) {
             hand.least = over;
             return Ok(over > 0);
         }
-        let more = self.evict_some(tier, among, &mut hand.at, || excess() > 0)?;
+        let more = self.evict_some(tier, among, hand, || excess() > 0)?;
         let over = excess();
         // Where nothing more can go, nothing is pressing.
         self.upkeep.pressing |= more && over > hand.least;
@@ -235,34 +246,41 @@ impl Writer {
         Ok(more)
     }
 
+    /// Evicts the coldest that are known, and looks at some more where none is.
     fn evict_some(
         &self,
         tier: &Tier,
         among: &Criterion,
-        hand: &mut Option<Vec<u8>>,
+        hand: &mut Hand,
         is_over: impl Fn() -> bool,
     ) -> Result<bool, StoreError> {
-        let from_start = hand.is_none();
-        let mut walk = tier.store.candidates(among, hand.as_deref(), SLICE)?;
-        *hand = walk.next;
-        let whole = from_start && hand.is_none();
-        walk.entries.retain(|(id, entry)| among.takes(&Subject::of(id.digest, entry)));
-        let seen = self.coldest_first(walk.entries);
-        for id in &seen[..may_go(seen.len(), whole)] {
-            if !is_over() {
-                return Ok(false);
+        let asked_for = |digest| self.shared.memory.asked_for(digest);
+        let mut looked = false;
+        while is_over() {
+            let Some(id) = hand.coldest.next(asked_for) else {
+                if looked {
+                    return Ok(true);
+                }
+                looked = true;
+                let from_start = hand.at.is_none();
+                let mut walk = tier.store.candidates(among, hand.at.as_deref(), SLICE)?;
+                hand.at = walk.next;
+                walk.entries.retain(|(id, entry)| among.takes(&Subject::of(id.digest, entry)));
+                let all = from_start && hand.at.is_none();
+                if all && walk.entries.is_empty() {
+                    // Without an entry left nothing more can go.
+                    return Ok(false);
+                }
+                let seen = walk.entries.into_iter().map(|(id, entry)| (id, entry.keep_until));
+                hand.coldest = Coldest::of(seen, all, self.shared.clock.now(), asked_for);
+                continue;
+            };
+            if tier.store.remove(id)? {
+                self.shared.forget(id);
+                self.shared.counters.evicted.fetch_add(1, Relaxed);
             }
-            tier.store.remove(*id)?;
-            self.shared.forget(*id);
-            self.shared.counters.evicted.fetch_add(1, Relaxed);
         }
-        // Without an entry left nothing more can go.
-        Ok(!(whole && seen.is_empty()) && is_over())
-    }
-
-    fn coldest_first(&self, seen: Vec<(EntryId, Entry)>) -> Vec<EntryId> {
-        let seen = seen.into_iter().map(|(id, entry)| (id, entry.keep_until));
-        coldest_first(seen, self.shared.clock.now(), |digest| self.shared.memory.asked_for(digest))
+        Ok(false)
     }
 
     /// Removes what is past its `keep_until`; says whether there is more.
@@ -272,7 +290,6 @@ impl Writer {
         if self.upkeep.since_expiry < every && !in_time {
             return Ok(self.upkeep.expiring);
         }
-        self.shared.memory.frequency().fit(tier.store.usage().entries);
         let now = self.shared.clock.now();
         let mut removed = 0;
         for (keep_until, id) in tier.store.soonest_expiring(SLICE)? {
