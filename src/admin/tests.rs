@@ -30,6 +30,10 @@ struct Pretended {
 }
 
 impl Control for Pretended {
+    fn certificates(&self) -> Vec<api::CertificateRow> {
+        Vec::new()
+    }
+
     fn status(&self) -> api::Status {
         api::Status {
             instance: "test".to_owned(),
@@ -268,6 +272,7 @@ async fn another_version_is_not_understood_by_chance() {
 
 fn finished(target: &str, status: u16) -> Finished {
     Finished {
+        session: None,
         id: RequestId::Given(target.into()),
         at: Timestamp::from_secs(1000),
         duration: Duration::from_millis(5),

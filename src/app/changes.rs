@@ -16,6 +16,12 @@ pub(super) fn changes(before: &Compiled, after: &Compiled) -> Vec<String> {
     );
     named(
         &mut found,
+        "tls",
+        before.tls.iter().map(|tls| (tls.name.to_string(), text(tls))),
+        after.tls.iter().map(|tls| (tls.name.to_string(), text(tls))),
+    );
+    named(
+        &mut found,
         "upstream",
         before.upstreams.iter().map(|upstream| (upstream.name.to_string(), text(upstream))),
         after.upstreams.iter().map(|upstream| (upstream.name.to_string(), text(upstream))),
@@ -35,6 +41,10 @@ pub(super) fn changes(before: &Compiled, after: &Compiled) -> Vec<String> {
     }
     for (what, changed) in [
         ("the trusted proxies changed", before.pipeline.trusted != after.pipeline.trusted),
+        (
+            "the fields that tell of clients' certificates changed",
+            before.pipeline.identity != after.pipeline.identity,
+        ),
         ("the proxy's name changed", before.pipeline.name != after.pipeline.name),
         ("the mode over all routes changed", before.pipeline.mode != after.pipeline.mode),
         ("the limits of client connections changed", before.server != after.server),

@@ -14,8 +14,8 @@ use super::options::ServeOptions;
 use super::serve::{Places, accept};
 use crate::admin::Control;
 use crate::admin::api::{
-    Connections, Explain, Explanation, ListenerStatus, PastExplanation, Problem, ReloadReport, Route,
-    RouteTest, RouteTestReply, State, Status, StoreStatus,
+    CertificateRow, Connections, Explain, Explanation, ListenerStatus, PastExplanation, Problem,
+    ReloadReport, Route, RouteTest, RouteTestReply, State, Status, StoreStatus,
 };
 use crate::admin::control::{Boxed, Refused};
 use crate::admin::handlers::Admin;
@@ -137,7 +137,8 @@ impl Controller {
     }
 
     fn listeners(&self) -> Vec<ListenerStatus> {
-        let clients = self.instance.listening().into_iter().map(|address| (address, "http"));
+        let scheme = |tls: Option<_>| if tls.is_some() { "https" } else { "http" };
+        let clients = self.instance.listeners().into_iter().map(|(address, tls)| (address, scheme(tls)));
         let machines = self.instance.machine_addr().map(ListenAddress::Tcp);
         let machines = machines.into_iter().map(|address| (address, "telemetry"));
         clients
@@ -213,6 +214,10 @@ impl Control for Controller {
 
     fn routes(&self) -> Vec<Route> {
         super::routes::list(&self.instance.proxy.site())
+    }
+
+    fn certificates(&self) -> Vec<CertificateRow> {
+        self.instance.certificates()
     }
 
     fn proxy(&self) -> Option<Arc<Proxy>> {

@@ -5,7 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::config::Finding;
-use crate::{admin, cache, pipeline, server, telemetry};
+use crate::{admin, cache, pipeline, server, telemetry, tls};
 
 /// Why an instance cannot start or reload.
 #[derive(Debug, Error)]
@@ -22,6 +22,17 @@ pub enum Error {
     /// A client address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] server::BindError),
+    /// Certificates that cannot be used.
+    #[error("`tls.{name}` cannot be used: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Tls {
+        /// The `[tls.NAME]`.
+        name: std::sync::Arc<str>,
+        /// Everything that is wrong with it.
+        faults: Vec<tls::Fault>,
+    },
+    /// No certificate for development.
+    #[error(transparent)]
+    DevTls(#[from] tls::dev::Error),
     /// The machine listener's address cannot be listened on.
     #[error("cannot listen on {address} for telemetry: {source}")]
     Telemetry {

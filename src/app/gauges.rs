@@ -13,6 +13,7 @@ pub(super) fn register(instance: &Arc<Instance>) {
         let Some(instance) = weak.upgrade() else { return };
         store(&instance, sink);
         pools(&instance, sink);
+        instance.certificates.gauges(sink);
         sink.set(names::EXCHANGES_WAITING, &[], instance.proxy.in_flight() as f64);
         sink.set(names::SHARED_FETCHES, &[], instance.proxy.flights() as f64);
         sink.set(names::CONFIG_GENERATION, &[], instance.generation() as f64);

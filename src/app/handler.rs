@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{Method, Response};
 use uuid::Uuid;
 
@@ -13,7 +14,8 @@ use crate::http::h1::Violation;
 use crate::pipeline::{Proxy, ReplyBody};
 use crate::server::{ClientRequest, ConnectionTotals, Handler, Refusal};
 use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
-use crate::telemetry::{ConnectionRefused, Telemetry};
+use crate::telemetry::{ConnectionRefused, HandshakeFailure, Telemetry};
+use crate::tls::Session;
 
 /// The pipeline, as the server sees it.
 pub(super) struct Gate {
@@ -27,7 +29,13 @@ impl Handler for Gate {
 
     async fn handle(self: Arc<Self>, request: ClientRequest) -> Response<ReplyBody> {
         let ClientRequest { request, client, interim } = request;
-        self.proxy.clone().handle(request, client, interim).await
+        let hsts = client.session.as_ref().and_then(|session| session.hsts());
+        let mut response = self.proxy.clone().handle(request, client, interim).await;
+        if let Some(hsts) = hsts {
+            // One field, whatever the origin says (RFC 6797 7.1); and never without TLS (7.2).
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+        }
+        response
     }
 
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid) {
@@ -39,6 +47,7 @@ impl Handler for Gate {
             duration: Duration::ZERO,
             first_byte: Duration::ZERO,
             client: client.peer.ip(),
+            session: client.session.clone(),
             protocol: client.protocol,
             method: Method::default(),
             host: Box::default(),
@@ -70,6 +79,16 @@ impl Handler for Gate {
 
     fn connection_closed(&self, _peer: SocketAddr, _totals: ConnectionTotals) {
         self.telemetry.connection_closed();
+    }
+
+    fn handshake_done(&self, session: &Session) {
+        self.telemetry.handshake_done(session.version, session.cipher, session.resumed);
+    }
+
+    fn handshake_failed(&self, peer: SocketAddr, failure: HandshakeFailure) {
+        tracing::debug!(%peer, why = failure.as_str(), "no TLS connection with a client");
+        self.telemetry.handshake_failed(failure);
+        self.telemetry.connection_refused(ConnectionRefused::Tls);
     }
 
     fn connection_refused(&self, reason: ConnectionRefused) {

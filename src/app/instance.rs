@@ -1,5 +1,6 @@
 //! A running instance: the rooms wired together, and what outlives a reload.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::certificates::{self, Certificates};
 use super::error::Error;
 use super::handler::Gate;
+use crate::admin::api::CertificateRow;
 use crate::cache::{self, Cache, Mode};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Compiled;
@@ -42,6 +45,7 @@ pub struct Instance {
     pub clock: Clock,
     /// When it started.
     pub started: Timestamp,
+    pub(super) certificates: Arc<Certificates>,
     control: Handle,
     server: Mutex<Option<Arc<Running>>>,
     current: Mutex<Compiled>,
@@ -75,6 +79,8 @@ impl Instance {
         let control = Handle::current();
         let workers = workers(settings.workers);
         let bound = server::bind(&settings.listeners, workers)?;
+        let certificates = Arc::new(Certificates::new(&clock));
+        let terminators = certificates.apply(certificates.prepare(&settings.tls)?);
         let machine = settings.telemetry.listen.map(bind_machine).transpose()?;
         let telemetry = Telemetry::start(&settings.telemetry, clock.clone())?;
         let cache = Cache::open(settings.cache.clone(), paths.store.clone(), clock.clone())?;
@@ -84,7 +90,8 @@ impl Instance {
         let proxy = Proxy::new(site, cache.clone(), telemetry.clone(), clock.clone());
         let gate =
             Arc::new(Gate { proxy: proxy.clone(), telemetry: telemetry.clone(), clock: clock.clone() });
-        let server = server::start(bound, &settings.server, &gate).map_err(Error::system("start workers"))?;
+        let server = server::start(bound, &settings.server, &terminators, &gate);
+        let server = server.map_err(Error::system("start workers"))?;
         let busy: Vec<_> = server.runtimes().map(Handle::metrics).collect();
         // One worker is one runtime of one thread.
         cache.give_way_to(u32::try_from(busy.len()).unwrap_or(u32::MAX), move || {
@@ -97,6 +104,7 @@ impl Instance {
             telemetry,
             upstreams,
             clock,
+            certificates,
             control,
             server: Mutex::new(Some(Arc::new(server))),
             current: Mutex::new(settings),
@@ -109,6 +117,7 @@ impl Instance {
             *instance.machine.lock() = Some(instance.serve_machine(machine));
         }
         super::gauges::register(&instance);
+        instance.control.spawn(certificates::follow(Arc::downgrade(&instance)));
         Ok(instance)
     }
 
@@ -123,6 +132,7 @@ impl Instance {
         let mut current = self.current.lock();
         let changes = super::changes::changes(&current, &settings);
         let prepared = server.prepare(&settings.listeners)?;
+        let certificates = self.certificates.prepare(&settings.tls)?;
         let machine = self.prepare_machine(settings.telemetry.listen)?;
         self.telemetry.reconfigure(&settings.telemetry)?;
         // From here on nothing can fail but the routes, which the config's check has built already.
@@ -139,7 +149,8 @@ impl Instance {
         };
         self.cache.reconfigure(settings.cache.clone());
         self.proxy.replace(site);
-        server.apply(prepared, &settings.server);
+        let terminators = self.certificates.apply(certificates);
+        server.apply(prepared, &settings.server, &terminators);
         match machine {
             MachineChange::Keep => {}
             MachineChange::Stop => *self.machine.lock() = None,
@@ -158,6 +169,28 @@ impl Instance {
     /// The TCP addresses that clients connect to.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listening().iter().filter_map(ListenAddress::tcp).collect()
+    }
+
+    /// Where clients connect to, each with the `[tls.NAME]` that it speaks.
+    pub fn listeners(&self) -> Vec<(ListenAddress, Option<Arc<str>>)> {
+        let server = self.server.lock();
+        server.as_ref().map(|server| server.listeners()).unwrap_or_default()
+    }
+
+    /// Reads the files of certificates again, as is done when one of them changes.
+    pub fn refresh_certificates(&self) {
+        self.certificates.refresh();
+    }
+
+    /// The certificates in use.
+    pub fn certificates(&self) -> Vec<CertificateRow> {
+        let mut used: HashMap<Arc<str>, Vec<String>> = HashMap::new();
+        for (address, tls) in self.listeners() {
+            if let Some(tls) = tls {
+                used.entry(tls).or_default().push(address.to_string());
+            }
+        }
+        self.certificates.rows(&used)
     }
 
     /// Where machines ask for metrics and readiness.

@@ -6,6 +6,7 @@
 //!
 //! [`Instance`]: crate::app::Instance
 
+mod certificates;
 mod changes;
 mod control;
 pub mod demo;
@@ -21,6 +22,7 @@ mod serve;
 mod simulate;
 mod startup;
 
+pub use certificates::of_config as certificates_of;
 pub use error::Error;
 pub use instance::{Instance, Paths};
 pub use options::ServeOptions;

@@ -14,6 +14,8 @@ pub struct ServeOptions {
     pub config: Option<PathBuf>,
     /// Listen here instead of where the config says; as the config writes it.
     pub listen: Vec<String>,
+    /// Speak TLS with a certificate for development.
+    pub dev_tls: bool,
     /// Start the built-in demo origin and forward to it.
     pub demo: bool,
     /// A mode that overrides every route's.

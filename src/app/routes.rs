@@ -27,6 +27,7 @@ pub(super) fn list(site: &Site) -> Vec<Route> {
                 methods: matcher.methods.iter().map(ToString::to_string).collect(),
                 headers: matcher.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
                 query: matcher.query.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+                client_cert: matcher.client.as_ref().map(ToString::to_string),
                 upstream: route.upstream_name.to_string(),
                 mode: mode_word(route.cache.mode).to_owned(),
                 policy: route.cache.policy.as_ref().map(ToString::to_string),
@@ -92,6 +93,7 @@ fn facts<'a>(head: &'a http::request::Parts, target: &'a Target) -> Facts<'a> {
         method: &head.method,
         headers: &head.headers,
         query: target.query(),
+        client: None,
     }
 }
 

@@ -18,6 +18,7 @@ use super::{demo, startup};
 use crate::admin::{self, paths};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, Overrides, Severity, Source};
+use crate::tls::dev::Authority;
 
 /// Where this instance's things are.
 #[derive(Clone, Debug)]
@@ -65,6 +66,7 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
     }
     let overrides = Overrides {
         listen: options.listen.clone(),
+        dev_tls: dev_tls(options, &places)?,
         mode: options.mode,
         workers: options.workers,
         grace: options.grace,
@@ -211,6 +213,17 @@ fn places(options: &ServeOptions) -> Result<Places, Error> {
 const DEMO: &str = "\
 cache = { ttl = \"10s\", stale_while_revalidate = \"30s\", stale_if_error = \"1h\" }
 ";
+
+/// The certificate of `--dev-tls`, where that was asked for.
+fn dev_tls(options: &ServeOptions, places: &Places) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+    if !options.dev_tls {
+        return Ok(None);
+    }
+    let now = Clock::System.now();
+    let authority = Authority::open(&places.state_dir, now)?;
+    let pair = authority.issue(&["localhost", "127.0.0.1", "::1"].map(str::to_owned), now)?;
+    Ok(Some((pair.cert, pair.key)))
+}
 
 /// What is served: a URL, the demo, the file that was named or the first of the usual ones.
 async fn source(options: &ServeOptions) -> Result<Source, Error> {

@@ -16,9 +16,11 @@ pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> St
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name:<10} {value}");
     };
-    for address in instance.listening() {
+    for (address, tls) in instance.listeners() {
         match address.tcp() {
-            Some(address) => line("listening", &format!("http://{}", reachable(address))),
+            Some(address) => {
+                line("listening", &format!("{}://{}", scheme(tls.is_some()), reachable(address)));
+            }
             None => line("listening", &address.to_string()),
         }
     }
@@ -37,18 +39,23 @@ pub(super) fn banner(instance: &Instance, places: &Places, took: Duration) -> St
     line("config", &config(places));
     line("store", &format!("{} ({})", places.store.display(), instance.cache.state()));
     line("admin", &places.socket.display().to_string());
-    match instance.listening().first() {
-        Some(ListenAddress::Tcp(first)) => {
-            line("try", &format!("curl -i http://{}{}", reachable(*first), places.first_path()));
+    match instance.listeners().first() {
+        Some((ListenAddress::Tcp(first), tls)) => {
+            let scheme = scheme(tls.is_some());
+            line("try", &format!("curl -i {scheme}://{}{}", reachable(*first), places.first_path()));
         }
-        Some(ListenAddress::Unix(first)) => {
+        Some((ListenAddress::Unix(first), None)) => {
             let path = places.first_path();
             line("try", &format!("curl -i --unix-socket {} http://localhost{path}", first.display()));
         }
-        Some(ListenAddress::Inherited(_)) | None => {}
+        Some((ListenAddress::Unix(_) | ListenAddress::Inherited(_), _)) | None => {}
     }
     let _ = writeln!(text, "ready in {} ms", took.as_millis());
     text
+}
+
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 fn config(places: &Places) -> String {

@@ -79,6 +79,8 @@ impl Part<'static> {
     pub const BODY: &'static str = ":body";
     /// The name of the part that tells users apart.
     pub const USER: &'static str = ":user";
+    /// The name of the part that tells what a route asks of clients' certificates.
+    pub const CLIENT: &'static str = ":client_cert";
     /// The name of the part that numbers the slices of a body.
     pub const SLICE: &'static str = ":slice";
     /// What the name of a part that is a cookie's value begins with.

@@ -5,6 +5,7 @@
 //! it decides nothing about HTTP itself.
 
 pub mod cache;
+pub mod cert;
 pub mod completions;
 pub mod config;
 pub mod exit;
@@ -130,6 +131,7 @@ pub enum Command {
     Cache(cache::Args),
     Route(route::Args),
     Upstream(upstream::Args),
+    Cert(cert::Args),
     Logs(logs::Args),
     Metrics(metrics::Args),
     Config(config::Args),
@@ -170,6 +172,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Cache(args) => cache::run(args, &cli.global),
         Command::Route(args) => route::run(args, &cli.global),
         Command::Upstream(args) => upstream::run(args, &cli.global),
+        Command::Cert(args) => cert::run(args, &cli.global),
         Command::Logs(args) => logs::run(args, &cli.global),
         Command::Metrics(args) => metrics::run(args, &cli.global),
         Command::Config(args) => config::run(args, &cli.global),

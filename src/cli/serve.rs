@@ -35,6 +35,10 @@ pub struct Args {
     #[arg(short, long, value_name = "ADDR")]
     pub listen: Vec<String>,
 
+    /// Speak TLS with a certificate for development, for localhost (see `cert dev`).
+    #[arg(long, conflicts_with = "config")]
+    pub dev_tls: bool,
+
     /// Start a small built-in origin and stand in front of it.
     #[arg(long, conflicts_with = "config")]
     pub demo: bool,
@@ -101,6 +105,7 @@ impl Args {
             url: self.url.clone(),
             config: self.config.clone(),
             listen: self.listen.clone(),
+            dev_tls: self.dev_tls,
             demo: self.demo,
             mode: self.mode.map(Into::into),
             profile: self.profile.clone(),
@@ -160,9 +165,12 @@ fn failure(error: app::Error, options: &ServeOptions) -> Failure {
             machine.next("another --socket, in a directory that you can write to")
         }
         app::Error::Store(_) => machine.next("another --state-dir, in a directory that you can write to"),
+        app::Error::DevTls(_) => machine.next("proxy-stone cert dev localhost"),
         app::Error::Telemetry { .. } => machine.next("another address in [telemetry] listen"),
         app::Error::Log(_) | app::Error::System { .. } | app::Error::Stopping => machine,
-        app::Error::Site(_) => Failure::new(Exit::Config, what).next("proxy-stone config lint"),
+        app::Error::Tls { .. } | app::Error::Site(_) => {
+            Failure::new(Exit::Config, what).next("proxy-stone config lint")
+        }
     }
 }
 

@@ -125,6 +125,10 @@ codes! {
     BadMode = "PS0218", Error;
     /// Not a signature algorithm
     BadAlgorithm = "PS0219", Error;
+    /// Not the name of a server
+    BadServerName = "PS0221", Error;
+    /// Not a certificate's name
+    BadCertificateName = "PS0222", Error;
     /// A secret in the config
     PlainSecret = "PS0220", Error;
 
@@ -148,6 +152,11 @@ codes! {
     UnknownTokens = "PS0309", Error;
     /// A table of tokens that no policy uses
     UnusedTokens = "PS0310", Warning;
+
+    /// An unknown description of TLS
+    UnknownTls = "PS0320", Error;
+    /// TLS that no listener speaks
+    UnusedTls = "PS0321", Warning;
 
     /// Time-outs that contradict each other
     Timeouts = "PS0401", Warning;
@@ -192,6 +201,15 @@ codes! {
     /// Everyone may purge by request
     PurgeByEveryone = "PS0441", Warning;
 
+    /// No certificate is for the name
+    NameNotCovered = "PS0450", Warning;
+    /// A certificate that is never used
+    DuplicateCertificate = "PS0451", Warning;
+    /// Guarded here, open there
+    Unguarded = "PS0452", Warning;
+    /// A redirect to TLS that nobody speaks
+    NoTlsListener = "PS0453", Warning;
+
     /// A certificate file cannot be read
     CaUnreadable = "PS0501", Error;
     /// Not a certificate file
@@ -200,6 +218,22 @@ codes! {
     LogDirectory = "PS0503", Error;
     /// An address cannot be bound
     CannotBind = "PS0504", Error;
+    /// A file of TLS cannot be read
+    CertificateUnreadable = "PS0505", Error;
+    /// A file of TLS is not what it should be
+    CertificateInvalid = "PS0506", Error;
+    /// A key that is not the certificate's
+    KeyMismatch = "PS0507", Error;
+    /// A private key that everyone can read
+    KeyExposed = "PS0508", Warning;
+    /// A certificate that is not valid now
+    CertificateExpired = "PS0509", Warning;
+    /// A certificate that ends soon
+    CertificateEndsSoon = "PS0511", Warning;
+    /// Certificates in the wrong order
+    ChainOrder = "PS0512", Warning;
+    /// An OCSP response that cannot be sent
+    StapleUnusable = "PS0513", Warning;
     /// A secret cannot be read
     SecretUnreadable = "PS0510", Error;
     /// A file of keys cannot be read

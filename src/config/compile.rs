@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::Compiled;
+use super::certificates::listens;
 use super::codes::Code;
 use super::file::{
-    AccessLog, Cache, Endpoint, FieldRule, File, Http2, Lifetime, Listen, LogFormat, LogWord, Match, Mode,
-    OneOrMany, Policy, Protocol, Purge, PurgeMethod, Route, Upstream,
+    AccessLog, Cache, CertificateFact, ClientCertRule, Endpoint, FieldRule, File, Http2, Lifetime, Listen,
+    LogFormat, LogWord, Match, Mode, OneOrMany, Policy, Protocol, Purge, PurgeMethod, Route, Upstream,
 };
 use super::finding::Finding;
 use super::keyed::key_settings;
@@ -25,11 +26,13 @@ use super::substitute::Environment;
 use super::tokens::Trusts;
 use super::tree::{Node, Step};
 use crate::cache::policy::Rules;
+use crate::http::HttpsRedirect;
 use crate::pipeline::settings::{PurgeSettings, Token};
 use crate::pipeline::{CacheSettings, RouteSettings};
-use crate::route::{FieldMatch, MatchSpec};
+use crate::route::{ClientMatch, FieldMatch, MatchSpec};
 use crate::server::ListenerSettings;
 use crate::server::settings::SOCKET_MODE;
+use crate::tls::Fact;
 use crate::upstream::settings::{EndpointSettings, HostPolicy};
 use crate::{cache, pipeline, server, telemetry, upstream};
 
@@ -52,6 +55,7 @@ impl Compiler<'_> {
     pub fn compile(&mut self, file: &File) -> Compiled {
         let trusts = self.trusts(file);
         Compiled {
+            tls: self.tls(file),
             listeners: listeners(file),
             server: server_settings(file),
             workers: file.workers.unwrap_or_default().into(),
@@ -117,6 +121,7 @@ impl Compiler<'_> {
             routes: routes.map(|(index, route)| route_settings(file, index, route, trusts)).collect(),
             trusted: file.trusted_proxies.iter().map(|network| network.0).collect(),
             name: file.name.as_ref().map_or_else(|| "proxy-stone".into(), |name| name.0.as_str().into()),
+            identity: identity(file),
             mode: file.mode.map(mode),
             purge: self.purge(&file.purge),
         }
@@ -260,28 +265,55 @@ fn mode(mode: Mode) -> cache::Mode {
 
 /// Where to listen.
 pub fn listeners(file: &File) -> Vec<ListenerSettings> {
-    match &file.listen {
-        None => vec![ListenerSettings::at(([127, 0, 0, 1], 8080).into())],
-        Some(OneOrMany::One(one)) => vec![listener(one)],
-        Some(OneOrMany::Many(many)) => many.iter().map(listener).collect(),
+    if file.listen.is_none() {
+        return vec![ListenerSettings::at(([127, 0, 0, 1], 8080).into())];
     }
+    let secured = listens(file).find(|listen| matches!(listen, Listen::Table(table) if table.tls.is_some()));
+    let port = secured.and_then(|listen| listen.address().0.tcp()).map_or(443, |address| address.port());
+    listens(file).map(|listen| listener(listen, port)).collect()
 }
 
-fn listener(from: &Listen) -> ListenerSettings {
-    let (address, table) = match from {
-        Listen::Address(address) => (address, None),
-        Listen::Table(table) => (&table.addr, Some(table)),
+/// `port` is where requests are sent that are to come by TLS.
+fn listener(listen: &Listen, port: u16) -> ListenerSettings {
+    let table = match listen {
+        Listen::Address(_) => None,
+        Listen::Table(table) => Some(table),
     };
     let networks: &[Network] = match table.and_then(|table| table.proxy_protocol.as_ref()) {
         None => &[],
         Some(OneOrMany::One(one)) => std::slice::from_ref(one),
         Some(OneOrMany::Many(many)) => many,
     };
+    let redirect = table.and_then(|table| table.https_redirect.as_ref()).filter(|redirect| redirect.is_on());
     ListenerSettings {
-        address: address.0.clone(),
+        address: listen.address().0.clone(),
         mode: table.and_then(|table| table.mode).map_or(SOCKET_MODE, |mode| mode.0),
         proxy_protocol: networks.iter().map(|network| network.0).collect(),
+        tls: table.and_then(|table| table.tls.as_ref()).map(|name| name.0.as_str().into()),
+        redirect: redirect.map(|redirect| HttpsRedirect {
+            status: StatusCode::from_u16(redirect.status()).unwrap_or(StatusCode::PERMANENT_REDIRECT),
+            port: redirect.port().unwrap_or(port),
+        }),
     }
+}
+
+/// What upstreams are told of clients' certificates.
+fn identity(file: &File) -> Vec<(HeaderName, Fact)> {
+    let fact = |fact: CertificateFact| match fact {
+        CertificateFact::Certificate => Fact::Certificate,
+        CertificateFact::Subject => Fact::Subject,
+        CertificateFact::Issuer => Fact::Issuer,
+        CertificateFact::Serial => Fact::Serial,
+        CertificateFact::Fingerprint => Fact::Fingerprint,
+        CertificateFact::Sans => Fact::Sans,
+        CertificateFact::Dns => Fact::Dns,
+        CertificateFact::Uri => Fact::Uri,
+        CertificateFact::Email => Fact::Email,
+    };
+    let field = |(name, told): &(String, CertificateFact)| {
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, fact(*told)))
+    };
+    file.client_cert_headers.0.iter().filter_map(field).collect()
 }
 
 fn server_settings(file: &File) -> server::Settings {
@@ -292,6 +324,7 @@ fn server_settings(file: &File) -> server::Settings {
     put(&mut settings.max_header_bytes, from.max_header_bytes.map(|size| bytes(size) as usize));
     put(&mut settings.max_headers, from.max_headers.map(|n| n as usize));
     put(&mut settings.max_connections, from.max_connections.map(|n| n as usize));
+    put(&mut settings.max_handshakes, from.max_handshakes.map(|n| n as usize));
     put(&mut settings.shutdown_grace, from.shutdown_grace.map(time));
     settings
 }
@@ -375,6 +408,16 @@ pub fn match_spec(from: &Match) -> MatchSpec {
         methods: all(&from.methods, |verb| verb.0.clone()),
         headers: from.headers.0.iter().filter_map(field).collect(),
         query: from.query.0.iter().map(|(name, value)| (name.as_str().into(), rule(value))).collect(),
+        client: from.client_cert.as_ref().map(client_match),
+    }
+}
+
+fn client_match(rule: &ClientCertRule) -> ClientMatch {
+    match rule {
+        ClientCertRule::Presence(true) => ClientMatch::Present,
+        ClientCertRule::Presence(false) => ClientMatch::Absent,
+        ClientCertRule::Name(name) => ClientMatch::AnyOf(vec![name.0.clone()]),
+        ClientCertRule::Names(names) => ClientMatch::AnyOf(names.iter().map(|name| name.0.clone()).collect()),
     }
 }
 

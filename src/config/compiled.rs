@@ -1,11 +1,13 @@
 //! What a checked config becomes: plain settings for each room.
 
 use super::provenance::Provenance;
-use crate::{cache, pipeline, server, telemetry, upstream};
+use crate::{cache, pipeline, server, telemetry, tls, upstream};
 
 /// Settings for a whole instance.
 #[derive(Clone, Debug)]
 pub struct Compiled {
+    /// TLS towards clients.
+    pub tls: Vec<tls::Settings>,
     /// Where clients come in; at least one.
     pub listeners: Vec<server::ListenerSettings>,
     /// Limits of client connections.

@@ -104,13 +104,16 @@ fn fill(schema: &'static Json, node: &mut Node) {
             }
         }
         Value::Table(_) => {
-            let object = |branch: &&Json| branch.get("type").is_some_and(|kind| kind == "object");
-            if let Some(table) = branches(schema).into_iter().find(object) {
+            if let Some(table) = branches(schema).into_iter().find(is_object) {
                 fill_table(table, node);
             }
         }
         _ => {}
     }
+}
+
+fn is_object(branch: &&Json) -> bool {
+    branch.get("type").is_some_and(|kind| kind == "object")
 }
 
 fn fill_table(schema: &'static Json, node: &mut Node) {
@@ -119,7 +122,7 @@ fn fill_table(schema: &'static Json, node: &mut Node) {
             if node.get(key).is_none() {
                 if let Some(default) = property.get("default") {
                     node.set(key, from_json(default));
-                } else if SECTIONS.contains(&key.as_str()) {
+                } else if SECTIONS.contains(&key.as_str()) && branches(property).iter().any(is_object) {
                     node.set(key, Node::empty_table(Origin::Default));
                 }
             }

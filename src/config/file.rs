@@ -6,6 +6,7 @@ mod listener;
 mod named;
 mod route;
 mod telemetry;
+mod tls;
 mod tokens;
 mod upstream;
 
@@ -13,13 +14,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::address::Target;
-use super::scalar::{Network, PolicyName, Pseudonym};
+use super::scalar::{FieldName, Network, PolicyName, Pseudonym};
 
 pub use cache::{Cache, Key, Lifetime, Mode, Policy, Purge, PurgeMethod, QueryCase, Store, Tags, User};
-pub use listener::{Listen, Listener, Server};
+pub use listener::{HttpsRedirect, Listen, Listener, Server};
 pub use named::Named;
 pub use route::{FieldRule, Match, Route};
 pub use telemetry::{AccessLog, LogFormat, LogTable, LogWord, Telemetry};
+pub use tls::{
+    CertificateEntry, CertificateFact, ClientCertRule, ClientCertificates, Hsts, HstsTable, Tls, TlsName,
+    TlsProfile, Verify,
+};
 pub use tokens::Tokens;
 pub use upstream::{Endpoint, EndpointTable, Http2, Protocol, Upstream};
 
@@ -48,6 +53,12 @@ pub struct File {
     /// Networks of the peers whose Forwarded, X-Forwarded-* and X-Request-Id fields are believed.
     #[schemars(extend("default" = []))]
     pub trusted_proxies: Vec<Network>,
+    /// TLS towards clients by name: what a listener speaks that says `tls = "NAME"`.
+    pub tls: Named<Tls>,
+    /// Request fields that tell upstreams of clients' verified certificates, each with what it tells: "certificate"
+    /// (as Client-Cert has it, RFC 9440), "subject", "issuer", "serial", "fingerprint", "sans", "dns", "uri" or "email".
+    /// They are removed from all requests first, whoever sends them, and belong to the key of stored replies.
+    pub client_cert_headers: Named<CertificateFact, FieldName>,
     /// Upstreams by name: groups of endpoints that serve the same thing.
     pub upstreams: Named<Upstream>,
     /// Routes: which requests go where. The most specific match wins, whatever the order.

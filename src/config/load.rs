@@ -39,6 +39,8 @@ pub enum Source {
 pub struct Overrides {
     /// `--listen`, as the config writes addresses; empty: what the file says.
     pub listen: Vec<String>,
+    /// `--dev-tls`: the files of a certificate and its key, for all listeners.
+    pub dev_tls: Option<(PathBuf, PathBuf)>,
     /// `--mode`.
     pub mode: Option<Mode>,
     /// `--workers`.
@@ -263,6 +265,9 @@ impl Overrides {
             let items = self.listen.iter().map(listen).collect();
             root.set("listen", Node::made(Value::Array(items), Origin::Flag("--listen")));
         }
+        if let Some((cert, key)) = &self.dev_tls {
+            speak_tls(root, cert, key);
+        }
         if let Some(mode) = self.mode {
             let word = match mode {
                 Mode::Cache => "cache",
@@ -288,6 +293,37 @@ impl Overrides {
                 server.set("shutdown_grace", flag_node("--grace", &time_text(grace)));
             }
         }
+    }
+}
+
+/// Has every listener speak TLS with this certificate.
+fn speak_tls(root: &mut Node, cert: &Path, key: &Path) {
+    const FLAG: &str = "--dev-tls";
+    const NAME: &str = "dev";
+    let table = || Node::empty_table(Origin::Flag(FLAG));
+    let default = || Node::made(Value::String("127.0.0.1:8443".to_owned()), Origin::Flag(FLAG));
+    let listens = match root.remove("listen").unwrap_or_else(default) {
+        Node { value: Value::Array(items), .. } => items,
+        one => vec![one],
+    };
+    let listens = listens.into_iter().map(|address| {
+        if matches!(address.value, Value::Table(_)) {
+            return address;
+        }
+        let mut listener = table();
+        listener.set("addr", address);
+        listener.set("tls", flag_node(FLAG, NAME));
+        listener
+    });
+    root.set("listen", Node::made(Value::Array(listens.collect()), Origin::Flag(FLAG)));
+    let mut dev = table();
+    dev.set("cert", flag_node(FLAG, &cert.display().to_string()));
+    dev.set("key", flag_node(FLAG, &key.display().to_string()));
+    if root.get("tls").is_none() {
+        root.set("tls", table());
+    }
+    if let Some(all) = root.get_mut("tls") {
+        all.set(NAME, dev);
     }
 }
 

@@ -402,6 +402,7 @@ fn lint_looks_into_every_profile() {
 #[test]
 fn the_command_line_wins() {
     let overrides = Overrides {
+        dev_tls: None,
         listen: vec!["9000".into(), "[::1]:9001".into()],
         mode: Some(Mode::Off),
         workers: Some(2),

@@ -6,6 +6,7 @@
 //! config with an error compiles to nothing. It never opens a socket and never starts anything.
 
 pub mod address;
+pub mod certificates;
 pub mod check;
 pub mod codes;
 pub mod compile;
@@ -25,6 +26,7 @@ pub mod sarif;
 pub mod scalar;
 pub mod schema;
 pub mod secret;
+mod server_name;
 pub mod shape;
 pub mod show;
 pub mod substitute;

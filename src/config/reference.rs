@@ -64,17 +64,27 @@ const VALUES: [(&str, &str); 7] = [
     ("paths", "A relative path of a file starts at the directory of the config file."),
     (
         "names",
-        "Upstreams, routes, policies, tokens and profiles have names of 1 to 128 characters without spaces. A policy may not \
+        "Upstreams, routes, policies, tokens, TLS and profiles have names of 1 to 128 characters without spaces. A policy may not \
          be named like a duration.",
     ),
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 16] = [
+const SECTIONS: [(&str, &str, &str); 22] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("HTTP/2", "The table http2 of an upstream.", "Http2"),
     ("LISTENERS", "Items of listen that are tables.", "Listener"),
+    ("HTTPS REDIRECT", "The table https_redirect of a listener.", "RedirectTable"),
+    ("TLS", "[tls.NAME]", "Tls"),
+    ("CERTIFICATES", "Items of tls.NAME.certificates.", "CertificateEntry"),
+    ("HSTS", "The table hsts of a tls.NAME.", "HstsTable"),
+    ("SERVER NAMES", "[tls.NAME.names.\"www.example.com\"]", "TlsName"),
+    (
+        "CLIENT CERTIFICATES",
+        "[tls.NAME.client] and [tls.NAME.names.\"www.example.com\".client]",
+        "ClientCertificates",
+    ),
     ("ROUTES", "[[routes]]", "Route"),
     ("MATCH", "The table match of a route.", "Match"),
     ("POLICIES", "[policies.NAME], or a table in place of a policy's name.", "Policy"),

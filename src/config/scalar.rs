@@ -103,6 +103,8 @@ scalars!(
     super::tokens::AlgorithmName,
     super::tokens::ClaimName,
     super::tokens::Party,
+    super::server_name::ServerName,
+    super::server_name::CertificateName,
     super::address::Address,
     super::address::ListenOn,
     super::address::FileMode,

@@ -102,21 +102,26 @@ impl Changes {
         failed
     }
 
+    /// Whether a file is another one than before, whatever has been heard of it.
+    pub fn look(&mut self) -> bool {
+        let mut changed = false;
+        for (path, last) in &mut self.files {
+            let now = Stamp::of(path);
+            // A file that is gone is about to be replaced.
+            if now.is_some() && now != *last {
+                *last = now;
+                changed = true;
+            }
+        }
+        changed
+    }
+
     /// Waits until a file is another one than before and has come to rest; `None` when nothing more will come.
     pub async fn changed(&mut self) -> Option<()> {
         loop {
             self.hints.recv().await?;
             self.settle().await?;
-            let mut changed = false;
-            for (path, last) in &mut self.files {
-                let now = Stamp::of(path);
-                // A file that is gone is about to be replaced.
-                if now.is_some() && now != *last {
-                    *last = now;
-                    changed = true;
-                }
-            }
-            if changed {
+            if self.look() {
                 return Some(());
             }
         }

@@ -29,7 +29,7 @@ pub mod via;
 #[cfg(test)]
 pub(crate) mod test_headers;
 
-pub use client::ClientConn;
+pub use client::{ClientConn, HttpsRedirect};
 pub use interim::{Interim, InterimQueue};
 pub use scheme::Scheme;
 

@@ -18,6 +18,9 @@ pub(super) enum Failure {
     /// The request's target or `Host` cannot be understood.
     #[error("bad target: {0}")]
     Target(#[from] BadTarget),
+    /// The host is not one of those that the client's TLS connection was opened for (RFC 9110 7.4).
+    #[error("the host is not served on this TLS connection")]
+    Misdirected,
     /// `CONNECT` asks for a tunnel, which a gateway does not give.
     #[error("CONNECT is not served")]
     Connect,
@@ -75,7 +78,7 @@ impl Failure {
 
     /// Whether the connection must be closed after the reply, since what follows on it cannot be trusted.
     pub(super) fn closes(&self) -> bool {
-        matches!(self, Self::Target(_) | Self::Connect)
+        matches!(self, Self::Target(_) | Self::Connect | Self::Misdirected)
     }
 
     /// The reply's head and body.
@@ -111,6 +114,12 @@ impl Failure {
                 error: Some(ErrorType::HttpRequestError),
                 title: "The request's target or Host field is malformed",
                 detail: "Send an absolute path and exactly one valid Host field.",
+            },
+            Self::Misdirected => Face {
+                status: StatusCode::MISDIRECTED_REQUEST,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "This connection is not for that host",
+                detail: "Open a TLS connection for the host that the request names.",
             },
             Self::Connect => Face {
                 // Not 405, which would have to name what a resource allows (RFC 9110 15.5.6).

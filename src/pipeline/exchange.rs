@@ -16,6 +16,7 @@ use crate::http::cache_status::{CacheStatus, Forward};
 use crate::telemetry::Telemetry;
 use crate::telemetry::caching::{Asks, Caching, Found, ReplyFields};
 use crate::telemetry::event::{CacheOutcome, End, Finished, Protocol, RequestId, Series};
+use crate::tls::Session;
 use crate::upstream::BodyProgress;
 
 /// A request under way. Dropping it makes the one [`Finished`] event, so that no path can forget to.
@@ -27,6 +28,7 @@ pub struct Exchange {
     /// The request's own, which within HTTP/1 may change from one to the next.
     pub(super) protocol: Protocol,
     pub(super) client_address: IpAddr,
+    session: Option<Arc<Session>>,
     pub(super) method: Method,
     pub(super) host: Box<str>,
     pub(super) target: Box<str>,
@@ -77,6 +79,7 @@ impl Exchange {
             at,
             id,
             client_address: client.peer.ip(),
+            session: client.session.clone(),
             protocol: protocol(version, client),
             method,
             host: Box::default(),
@@ -183,6 +186,7 @@ impl Drop for Exchange {
             duration: self.started.elapsed(),
             first_byte: self.first_byte,
             client: self.client_address,
+            session: self.session.take(),
             protocol: self.protocol,
             method: std::mem::take(&mut self.method),
             host: std::mem::take(&mut self.host),

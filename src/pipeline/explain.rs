@@ -156,7 +156,7 @@ impl Proxy {
     /// What would happen to a request now; `None`: no route takes it.
     pub async fn explain(&self, head: &request::Parts, target: &Target) -> Option<Explained> {
         let site = self.site();
-        let route = site.route(target, head)?;
+        let route = site.route(target, head, None)?;
         let asked = Asked { route: &route, head, target, slice: None, at: self.clock.now() };
         let mut explained = self.explained(asked, self.standing(asked).await);
         self.explain_slices(asked, &mut explained).await;

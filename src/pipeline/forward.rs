@@ -100,7 +100,8 @@ mod tests {
 
     fn client() -> ClientConn {
         let address = "192.0.2.1:4711".parse().unwrap();
-        ClientConn { peer: address, local: address, tls: false, protocol: Protocol::Http11 }
+        let protocol = Protocol::Http11;
+        ClientConn { peer: address, local: address, tls: false, session: None, redirect: None, protocol }
     }
 
     fn target() -> Target {

@@ -79,6 +79,7 @@ impl Proxy {
         if client.protocol == Protocol::Http2 {
             join_cookies(&mut head.headers);
         }
+        site.identify(&client, &mut head.headers);
         let client = spoken(client, head.version);
         let at = self.clock.now();
         let trusted = !site.trusted.is_empty() && site.trusts(client.peer.ip());
@@ -99,7 +100,7 @@ impl Proxy {
 fn spoken(client: Arc<ClientConn>, version: Version) -> Arc<ClientConn> {
     match version {
         Version::HTTP_10 if client.protocol != Protocol::Http10 => {
-            Arc::new(ClientConn { protocol: Protocol::Http10, ..*client })
+            Arc::new(ClientConn { protocol: Protocol::Http10, ..(*client).clone() })
         }
         _ => client,
     }

@@ -123,7 +123,7 @@ impl Proxy {
         let trusted = site.trusts(Ipv4Addr::LOCALHOST.into());
         let secure = forwarded::is_secure(request.secure, &head.headers, trusted);
         let target = Target::of(&head, secure).map_err(|_| Elsewhere::BadTarget)?;
-        let route = site.route(&target, &head).ok_or(Elsewhere::NoRoute)?;
+        let route = site.route(&target, &head, None).ok_or(Elsewhere::NoRoute)?;
         if route.cache.mode == Mode::Off {
             return Err(Elsewhere::Off);
         }
@@ -144,7 +144,14 @@ impl Proxy {
 
     fn open_internal(&self, site: &Site, request: InternalRequest) -> (Inbound, Box<Exchange>) {
         let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let client = ClientConn { peer: own, local: own, tls: request.secure, protocol: Protocol::Internal };
+        let client = ClientConn {
+            peer: own,
+            local: own,
+            tls: request.secure,
+            session: None,
+            redirect: None,
+            protocol: Protocol::Internal,
+        };
         let (inbound, exchange) = self.open(site, request.head(), InboundBody::None, Arc::new(client), None);
         (Inbound { refresh: request.refresh, ..inbound }, exchange)
     }

@@ -32,6 +32,7 @@ mod posted;
 mod purging;
 mod reply;
 mod respond;
+mod secured;
 pub mod settings;
 pub mod simulate;
 pub mod site;
@@ -61,6 +62,7 @@ use crate::http::target::Target;
 use crate::http::{ClientConn, Interim, forwarded, via};
 use crate::route::Facts;
 use crate::telemetry::Telemetry;
+use crate::tls::Identity;
 
 use error::Failure;
 use exchange::Exchange;
@@ -174,10 +176,17 @@ impl Proxy {
         let target = Target::of(&inbound.head, secure)?;
         exchange.host = target.authority().into();
         exchange.caching.asks.secure = target.scheme() == Scheme::Https;
+        if inbound.client.session.as_ref().is_some_and(|session| !session.serves(target.host())) {
+            return Err(Failure::Misdirected);
+        }
+        if let Some(redirect) = inbound.client.redirect.filter(|_| target.scheme() == Scheme::Http) {
+            return secured::redirect(redirect, &target);
+        }
         if let Some(purging) = site.purging.as_ref().filter(|purging| purging.takes(&inbound.head.method)) {
             return Box::pin(self.purge(site, purging, exchange, inbound, target)).await;
         }
-        let route = site.route(&target, &inbound.head).ok_or(Failure::NoRoute)?;
+        let client = inbound.client.session.as_ref().and_then(|session| session.identity.as_ref());
+        let route = site.route(&target, &inbound.head, client).ok_or(Failure::NoRoute)?;
         exchange.route = Some(route.clone());
         if via::loops(&inbound.head.headers, &site.name) {
             return Err(Failure::Loop);
@@ -192,13 +201,19 @@ impl Proxy {
 
 impl Site {
     /// The route that takes a request.
-    fn route(&self, target: &Target, head: &http::request::Parts) -> Option<Arc<Route>> {
+    fn route(
+        &self,
+        target: &Target,
+        head: &http::request::Parts,
+        client: Option<&Identity>,
+    ) -> Option<Arc<Route>> {
         let facts = Facts {
             host: target.host(),
             path: target.path(),
             method: &head.method,
             headers: &head.headers,
             query: target.query(),
+            client,
         };
         self.router.find(&facts).map(|position| self.routes[position].clone())
     }

@@ -12,6 +12,7 @@ use super::key::KeySettings;
 use crate::cache::Mode;
 use crate::cache::policy::Rules;
 use crate::route::MatchSpec;
+use crate::tls::Fact;
 
 /// All routes, and what holds for every exchange.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Settings {
     pub trusted: Vec<IpNet>,
     /// How this proxy calls itself in `Via`, `Cache-Status` and `Proxy-Status`.
     pub name: Arc<str>,
+    /// Request fields that tell upstreams of clients' certificates.
+    pub identity: Vec<(HeaderName, Fact)>,
     /// A mode that overrides every route's (`serve --mode`).
     pub mode: Option<Mode>,
     /// Who may purge by a request; `None`: such requests are forwarded like any other.

@@ -155,7 +155,7 @@ impl Simulation {
             self.supposed.unreadable += 1;
             return;
         };
-        let Some(route) = self.site.route(&target, &head) else {
+        let Some(route) = self.site.route(&target, &head, None) else {
             self.supposed.without_route += 1;
             return;
         };

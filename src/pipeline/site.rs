@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::complaint::Complaints;
@@ -11,9 +11,11 @@ use super::key::Users;
 use super::purging::Purging;
 use super::settings::{CacheSettings, RouteSettings, Settings};
 use crate::cache::{self, Mode};
+use crate::http::ClientConn;
 use crate::route::{FieldMatch, MatchSpec, Router};
 use crate::telemetry::Telemetry;
-use crate::telemetry::event::Series;
+use crate::telemetry::event::{Protocol, Series};
+use crate::tls::Fact;
 use crate::upstream::{Upstream, Upstreams};
 
 /// The routes of one config, and what holds for all of them.
@@ -27,6 +29,8 @@ pub struct Site {
     pub name: Arc<str>,
     /// Peers whose forwarding fields are believed.
     pub trusted: Vec<IpNet>,
+    /// Request fields that tell upstreams of clients' certificates.
+    identity: Vec<(HeaderName, Fact)>,
     /// Who may purge by a request.
     pub(super) purging: Option<Purging>,
     limits: Limits,
@@ -91,10 +95,36 @@ impl Site {
         let routes = settings
             .routes
             .into_iter()
-            .map(|route| Route::bind(route, settings.mode, upstreams, telemetry).map(Arc::new))
+            .map(|route| {
+                Route::bind(route, settings.mode, &settings.identity, upstreams, telemetry).map(Arc::new)
+            })
             .collect::<Result<_, _>>()?;
         let purging = settings.purge.map(Purging::new);
-        Ok(Self { router, routes, name: settings.name, trusted: settings.trusted, purging, limits })
+        Ok(Self {
+            router,
+            routes,
+            name: settings.name,
+            trusted: settings.trusted,
+            identity: settings.identity,
+            purging,
+            limits,
+        })
+    }
+
+    /// Tells in a request's fields who the client is, by its certificate. What it says there itself goes first, whoever it
+    /// is (RFC 9440 2.4); only the instance's own requests are as they were made.
+    pub(super) fn identify(&self, client: &ClientConn, headers: &mut HeaderMap) {
+        if self.identity.is_empty() || client.protocol == Protocol::Internal {
+            return;
+        }
+        let known = client.session.as_ref().and_then(|session| session.identity.as_ref());
+        for (name, fact) in &self.identity {
+            headers.remove(name);
+            let value = known.and_then(|known| HeaderValue::from_bytes(known.fact(*fact)?.as_bytes()).ok());
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
     }
 
     /// What a fetch for a route has to know of the store's limits.
@@ -113,6 +143,7 @@ impl Route {
     fn bind(
         settings: RouteSettings,
         mode: Option<Mode>,
+        identity: &[(HeaderName, Fact)],
         upstreams: &Upstreams,
         telemetry: &Telemetry,
     ) -> Result<Self, SiteError> {
@@ -127,7 +158,7 @@ impl Route {
             matcher: settings.matcher.clone(),
             upstream_name: settings.upstream.clone(),
             upstream,
-            key_fields: key_fields(&settings.matcher, &cache),
+            key_fields: key_fields(&settings.matcher, &cache, identity),
             users: cache.key.user.clone().map(Users::new),
             cache,
             series: Series {
@@ -155,11 +186,16 @@ impl Route {
     }
 }
 
-/// The match's own fields belong to the key: two requests that the match tells apart may get different replies.
-fn key_fields(matcher: &MatchSpec, cache: &CacheSettings) -> Vec<HeaderName> {
+/// The match's own fields belong to the key: two requests that the match tells apart may get different replies. So do
+/// those by which the upstream knows the client.
+fn key_fields(
+    matcher: &MatchSpec,
+    cache: &CacheSettings,
+    identity: &[(HeaderName, Fact)],
+) -> Vec<HeaderName> {
     let mut fields: Vec<HeaderName> = Vec::new();
     let of_match = matcher.headers.iter().map(|(name, _): &(HeaderName, FieldMatch)| name);
-    for name in of_match.chain(&cache.key.headers) {
+    for name in of_match.chain(&cache.key.headers).chain(identity.iter().map(|(name, _)| name)) {
         if !fields.contains(name) {
             fields.push(name.clone());
         }

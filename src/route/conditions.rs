@@ -5,7 +5,8 @@ use http::{HeaderMap, Method};
 use percent_encoding::percent_decode;
 
 use super::Facts;
-use super::spec::{FieldMatch, HostPattern, MatchSpec, PathPattern, Segment, segments};
+use super::spec::{ClientMatch, FieldMatch, HostPattern, MatchSpec, PathPattern, Segment, segments};
+use crate::tls::Identity;
 
 impl HostPattern {
     /// Whether it takes this host (lower case, without port).
@@ -60,6 +61,17 @@ impl FieldMatch {
     }
 }
 
+impl ClientMatch {
+    /// Whether a client is as asked.
+    pub fn takes(&self, client: Option<&Identity>) -> bool {
+        match self {
+            Self::Present => client.is_some(),
+            Self::Absent => client.is_none(),
+            Self::AnyOf(patterns) => client.is_some_and(|client| client.is_one_of(patterns)),
+        }
+    }
+}
+
 impl MatchSpec {
     /// Whether the method is one of those named; `GET` takes `HEAD` too.
     pub(super) fn takes_method(&self, method: &Method) -> bool {
@@ -73,6 +85,7 @@ impl MatchSpec {
         self.takes_method(facts.method)
             && self.headers.iter().all(|(name, wanted)| wanted.takes_field(facts.headers, name))
             && self.query_holds(facts.query)
+            && self.client.as_ref().is_none_or(|wanted| wanted.takes(facts.client))
     }
 
     /// Whether the query's parameters are as asked.

@@ -8,7 +8,7 @@
 //!    prefix (`/a/*`, `/a/{*rest}`), the one with more literal segments first; then a regular expression, in the
 //!    order of the file; then no path.
 //! 3. **Method**: one that names methods before one that doesn't.
-//! 4. **Fields and query**: the one with more such conditions.
+//! 4. **Fields, query and client certificate**: the one with more such conditions.
 //! 5. The order of the file.
 //!
 //! Paths are compared in their normal form (`http::path`), so that no spelling of a path passes by the route
@@ -32,10 +32,12 @@ mod verdict;
 
 pub use parse::BadPattern;
 pub use router::{BuildError, Router};
-pub use spec::{FieldMatch, HostPattern, MatchSpec, PathPattern};
+pub use spec::{ClientMatch, FieldMatch, HostPattern, MatchSpec, PathPattern};
 pub use verdict::{Mismatch, Verdict};
 
 use http::{HeaderMap, Method};
+
+use crate::tls::Identity;
 
 /// What a request is matched by.
 #[derive(Clone, Copy, Debug)]
@@ -50,4 +52,6 @@ pub struct Facts<'a> {
     pub headers: &'a HeaderMap,
     /// What follows `?`, as the client sent it.
     pub query: Option<&'a str>,
+    /// Who the client is, where it has shown a certificate.
+    pub client: Option<&'a Identity>,
 }

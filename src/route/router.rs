@@ -94,7 +94,7 @@ impl Router {
                 routes.push(candidate.route);
             }
             let spec = &self.routes[candidate.route].1;
-            if spec.methods.is_empty() && spec.headers.is_empty() {
+            if spec.methods.is_empty() && spec.headers.is_empty() && spec.client.is_none() {
                 break;
             }
         }
@@ -254,7 +254,9 @@ fn shape(path: &PathPattern) -> String {
 fn covers(wide: &MatchSpec, narrow: &MatchSpec) -> bool {
     let methods = wide.methods.is_empty()
         || (!narrow.methods.is_empty() && narrow.methods.iter().all(|method| wide.takes_method(method)));
+    let client = wide.client.is_none() || wide.client == narrow.client;
     methods
+        && client
         && wide.headers.iter().all(|(name, asked)| {
             narrow.headers.iter().any(|(other, given)| name == other && implies(given, asked))
         })

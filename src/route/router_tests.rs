@@ -37,7 +37,7 @@ fn with_facts<T>(request: &str, then: impl FnOnce(&Facts<'_>) -> T) -> T {
     for (name, value) in words.map(|word| word.split_once(':').unwrap()) {
         headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
     }
-    then(&Facts { host, path, method: &method, headers: &headers, query })
+    then(&Facts { host, path, method: &method, headers: &headers, query, client: None })
 }
 
 fn taken<'r>(router: &'r Router, request: &str) -> Option<&'r str> {

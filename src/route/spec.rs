@@ -4,6 +4,8 @@ use std::fmt;
 
 use http::{HeaderName, Method};
 
+use crate::tls::SanPattern;
+
 /// Everything that a route asks of a request; an empty list asks nothing. All that are given must hold; within
 /// one list any one suffices (but each entry of `headers` and `query` must hold).
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,19 @@ pub struct MatchSpec {
     pub headers: Vec<(HeaderName, FieldMatch)>,
     /// Query parameters, all of these.
     pub query: Vec<(Box<str>, FieldMatch)>,
+    /// The client's certificate.
+    pub client: Option<ClientMatch>,
+}
+
+/// What a client's certificate must be. Only verified ones count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientMatch {
+    /// There.
+    Present,
+    /// Not there.
+    Absent,
+    /// There, with one of these names.
+    AnyOf(Vec<SanPattern>),
 }
 
 /// A host, lower case and without port.
@@ -91,6 +106,22 @@ impl fmt::Display for PathPattern {
             Self::Exact(path) | Self::Params(path) => f.write_str(path),
             Self::Prefix(prefix) => write!(f, "{prefix}*"),
             Self::Regex(regex) => write!(f, "~ {regex}"),
+        }
+    }
+}
+
+impl fmt::Display for ClientMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("*"),
+            Self::Absent => f.write_str("!"),
+            Self::AnyOf(patterns) => {
+                for (index, pattern) in patterns.iter().enumerate() {
+                    let between = if index > 0 { ", " } else { "" };
+                    write!(f, "{between}{pattern}")?;
+                }
+                Ok(())
+            }
         }
     }
 }

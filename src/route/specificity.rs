@@ -51,7 +51,7 @@ impl Specificity {
             },
             path: path_rank(position, path),
             any_method: spec.methods.is_empty(),
-            conditions: Reverse(spec.headers.len() + spec.query.len()),
+            conditions: Reverse(spec.headers.len() + spec.query.len() + usize::from(spec.client.is_some())),
             position,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, Method};
 
 use super::Facts;
-use super::spec::{FieldMatch, HostPattern, MatchSpec, PathPattern};
+use super::spec::{ClientMatch, FieldMatch, HostPattern, MatchSpec, PathPattern};
 
 /// What one route said to a request.
 #[derive(Clone, Debug)]
@@ -63,6 +63,13 @@ pub enum Mismatch {
         /// What the route asks for.
         wanted: FieldMatch,
     },
+    /// The client's certificate.
+    Client {
+        /// Whether it has one.
+        present: bool,
+        /// What the route asks for.
+        wanted: ClientMatch,
+    },
     /// It matches, but so does this more specific route.
     LessSpecific(Arc<str>),
 }
@@ -79,7 +86,14 @@ impl Mismatch {
         if !spec.takes_method(facts.method) {
             return Some(Self::Method { method: facts.method.clone(), wanted: spec.methods.clone() });
         }
-        Self::field(spec, facts).or_else(|| Self::parameter(spec, facts))
+        Self::field(spec, facts)
+            .or_else(|| Self::parameter(spec, facts))
+            .or_else(|| Self::client(spec, facts))
+    }
+
+    fn client(spec: &MatchSpec, facts: &Facts<'_>) -> Option<Self> {
+        let wanted = spec.client.as_ref().filter(|wanted| !wanted.takes(facts.client))?;
+        Some(Self::Client { present: facts.client.is_some(), wanted: wanted.clone() })
     }
 
     fn field(spec: &MatchSpec, facts: &Facts<'_>) -> Option<Self> {
@@ -96,7 +110,7 @@ impl Mismatch {
         Some(Self::Query { name: name.clone(), present, wanted: wanted.clone() })
     }
 
-    /// One word for machines: `host`, `path`, `method`, `header`, `query` or `less_specific`.
+    /// One word for machines: `host`, `path`, `method`, `header`, `query`, `client_cert` or `less_specific`.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Host { .. } => "host",
@@ -104,6 +118,7 @@ impl Mismatch {
             Self::Method { .. } => "method",
             Self::Header { .. } => "header",
             Self::Query { .. } => "query",
+            Self::Client { .. } => "client_cert",
             Self::LessSpecific(_) => "less_specific",
         }
     }
@@ -120,6 +135,11 @@ impl fmt::Display for Mismatch {
             Self::Method { method, wanted } => write!(f, "method {method} is not {}", list(wanted)),
             Self::Header { name, present, wanted } => field(f, "header", name.as_str(), *present, wanted),
             Self::Query { name, present, wanted } => field(f, "query parameter", name, *present, wanted),
+            Self::Client { present: false, .. } => f.write_str("client certificate absent"),
+            Self::Client { wanted: ClientMatch::AnyOf(wanted), .. } => {
+                write!(f, "client certificate is for none of {}", list(wanted))
+            }
+            Self::Client { .. } => f.write_str("client certificate present"),
             Self::LessSpecific(winner) => write!(f, "less specific than `{winner}`"),
         }
     }

@@ -17,20 +17,24 @@ use super::refusal::{Refusal, RefusalReason};
 use super::shared::{Limits, Phase, Place, Shared};
 use super::watch::Watch;
 use super::wire::{Socket, Wire};
-use super::{http1, http2};
+use super::{handshake, http1, http2};
 use crate::clock::Clock;
-use crate::http::{ClientConn, InterimQueue, h1, request_id};
+use crate::http::{ClientConn, HttpsRedirect, InterimQueue, h1, request_id};
 use crate::telemetry::event::Protocol;
+use crate::tls::Session;
 
 /// How a client that speaks HTTP/2 without negotiation begins (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is known of a connection when it is accepted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
-    pub(super) tls: bool,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) redirect: Option<HttpsRedirect>,
+    /// As it was negotiated; `None`: by what the client says first.
+    pub(super) protocol: Option<Protocol>,
 }
 
 /// What the requests of one connection share.
@@ -67,7 +71,7 @@ impl<H: Handler> Connection<H> {
     }
 }
 
-/// Serves one connection to its end. A place for TLS: `io` may be any stream, `facts` say what it is.
+/// Serves one connection to its end: `io` may be any stream, `facts` say what it is.
 pub(super) async fn serve<IO, H>(
     io: IO,
     facts: Facts,
@@ -84,19 +88,30 @@ pub(super) async fn serve<IO, H>(
     let _registration = poll_fn(|cx| Poll::Ready(shared.register(cx.waker()))).await;
     let mut wire = Wire::new(io, activity.clone());
     let mut watch = Watch::new();
-    let opened =
-        opening(&mut wire, &shared, &mut watch, limits.settings.header_timeout, Sniffed::decided).await;
+    let enough = match facts.protocol {
+        // Over TLS there is no HTTP/2 that was not negotiated (RFC 9113 3.3).
+        Some(Protocol::Http2) => Sniffed::nothing,
+        Some(_) => Sniffed::any,
+        None => Sniffed::decided,
+    };
+    let opened = opening(&mut wire, &shared, &mut watch, limits.settings.header_timeout, enough).await;
     let protocol = match &opened {
-        Opening::Bytes(bytes) if bytes.starts_with(PREFACE) => Protocol::Http2,
+        Opening::Bytes(bytes) => facts.protocol.unwrap_or_else(|| Sniffed::protocol(bytes)),
         _ => Protocol::Http11,
     };
-    let Facts { peer, local, tls } = facts;
-    let client = Arc::new(ClientConn { peer, local, tls, protocol });
+    let Facts { peer, local, session, redirect, .. } = facts;
+    let tls = session.is_some();
+    let client = Arc::new(ClientConn { peer, local, tls, session, redirect, protocol });
     let interim = InterimQueue::new();
     let connection = Arc::new(Connection { handler, client, shared, limits, activity, interim });
     match opened {
         Opening::Closed | Opening::TimedOut { begun: false } => {}
         Opening::TimedOut { begun: true } => http1::time_out(wire, &connection).await,
+        Opening::Bytes(bytes) if !tls && bytes.first() == Some(&handshake::HANDSHAKE) => {
+            connection.refused(0, RefusalReason::TlsToPlain);
+            // What a client that speaks TLS understands.
+            handshake::refuse(wire.io(), &handshake::alert(handshake::PROTOCOL_VERSION)).await;
+        }
         Opening::Bytes(bytes) => {
             wire.replay(bytes);
             match protocol {
@@ -151,8 +166,17 @@ impl Sniffed {
         bytes.len() >= PREFACE.len() || !PREFACE.starts_with(bytes)
     }
 
-    fn any(_: &[u8]) -> bool {
+    fn any(bytes: &[u8]) -> bool {
+        !bytes.is_empty()
+    }
+
+    /// Nothing has to be waited for.
+    fn nothing(_: &[u8]) -> bool {
         true
+    }
+
+    fn protocol(bytes: &[u8]) -> Protocol {
+        if bytes.starts_with(PREFACE) { Protocol::Http2 } else { Protocol::Http11 }
     }
 }
 
@@ -166,6 +190,9 @@ async fn opening<IO: AsyncRead + AsyncWrite + Unpin>(
 ) -> Opening {
     let mut bytes = BytesMut::new();
     poll_fn(|cx| {
+        if enough(&bytes) {
+            return Poll::Ready(Opening::Bytes(Bytes::new()));
+        }
         loop {
             let mut scratch = [0_u8; 1024];
             let mut buffer = ReadBuf::new(&mut scratch);

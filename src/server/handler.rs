@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::refusal::Refusal;
 use crate::http::h1::Violation;
 use crate::http::{ClientConn, Interim};
-use crate::telemetry::ConnectionRefused;
+use crate::telemetry::{ConnectionRefused, HandshakeFailure};
+use crate::tls::Session;
 
 /// Answers the requests of all connections. Called on the worker thread of the connection.
 pub trait Handler: Send + Sync + 'static {
@@ -40,6 +41,12 @@ pub trait Handler: Send + Sync + 'static {
 
     /// An accepted connection has ended, after all of its requests.
     fn connection_closed(&self, peer: SocketAddr, totals: ConnectionTotals);
+
+    /// A TLS handshake is done; the connection is told as opened after it.
+    fn handshake_done(&self, session: &Session);
+
+    /// A connection ended with its TLS handshake; not also told as opened, or as refused.
+    fn handshake_failed(&self, peer: SocketAddr, failure: HandshakeFailure);
 
     /// A connection was closed at once, or could not even be accepted; not also told as opened.
     fn connection_refused(&self, reason: ConnectionRefused);

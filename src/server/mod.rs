@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! listener (a SO_REUSEPORT group per address)
-//!    └─▶ worker (a thread, a current-thread runtime) ─▶ connection (sniff, HTTP/1 or HTTP/2, time-outs)
-//!                                                          └─▶ wire (what hyper reads and writes through)
+//!    └─▶ worker (a thread, a current-thread runtime) ─▶ [handshake] ─▶ connection (HTTP/1 or HTTP/2, time-outs)
+//!                                                                        └─▶ wire (what hyper reads and writes through)
+//!                                                                              └─▶ stream (TCP, Unix, TLS over either)
 //! ```
 //!
 //! [`Handler`]: crate::server::Handler
@@ -17,6 +18,7 @@ mod announced;
 mod coalesce;
 mod connection;
 mod handler;
+mod handshake;
 mod http1;
 mod http2;
 pub mod inherited;

@@ -29,6 +29,8 @@ pub enum RefusalReason {
     HeaderTimeout,
     /// The client left in the middle of a head.
     HeadCutShort,
+    /// The client speaks TLS where none is spoken.
+    TlsToPlain,
     /// The client broke the rules of HTTP/2, which ends the connection (RFC 9113 5.4.1).
     Http2Violation,
 }
@@ -41,6 +43,7 @@ impl RefusalReason {
             Self::MalformedHead => "malformed_head",
             Self::HeaderTimeout => "header_timeout",
             Self::HeadCutShort => "head_cut_short",
+            Self::TlsToPlain => "tls_to_plain",
             Self::Http2Violation => "http2_violation",
         }
     }

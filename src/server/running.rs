@@ -12,18 +12,24 @@ use super::shared::{Limits, Shared};
 use super::unix::UnixSocket;
 use super::worker::{Command, Worker};
 use super::{Handler, ListenAddress, ListenerSettings, Settings};
+use crate::tls::Terminators;
 
 /// Starts the workers (as many as `bound` was made for) and lets them accept. From here on requests come.
 ///
 /// # Errors
 /// When a thread or its runtime cannot be created.
-pub fn start<H: Handler>(bound: Bound, settings: &Settings, handler: &Arc<H>) -> io::Result<Running> {
+pub fn start<H: Handler>(
+    bound: Bound,
+    settings: &Settings,
+    terminators: &Terminators,
+    handler: &Arc<H>,
+) -> io::Result<Running> {
     let shared = Arc::new(Shared::new(Limits::new(settings)));
     let workers = (0..bound.workers)
         .map(|index| Worker::start(index, shared.clone(), handler.clone()))
         .collect::<io::Result<Vec<_>>>()?;
     let running = Running { shared, workers, listening: Mutex::default() };
-    running.listen(bound.groups);
+    running.listen(bound.groups, terminators);
     Ok(running)
 }
 
@@ -70,6 +76,12 @@ impl Running {
         self.listening.lock().groups.iter().map(|listener| listener.local.clone()).collect()
     }
 
+    /// The same, each with the `[tls.NAME]` that it speaks.
+    pub fn listeners(&self) -> Vec<(ListenAddress, Option<Arc<str>>)> {
+        let listening = self.listening.lock();
+        listening.groups.iter().map(|one| (one.local.clone(), one.settings.tls.clone())).collect()
+    }
+
     /// Open client connections, over all workers. While draining: those that are left.
     pub fn connections(&self) -> usize {
         self.shared.connections()
@@ -101,9 +113,9 @@ impl Running {
 
     /// The second half of a reload: new listeners accept, those no longer wanted stop, `settings` hold for new
     /// connections. Connections go on, whatever listener they came from.
-    pub fn apply(&self, prepared: Prepared, settings: &Settings) {
+    pub fn apply(&self, prepared: Prepared, settings: &Settings, terminators: &Terminators) {
         self.shared.set_limits(Limits::new(settings));
-        self.listen(prepared.new);
+        self.listen(prepared.new, terminators);
         self.unlisten(|listener| !prepared.wanted.contains(&*listener.settings));
     }
 
@@ -134,14 +146,20 @@ impl Running {
         }
     }
 
-    fn listen(&self, groups: Vec<Group>) {
+    fn listen(&self, groups: Vec<Group>, terminators: &Terminators) {
         let mut listening = self.listening.lock();
         for group in groups {
             listening.last_id += 1;
             let id = listening.last_id;
             let settings = Arc::new(group.settings);
+            let terminator = settings.tls.as_ref().and_then(|name| terminators.get(name));
             for (worker, socket) in self.workers.iter().zip(group.sockets) {
-                worker.command(Command::Listen { id, socket, settings: settings.clone() });
+                worker.command(Command::Listen {
+                    id,
+                    socket,
+                    settings: settings.clone(),
+                    terminator: terminator.cloned(),
+                });
             }
             listening.groups.push(Listener { id, settings, local: group.local, _file: group.file });
         }

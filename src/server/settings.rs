@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::http::HttpsRedirect;
+
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerSettings {
@@ -18,6 +20,10 @@ pub struct ListenerSettings {
     /// Balancers that must say, by the PROXY protocol, for whom each connection is, and who is believed; nobody else
     /// may connect then. None: connections are their peers' own.
     pub proxy_protocol: Vec<IpNet>,
+    /// The `[tls.NAME]` that it speaks; `None`: it speaks HTTP without TLS.
+    pub tls: Option<Arc<str>>,
+    /// Where requests are sent instead of being answered.
+    pub redirect: Option<HttpsRedirect>,
 }
 
 /// Who may connect to a Unix socket unless the config says otherwise: this process's user.
@@ -26,7 +32,13 @@ pub const SOCKET_MODE: u32 = 0o600;
 impl ListenerSettings {
     /// A listener on a TCP address, with nothing else said.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address: ListenAddress::Tcp(address), mode: SOCKET_MODE, proxy_protocol: Vec::new() }
+        Self {
+            address: ListenAddress::Tcp(address),
+            mode: SOCKET_MODE,
+            proxy_protocol: Vec::new(),
+            tls: None,
+            redirect: None,
+        }
     }
 }
 
@@ -75,6 +87,8 @@ pub struct Settings {
     pub max_headers: usize,
     /// The most client connections, over all workers.
     pub max_connections: usize,
+    /// The most TLS handshakes at a time, over all workers.
+    pub max_handshakes: usize,
     /// How long in-flight exchanges may go on after a stop was asked.
     pub shutdown_grace: Duration,
 }
@@ -87,6 +101,7 @@ impl Default for Settings {
             max_header_bytes: 64 << 10,
             max_headers: 100,
             max_connections: 65_536,
+            max_handshakes: 4096,
             shutdown_grace: Duration::from_secs(30),
         }
     }

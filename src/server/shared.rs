@@ -29,6 +29,7 @@ pub(super) enum Phase {
 pub(super) struct Shared {
     phase: AtomicU8,
     open: AtomicUsize,
+    handshakes: AtomicUsize,
     limits: ArcSwap<Limits>,
     emptied: Notify,
     /// The tasks of open connections, woken when the phase changes. Touched when a connection opens and closes.
@@ -41,6 +42,7 @@ impl Shared {
         Self {
             phase: AtomicU8::new(Phase::Serving as u8),
             open: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
             limits: ArcSwap::from_pointee(limits),
             emptied: Notify::new(),
             tasks: Mutex::default(),
@@ -72,6 +74,13 @@ impl Shared {
     pub(super) fn admit(self: &Arc<Self>, max: usize) -> Option<Place> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         let place = Place(self.clone());
+        (before < max).then_some(place)
+    }
+
+    /// A place for one more handshake; `None` when there are as many as there may be.
+    pub(super) fn begin_handshake(self: &Arc<Self>, max: usize) -> Option<Shaking> {
+        let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
+        let place = Shaking(self.clone());
         (before < max).then_some(place)
     }
 
@@ -119,6 +128,16 @@ impl Drop for Place {
             // A waiter that has looked at the count but does not wait yet finds the permit.
             self.0.emptied.notify_one();
         }
+    }
+}
+
+/// One handshake's place under the cap.
+#[derive(Debug)]
+pub(super) struct Shaking(Arc<Shared>);
+
+impl Drop for Shaking {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

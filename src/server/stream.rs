@@ -1,14 +1,18 @@
-//! A client's connection as the kernel gives it: over TCP, or over a Unix socket.
+//! A client's connection: over TCP, or over a Unix socket, as the kernel gives it; or TLS over either.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 use super::wire::Socket;
 
@@ -72,11 +76,62 @@ impl Listener {
     }
 }
 
-/// A client's connection.
+/// A client's connection. One type for all, so that everything above is compiled once; TLS is boxed, since most of its
+/// size is of no use to those without.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<Secured>),
+}
+
+/// A TLS stream that says goodbye however it ends: a client that hears nothing must take the end for a fault (RFC 8446
+/// 6.1).
+#[derive(Debug)]
+pub(super) struct Secured {
+    stream: TlsStream<Stream>,
+    /// The end is to look like a fault.
+    cut: AtomicBool,
+}
+
+impl Secured {
+    pub(super) fn new(stream: TlsStream<Stream>) -> Self {
+        Self { stream, cut: AtomicBool::new(false) }
+    }
+}
+
+impl Drop for Secured {
+    fn drop(&mut self) {
+        if self.cut.load(Ordering::Relaxed) {
+            return;
+        }
+        let (socket, session) = self.stream.get_mut();
+        session.send_close_notify();
+        // What the socket does not take now, nobody waits for.
+        while session.wants_write() {
+            match session.write_tls(&mut Now(socket)) {
+                Ok(taken) if taken > 0 => {}
+                _ => break,
+            }
+        }
+    }
+}
+
+/// Writes what a socket takes without waiting.
+struct Now<'a>(&'a Stream);
+
+impl Write for Now<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0 {
+            Stream::Tcp(socket) => socket.try_write(bytes),
+            Stream::Unix(socket) => socket.try_write(bytes),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Stream {
@@ -85,7 +140,35 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.local_addr(),
             Self::Unix(_) => Ok(LOCAL),
+            Self::Tls(secured) => secured.stream.get_ref().0.local_addr(),
         }
+    }
+
+    /// The first byte that the client sends, left where it is; `None` where it closes. Until it is there, nothing but the
+    /// socket is kept.
+    pub(super) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let mut peek = |socket: BorrowedFd<'_>| {
+            Ok(rustix::net::recv(socket, &mut byte, RecvFlags::PEEK).map(|(read, _)| read)?)
+        };
+        let read = loop {
+            let peeked = match self {
+                Self::Tcp(socket) => {
+                    socket.readable().await?;
+                    socket.try_io(Interest::READABLE, || peek(socket.as_fd()))
+                }
+                Self::Unix(socket) => {
+                    socket.readable().await?;
+                    socket.try_io(Interest::READABLE, || peek(socket.as_fd()))
+                }
+                Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match peeked {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                peeked => break peeked?,
+            }
+        };
+        Ok((read > 0).then_some(byte[0]))
     }
 
     /// Replies leave in whole writes; waiting for more would only delay them.
@@ -103,6 +186,10 @@ impl Socket for Stream {
             Self::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
             // There is no reset; the length or the chunks that are missing tell of the fault.
             Self::Unix(_) => Ok(()),
+            Self::Tls(secured) => {
+                secured.cut.store(true, Ordering::Relaxed);
+                return secured.stream.get_ref().0.reset_on_close();
+            }
         };
         if let Err(error) = marked {
             tracing::debug!(%error, "a cut reply could not be marked by a reset");
@@ -119,6 +206,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_read(cx, buffer),
         }
     }
 }
@@ -128,6 +216,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_write(cx, bytes),
         }
     }
 
@@ -139,6 +228,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -146,15 +236,19 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Neither has a buffer of its own.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            // Neither has a buffer of its own.
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
         }
     }
 }

@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 use super::*;
 use crate::http::ClientConn;
 use crate::http::h1::Violation;
-use crate::telemetry::ConnectionRefused;
+use crate::telemetry::{ConnectionRefused, HandshakeFailure};
+use crate::tls::{Session, Terminators};
 
 /// Answers by path and remembers what it was told.
 #[derive(Default)]
@@ -107,6 +108,10 @@ impl Handler for Origin {
         self.told.notify_one();
     }
 
+    fn handshake_done(&self, _: &Session) {}
+
+    fn handshake_failed(&self, _: SocketAddr, _: HandshakeFailure) {}
+
     fn connection_refused(&self, reason: ConnectionRefused) {
         assert_eq!(reason, ConnectionRefused::Limit);
         self.over_cap.fetch_add(1, Ordering::SeqCst);
@@ -125,7 +130,7 @@ fn site_with(workers: usize, settings: Settings) -> Site {
     let bound = bind(&[any], workers).expect("bound");
     let address = bound.local_addrs()[0].tcp().expect("TCP");
     let origin = Arc::new(Origin::default());
-    let running = start(bound, &settings, &origin).expect("started");
+    let running = start(bound, &settings, &Terminators::new(), &origin).expect("started");
     Site { origin, running, address }
 }
 
@@ -517,7 +522,7 @@ async fn a_reload_swaps_listeners_and_keeps_connections() {
     let other = ListenerSettings::at("127.0.0.2:0".parse().expect("an address"));
     let prepared = site.running.prepare(std::slice::from_ref(&other)).expect("bound");
     let new = prepared.local_addrs()[0].tcp().expect("TCP");
-    site.running.apply(prepared, &Settings::default());
+    site.running.apply(prepared, &Settings::default(), &Terminators::new());
     assert_eq!(site.running.local_addrs(), [ListenAddress::Tcp(new)]);
     stream.write_all(last("/hello").as_bytes()).await.expect("sent");
     assert!(read_all(&mut stream).await.ends_with("hello over 1.1"), "the old connection goes on");

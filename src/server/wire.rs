@@ -105,6 +105,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         poll_socket(&mut self.io, &self.activity, cx, buffer)
     }
 
+    /// What it runs over, for a last word that is no reply.
+    pub(super) fn io(&mut self) -> &mut IO {
+        &mut self.io
+    }
+
     /// Writes what is queued here between replies.
     pub(super) fn set_interim(&mut self, queue: Arc<InterimQueue>) {
         self.interim = Some(queue);
@@ -286,7 +291,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_interim(cx, false))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        // Over TLS what was written may still wait for the socket.
+        self.activity.set_write_blocked(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,10 +15,12 @@ use tracing::{debug, error, warn};
 
 use super::connection::{self, Facts};
 use super::handler::Handler;
-use super::shared::Shared;
+use super::handshake::{self, Shaken};
+use super::shared::{Limits, Shared};
 use super::stream::{Listener, Listening, Stream};
 use super::{ListenerSettings, announced};
-use crate::telemetry::ConnectionRefused;
+use crate::telemetry::{ConnectionRefused, HandshakeFailure};
+use crate::tls::Terminator;
 
 /// Threads per worker for what blocks (body files, compression); they end when unused.
 const BLOCKING_THREADS: usize = 16;
@@ -33,7 +35,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum Command {
     /// Accept from this socket.
-    Listen { id: u64, socket: Listening, settings: Arc<ListenerSettings> },
+    Listen {
+        id: u64,
+        socket: Listening,
+        settings: Arc<ListenerSettings>,
+        /// Of the TLS that it speaks, where it does.
+        terminator: Option<Arc<Terminator>>,
+    },
     /// Take what waits on it, then close it.
     Unlisten { id: u64 },
     /// End the thread.
@@ -87,11 +95,12 @@ async fn run<H: Handler>(mut inbox: mpsc::Receiver<Command>, shared: &Arc<Shared
     let mut accepting = HashMap::new();
     while let Some(command) = inbox.recv().await {
         match command {
-            Command::Listen { id, socket, settings } => {
+            Command::Listen { id, socket, settings, terminator } => {
                 let (stop, stopped) = oneshot::channel::<()>();
                 match Listener::from_std(socket) {
                     Ok(listener) => {
-                        tokio::spawn(accept(listener, settings, stopped, shared.clone(), handler.clone()));
+                        let speaks = Speaks { settings, terminator };
+                        tokio::spawn(accept(listener, speaks, stopped, shared.clone(), handler.clone()));
                         accepting.insert(id, stop);
                     }
                     Err(error) => error!(%error, "a listening socket cannot be used"),
@@ -104,6 +113,13 @@ async fn run<H: Handler>(mut inbox: mpsc::Receiver<Command>, shared: &Arc<Shared
     }
 }
 
+/// What is spoken on a listener.
+#[derive(Clone)]
+struct Speaks {
+    settings: Arc<ListenerSettings>,
+    terminator: Option<Arc<Terminator>>,
+}
+
 /// What one turn of the accept loop found.
 enum Turn {
     Accepted(Stream, SocketAddr),
@@ -113,7 +129,7 @@ enum Turn {
 
 async fn accept<H: Handler>(
     listener: Listener,
-    settings: Arc<ListenerSettings>,
+    speaks: Speaks,
     mut stopped: oneshot::Receiver<()>,
     shared: Arc<Shared>,
     handler: Arc<H>,
@@ -130,7 +146,7 @@ async fn accept<H: Handler>(
         match turn.await {
             Turn::Accepted(stream, peer) => {
                 in_trouble = false;
-                admit(stream, peer, &settings, &shared, &handler);
+                admit(stream, peer, &speaks, &shared, &handler);
             }
             Turn::Failed(error) if concerns_one_connection(&error) => {}
             Turn::Failed(error) => {
@@ -160,7 +176,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 fn admit<H: Handler>(
     stream: Stream,
     peer: SocketAddr,
-    settings: &Arc<ListenerSettings>,
+    speaks: &Speaks,
     shared: &Arc<Shared>,
     handler: &Arc<H>,
 ) {
@@ -171,23 +187,59 @@ fn admit<H: Handler>(
     };
     stream.set_nodelay();
     let Ok(local) = stream.local_addr() else { return };
-    let facts = Facts { peer, local, tls: false };
+    let facts = Facts { peer, local, session: None, redirect: speaks.settings.redirect, protocol: None };
     let (shared, handler) = (shared.clone(), handler.clone());
-    if settings.proxy_protocol.is_empty() {
+    if speaks.settings.proxy_protocol.is_empty() && speaks.terminator.is_none() {
         tokio::spawn(connection::serve(stream, facts, place, limits, shared, handler));
         return;
     }
-    let settings = settings.clone();
+    let speaks = speaks.clone();
     tokio::spawn(async move {
-        let limit = limits.settings.header_timeout;
-        match announced::client(stream, facts, &settings.proxy_protocol, limit, &shared).await {
-            Ok((stream, facts)) => {
-                connection::serve(stream, facts, place, limits, shared, handler).await;
-            }
+        // Boxed, and gone before the connection begins: what this needs is no burden to an idle one.
+        let begun = Box::pin(begin(stream, facts, speaks, &limits, &shared, &handler)).await;
+        if let Some((stream, facts)) = begun {
+            connection::serve(stream, facts, place, limits, shared, handler).await;
+        }
+    });
+}
+
+/// What stands before the first request: who the connection is for, as a balancer says, then the handshake of TLS. `None`:
+/// it does not come so far, which has been told.
+async fn begin<H: Handler>(
+    mut stream: Stream,
+    mut facts: Facts,
+    speaks: Speaks,
+    limits: &Limits,
+    shared: &Arc<Shared>,
+    handler: &Arc<H>,
+) -> Option<(Stream, Facts)> {
+    let peer = facts.peer;
+    if !speaks.settings.proxy_protocol.is_empty() {
+        let (believed, limit) = (&speaks.settings.proxy_protocol, limits.settings.header_timeout);
+        match announced::client(stream, facts, believed, limit, shared).await {
+            Ok(announced) => (stream, facts) = announced,
             Err(refused) => {
                 debug!(%peer, %refused, "a connection was closed");
                 handler.connection_refused(ConnectionRefused::ProxyProtocol);
+                return None;
             }
         }
-    });
+    }
+    let Some(terminator) = &speaks.terminator else { return Some((stream, facts)) };
+    let peer = facts.peer;
+    let Some(_shaking) = shared.begin_handshake(limits.settings.max_handshakes) else {
+        handler.handshake_failed(peer, HandshakeFailure::TooMany);
+        return None;
+    };
+    match handshake::shake(stream, terminator).await {
+        Ok(Shaken { stream, session, protocol }) => {
+            handler.handshake_done(&session);
+            let facts = Facts { session: Some(session), protocol: Some(protocol), ..facts };
+            Some((Stream::Tls(stream), facts))
+        }
+        Err(failure) => {
+            handler.handshake_failed(peer, failure);
+            None
+        }
+    }
 }

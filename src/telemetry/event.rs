@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::caching::{Caching, ReplyFields};
 use crate::clock::Timestamp;
+use crate::tls::Session;
 
 /// Everything that is told of one exchange, made once when its reply has left (or failed to).
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Finished {
     pub first_byte: Duration,
     /// The client's address (as a trusted peer tells it, else the socket's).
     pub client: IpAddr,
+    /// What is known of its TLS connection, where it has one.
+    pub session: Option<Arc<Session>>,
     /// The protocol the client spoke.
     pub protocol: Protocol,
     /// The request's method.

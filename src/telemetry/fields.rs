@@ -26,6 +26,11 @@ impl Fields for Finished {
         },
         Field { name: "client", kind: Kind::Word, help: "address of the client" },
         Field { name: "protocol", kind: Kind::Word, help: "1.0, 1.1, 2 or internal" },
+        Field { name: "tls", kind: Kind::Word, help: "TLSv1.2 or TLSv1.3" },
+        Field { name: "cipher", kind: Kind::Word, help: "cipher suite of the client's TLS" },
+        Field { name: "sni", kind: Kind::Word, help: "name that the client's TLS asked for" },
+        Field { name: "resumed", kind: Kind::Flag, help: "whether the TLS session was resumed" },
+        Field { name: "client_cert", kind: Kind::Text, help: "first name of the client's certificate" },
         Field { name: "upstream", kind: Kind::Word, help: "name of the upstream asked" },
         Field { name: "endpoint", kind: Kind::Word, help: "endpoint that answered, host:port" },
         Field { name: "attempts", kind: Kind::Number, help: "how often an endpoint was asked" },
@@ -41,6 +46,7 @@ impl Fields for Finished {
     ];
 
     fn value(&self, field: &'static str) -> Value<'_> {
+        let session = self.session.as_deref();
         let maybe = |text: Option<&'static str>| text.map_or(Value::Absent, |text| Value::Text(text.into()));
         match field {
             "status" => Value::Number(self.status.into()),
@@ -54,6 +60,14 @@ impl Fields for Finished {
             "first_byte" => Value::Duration(self.first_byte),
             "client" => Value::Text(self.client.to_string().into()),
             "protocol" => Value::Text(self.protocol.as_str().into()),
+            "tls" => maybe(session.map(|session| session.version)),
+            "cipher" => maybe(session.map(|session| session.cipher)),
+            "sni" => named(session.and_then(|session| session.sni.as_deref())),
+            "resumed" => session.map_or(Value::Absent, |session| Value::Flag(session.resumed)),
+            "client_cert" => match session.and_then(|session| session.identity.as_ref()) {
+                Some(client) => Value::Text(client.name()),
+                None => Value::Absent,
+            },
             "upstream" => named(self.upstream.as_deref()),
             "endpoint" => named(self.endpoint.as_deref()),
             "attempts" => Value::Number(self.attempts.into()),
@@ -94,7 +108,8 @@ mod tests {
                 Value::Number(_) => matches!(field.kind, Kind::Number | Kind::Size | Kind::Status),
                 Value::Duration(_) => field.kind == Kind::Duration,
                 Value::Flag(_) => field.kind == Kind::Flag,
-                Value::Absent => false,
+                // What only TLS brings along.
+                Value::Absent => ["tls", "cipher", "sni", "resumed", "client_cert"].contains(&field.name),
             };
             assert!(fits, "{field:?}");
         }

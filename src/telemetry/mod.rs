@@ -51,7 +51,7 @@ use metrics::ThreadCells;
 
 pub use error::TelemetryError;
 pub use event::Finished;
-pub use outcome::{AttemptOutcome, ConnectionRefused};
+pub use outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure};
 pub use record::LogRecord;
 pub use ring::{Followed, Follower, Query};
 pub use settings::Settings;
@@ -204,6 +204,16 @@ impl Telemetry {
     /// Counts a client connection that was closed before a request was read; not also as opened.
     pub fn connection_refused(&self, reason: ConnectionRefused) {
         self.count(|cells| cells.connection_refused(reason));
+    }
+
+    /// Counts a TLS handshake that is done.
+    pub fn handshake_done(&self, version: &'static str, cipher: &'static str, resumed: bool) {
+        self.count(|cells| cells.handshake_done((version, cipher, resumed)));
+    }
+
+    /// Counts a TLS handshake that failed.
+    pub fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.count(|cells| cells.handshake_failed(failure));
     }
 
     fn count(&self, count: impl FnOnce(&ThreadCells)) {

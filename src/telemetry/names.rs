@@ -48,6 +48,11 @@ pub const CONNECTIONS_OPENED: &str = "connections_opened";
 /// Counter by `reason`: client connections closed before a request was read.
 pub const CONNECTIONS_REFUSED: &str = "connections_refused";
 
+/// Counter by `version`, `cipher` and `resumed`: TLS handshakes with clients.
+pub const TLS_HANDSHAKES: &str = "tls_handshakes";
+/// Counter by `reason`: TLS handshakes with clients that failed.
+pub const TLS_HANDSHAKE_FAILURES: &str = "tls_handshake_failures";
+
 /// Counter by `result` (`written`, `dropped`, `failed`): access log lines.
 pub const LOG_LINES: &str = "log_lines";
 /// Counter: exchanges that neither log nor ring saw, because too many finished at once.
@@ -92,6 +97,15 @@ pub const SHARED_FETCHES: &str = "shared_fetches";
 /// Gauge: how many configs the instance has taken over.
 pub const CONFIG_GENERATION: &str = "config_generation";
 
+/// Gauge by `tls`, `name` and `fingerprint`, seconds: for how long a certificate is still valid; below 0 when it is not.
+pub const CERTIFICATE_EXPIRES_IN: &str = "certificate_expires_in_seconds";
+/// Gauge by `tls`, `name` and `fingerprint`: 1 where a certificate ends soon and has not been replaced, or has ended.
+pub const CERTIFICATE_ENDS_SOON: &str = "certificate_ends_soon";
+/// Gauge by `tls`: files of certificates that are broken, so that what was read before goes on.
+pub const CERTIFICATE_FILES_BROKEN: &str = "certificate_files_broken";
+/// Gauge by `tls`: certificates replaced while the instance ran.
+pub const CERTIFICATES_REPLACED: &str = "certificates_replaced";
+
 /// The help line of a gauge that another room supplies.
 pub fn gauge_help(name: &str) -> &'static str {
     match name {
@@ -111,6 +125,12 @@ pub fn gauge_help(name: &str) -> &'static str {
         EXCHANGES_WAITING => "Exchanges whose reply has not begun.",
         SHARED_FETCHES => "Fetches that several requests may share.",
         CONFIG_GENERATION => "Configs taken over, the first one included.",
+        CERTIFICATE_EXPIRES_IN => "Seconds for which a certificate is still valid.",
+        CERTIFICATE_ENDS_SOON => "1 where a certificate ends soon, or has ended.",
+        CERTIFICATE_FILES_BROKEN => {
+            "Broken files of certificates, instead of which what was read before goes on."
+        }
+        CERTIFICATES_REPLACED => "Certificates replaced while the instance ran.",
         _ => "Measured at the scrape.",
     }
 }

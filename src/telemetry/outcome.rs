@@ -61,6 +61,79 @@ impl AttemptOutcome {
     }
 }
 
+/// Why a TLS handshake with a client failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HandshakeFailure {
+    /// It took too long.
+    TimedOut,
+    /// The client left in the middle of it.
+    Closed,
+    /// As many were under way as may be.
+    TooMany,
+    /// The client spoke HTTP without TLS.
+    PlainHttp,
+    /// What the client said was not TLS.
+    NotTls,
+    /// The client asked for no name, or for one that is not served.
+    UnknownName,
+    /// There is no version, cipher suite, signature or protocol that both sides know.
+    NothingShared,
+    /// The client has no certificate where one is required.
+    NoClientCertificate,
+    /// The client's certificate is not accepted: unknown authority, out of time, for another purpose.
+    ClientCertificate,
+    /// The client's certificate is revoked.
+    ClientRevoked,
+    /// The client's certificate has none of the names that are allowed.
+    ClientNotAllowed,
+    /// The client does not accept our certificate.
+    OurCertificate,
+    /// The client ended it with another alert.
+    Alert,
+    /// The client broke the rules of TLS.
+    Protocol,
+}
+
+impl HandshakeFailure {
+    /// All of them, in the order of their metric cells.
+    pub const ALL: [Self; 14] = [
+        Self::TimedOut,
+        Self::Closed,
+        Self::TooMany,
+        Self::PlainHttp,
+        Self::NotTls,
+        Self::UnknownName,
+        Self::NothingShared,
+        Self::NoClientCertificate,
+        Self::ClientCertificate,
+        Self::ClientRevoked,
+        Self::ClientNotAllowed,
+        Self::OurCertificate,
+        Self::Alert,
+        Self::Protocol,
+    ];
+
+    /// The word for logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::Closed => "closed",
+            Self::TooMany => "too_many",
+            Self::PlainHttp => "plain_http",
+            Self::NotTls => "not_tls",
+            Self::UnknownName => "unknown_name",
+            Self::NothingShared => "nothing_shared",
+            Self::NoClientCertificate => "no_client_certificate",
+            Self::ClientCertificate => "client_certificate",
+            Self::ClientRevoked => "client_revoked",
+            Self::ClientNotAllowed => "client_not_allowed",
+            Self::OurCertificate => "our_certificate",
+            Self::Alert => "alert",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
 /// Why a client connection was closed before any request was read from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionRefused {

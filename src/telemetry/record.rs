@@ -27,6 +27,21 @@ pub struct LogRecord {
     pub target: String,
     /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
     pub protocol: String,
+    /// `TLSv1.2` or `TLSv1.3`, where the client spoke TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// The cipher suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cipher: Option<String>,
+    /// The name that the client's TLS asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+    /// Whether the TLS session was resumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
+    /// Who the client is, by its certificate: the first alternative name, or the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<String>,
     /// The status sent; 0 when the client left before there was one.
     pub status: u16,
     /// Body bytes sent to the client.
@@ -92,6 +107,7 @@ pub struct LogRecord {
 impl From<&Finished> for LogRecord {
     fn from(finished: &Finished) -> Self {
         let caching = &finished.caching;
+        let session = finished.session.as_deref();
         let told = |(name, value): (&http::HeaderName, &str)| (name.to_string(), value.to_string());
         Self {
             time: finished.at,
@@ -101,6 +117,13 @@ impl From<&Finished> for LogRecord {
             host: finished.host.to_string(),
             target: finished.target.to_string(),
             protocol: finished.protocol.name().to_owned(),
+            tls: session.map(|session| session.version.to_owned()),
+            cipher: session.map(|session| session.cipher.to_owned()),
+            sni: session.and_then(|session| session.sni.as_deref()).map(str::to_owned),
+            resumed: session.is_some_and(|session| session.resumed),
+            client_cert: session
+                .and_then(|session| session.identity.as_ref())
+                .map(|client| client.name().into()),
             status: finished.status,
             bytes: finished.sent,
             received: finished.received,
@@ -141,6 +164,11 @@ impl LogRecord {
             host: String::new(),
             target: String::new(),
             protocol: String::new(),
+            tls: None,
+            cipher: None,
+            sni: None,
+            resumed: false,
+            client_cert: None,
             status: 0,
             bytes: 0,
             received: 0,

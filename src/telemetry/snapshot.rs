@@ -26,6 +26,9 @@ pub struct Snapshot {
     pub endpoints: Vec<EndpointRow>,
     /// Client connections.
     pub connections: Connections,
+    /// TLS handshakes with clients.
+    #[serde(default)]
+    pub handshakes: Handshakes,
     /// Responses that were not stored, by reason.
     pub cache_skips: BTreeMap<String, u64>,
     /// Requests that were refused for what they are, by reason.
@@ -99,6 +102,28 @@ pub struct Connections {
     pub open: u64,
     /// Closed before a request was read, by reason.
     pub refused: BTreeMap<String, u64>,
+}
+
+/// TLS handshakes with clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Handshakes {
+    /// Those that are done.
+    pub done: Vec<HandshakeRow>,
+    /// Those that failed, by reason.
+    pub failed: BTreeMap<String, u64>,
+}
+
+/// TLS handshakes of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HandshakeRow {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: String,
+    /// The cipher suite.
+    pub cipher: String,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// How many.
+    pub count: u64,
 }
 
 /// What became of finished exchanges on their way to log and ring.
@@ -176,6 +201,7 @@ impl Snapshot {
             upstreams: upstreams.filter(|row| !row.attempts.is_empty() || row.requests > 0).collect(),
             endpoints: endpoints.filter(|row| !row.attempts.is_empty()).collect(),
             connections: self.connections.since(&earlier.connections),
+            handshakes: self.handshakes.since(&earlier.handshakes),
             cache_skips: less(&self.cache_skips, &earlier.cache_skips),
             refused: less(&self.refused, &earlier.refused),
             log: self.log.since(earlier.log),
@@ -230,6 +256,19 @@ impl Connections {
             open: self.open,
             refused: less(&self.refused, &earlier.refused),
         }
+    }
+}
+
+impl Handshakes {
+    fn since(&self, earlier: &Self) -> Self {
+        let same = |row: &HandshakeRow, old: &&HandshakeRow| {
+            (&old.version, &old.cipher, old.resumed) == (&row.version, &row.cipher, row.resumed)
+        };
+        let rows = self.done.iter().map(|row| {
+            let before = earlier.done.iter().find(|old| same(row, old)).map_or(0, |old| old.count);
+            HandshakeRow { count: row.count.saturating_sub(before), ..row.clone() }
+        });
+        Self { done: rows.filter(|row| row.count > 0).collect(), failed: less(&self.failed, &earlier.failed) }
     }
 }
 

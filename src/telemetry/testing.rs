@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 /// An exchange in which nothing went wrong.
 pub(super) fn finished() -> Finished {
     Finished {
+        session: None,
         id: RequestId::Own(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001)),
         at: Timestamp::from_millis(1_700_000_000_123),
         duration: Duration::from_micros(12_345),

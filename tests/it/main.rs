@@ -18,4 +18,5 @@ mod pool;
 mod refused;
 mod rfc;
 mod routing;
+mod tls;
 mod upstream_h2;

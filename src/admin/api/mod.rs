@@ -4,6 +4,7 @@
 //! [`VERSION`]; none changes its meaning or goes away.
 
 mod cache;
+mod certificate;
 mod explain;
 mod inspection;
 mod problem;
@@ -16,6 +17,7 @@ pub use cache::{
     CacheStats, EntryDetail, EntryOrder, EntryPage, EntryQuery, EntryRow, Purge, PurgeBatch, PurgeBatchReply,
     PurgeReply, Quarantine, RouteUsage, Selector, ShowQuery, StoreFinding,
 };
+pub use certificate::CertificateRow;
 pub use explain::{
     ConfigKey, Explain, Explanation, Ground, GuardStanding, KeyDifference, KeyPart, KeyParts, NearKey,
     PastExplanation, PastQuery, SliceRun, StoredReply, StoredSlices, SupposedOutcome, SupposedReply,
@@ -51,6 +53,8 @@ pub mod path {
     pub const ROUTE_TEST: &str = "/v1/routes/test";
     /// GET: a list of [`EndpointRow`](super::EndpointRow).
     pub const UPSTREAMS: &str = "/v1/upstreams";
+    /// GET: a list of [`CertificateRow`](super::CertificateRow).
+    pub const CERTIFICATES: &str = "/v1/certificates";
     /// GET [`EntryQuery`](super::EntryQuery): [`EntryPage`](super::EntryPage).
     pub const ENTRIES: &str = "/v1/cache/entries";
     /// GET [`ShowQuery`](super::ShowQuery): a list of [`EntryDetail`](super::EntryDetail).
@@ -92,6 +96,7 @@ pub mod path {
         ROUTES,
         ROUTE_TEST,
         UPSTREAMS,
+        CERTIFICATES,
         ENTRIES,
         ENTRY,
         PURGE,

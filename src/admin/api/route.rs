@@ -21,6 +21,9 @@ pub struct Route {
     /// Conditions on query parameters, as `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub query: Vec<String>,
+    /// What it asks of clients' certificates; `*` that there is one, `!` that there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<String>,
     /// The upstream that answers.
     pub upstream: String,
     /// `cache` or `off`.

@@ -70,6 +70,7 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::ROUTES if get => control::routes(admin),
         path::ROUTE_TEST if post => control::test_route(admin, asked),
         path::UPSTREAMS if get => control::upstreams(admin),
+        path::CERTIFICATES if get => reply::json(&admin.control.certificates()),
         path::ENTRIES if get => cache::list(admin, asked).await,
         path::ENTRY if get => cache::show(admin, asked).await,
         path::PURGE if post => cache::purge(admin, asked).await,

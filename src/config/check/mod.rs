@@ -8,6 +8,7 @@ pub mod listeners;
 mod names;
 mod purging;
 mod times;
+mod tls;
 mod tokens;
 mod upstreams;
 
@@ -25,6 +26,8 @@ pub struct Declared {
     pub policies: Vec<String>,
     /// Of tables of tokens.
     pub tokens: Vec<String>,
+    /// Of `[tls.NAME]`s.
+    pub tls: Vec<String>,
 }
 
 impl Declared {
@@ -34,7 +37,12 @@ impl Declared {
             let entries = root.get(key).map(Node::entries).unwrap_or_default();
             entries.iter().map(|(name, _)| name.clone()).collect()
         };
-        Self { upstreams: names("upstreams"), policies: names("policies"), tokens: names("tokens") }
+        Self {
+            upstreams: names("upstreams"),
+            policies: names("policies"),
+            tokens: names("tokens"),
+            tls: names("tls"),
+        }
     }
 }
 
@@ -56,6 +64,7 @@ impl Checks<'_> {
         self.names();
         self.upstreams();
         self.listeners();
+        self.tls();
         self.times();
         self.purging();
         self.tokens();
@@ -64,6 +73,7 @@ impl Checks<'_> {
         if super::finding::count(self.findings).0 == 0 {
             self.unused();
             self.unused_tokens();
+            self.unused_tls();
             self.shadowed();
         }
     }

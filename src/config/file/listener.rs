@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::OneOrMany;
 use crate::config::address::{FileMode, ListenOn};
-use crate::config::scalar::{Network, PositiveTime, Size, Time};
+use crate::config::scalar::{Name, Network, PositiveTime, Size, Time};
 
 /// A listener.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -15,6 +15,16 @@ pub enum Listen {
     Address(ListenOn),
     /// A table.
     Table(Listener),
+}
+
+impl Listen {
+    /// Where.
+    pub fn address(&self) -> &ListenOn {
+        match self {
+            Self::Address(address) => address,
+            Self::Table(table) => &table.addr,
+        }
+    }
 }
 
 /// A listener.
@@ -29,6 +39,51 @@ pub struct Listener {
     /// Balancers before this listener, which say by the PROXY protocol (version 1 or 2) for whom each connection is: a
     /// network, or a list of them. They must say it, and nobody else can connect. A Unix socket's peer counts as 127.0.0.1.
     pub proxy_protocol: Option<OneOrMany<Network>>,
+    /// The name of the `[tls.NAME]` that it speaks; without it, HTTP without TLS.
+    #[serde(default)]
+    pub tls: Option<Name>,
+    /// Whether requests are sent to the same URL with https instead of being answered: true, or a table.
+    #[serde(default)]
+    pub https_redirect: Option<HttpsRedirect>,
+}
+
+/// Whether, and how, requests are sent to https.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HttpsRedirect {
+    /// Whether at all.
+    Switch(bool),
+    /// A table.
+    Table(RedirectTable),
+}
+
+/// How requests are sent to https.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedirectTable {
+    /// 308 keeps method and body, 301 is known to the oldest clients.
+    #[schemars(range(min = 301, max = 308), extend("default" = 308))]
+    pub status: Option<u16>,
+    /// The port that speaks TLS; without it, that of the first listener with `tls`.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: Option<u16>,
+}
+
+impl HttpsRedirect {
+    /// Whether requests are sent on.
+    pub fn is_on(&self) -> bool {
+        !matches!(self, Self::Switch(false))
+    }
+
+    /// Where to, where it says.
+    pub fn port(&self) -> Option<u16> {
+        if let Self::Table(table) = self { table.port } else { None }
+    }
+
+    /// The status, 308 unless it says otherwise.
+    pub fn status(&self) -> u16 {
+        if let Self::Table(RedirectTable { status: Some(status), .. }) = self { *status } else { 308 }
+    }
 }
 
 /// Limits of client connections.
@@ -50,6 +105,9 @@ pub struct Server {
     /// The most client connections, over all workers.
     #[schemars(range(min = 1, max = 10_000_000), extend("default" = 65_536))]
     pub max_connections: Option<u32>,
+    /// The most TLS handshakes at a time, over all workers; more connections are closed at once.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 4096))]
+    pub max_handshakes: Option<u32>,
     /// How long exchanges may go on after a stop was asked for.
     #[schemars(extend("default" = "30s"))]
     pub shutdown_grace: Option<Time>,

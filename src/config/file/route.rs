@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::OneOrMany;
 use super::cache::{Cache, Mode};
 use super::named::Named;
+use super::tls::ClientCertRule;
 use crate::config::address::Target;
 use crate::config::pattern::{FieldValue, Host, Path};
 use crate::config::scalar::{FieldName, Name, Parameter, PositiveTime, Size, Verb};
@@ -51,6 +52,9 @@ pub struct Match {
     /// Query parameters, all of which must hold: a value, "~ " and a regular expression, true (there) or false (not
     /// there).
     pub query: Named<FieldRule, Parameter>,
+    /// The client's verified certificate: true (there), false (not there), or alternative names of which it must have one, as
+    /// in `allow` of `[tls.NAME.client]`.
+    pub client_cert: Option<ClientCertRule>,
 }
 
 /// What a field or parameter must be.

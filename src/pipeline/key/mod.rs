@@ -150,6 +150,11 @@ impl<'a> Keyed<'a> {
         if let Cow::Owned(own) = rules.target(target.path_and_query().as_str()) {
             key.made().target = Some(own);
         }
+        if let Some(client) = &route.matcher.client {
+            // All that the route takes are alike in this, and others are not.
+            let value = Some(secret.hash([client.to_string().as_bytes()]));
+            key.made().extra.push(Part { name: Part::CLIENT, value });
+        }
         if rules.has_parts() || request.body.is_some() {
             key.add_parts(rules, request, secret);
         }

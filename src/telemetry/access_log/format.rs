@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::telemetry::event::{End, Finished};
 use crate::telemetry::record::{LogRecord, format_time};
 use crate::telemetry::settings::LogFormat;
+use crate::tls::Session;
 
 /// Appends one line, with its line break.
 pub(in crate::telemetry) fn line(buffer: &mut String, event: &Finished, format: LogFormat) {
@@ -23,7 +24,7 @@ pub(in crate::telemetry) fn line(buffer: &mut String, event: &Finished, format: 
 }
 
 /// `TIME CLIENT "METHOD HOST TARGET PROTO" STATUS BYTES DURATION CACHE ROUTE ENDPOINT ID`, then
-/// `end=` and `error=` where the exchange did not end well.
+/// `end=` and `error=` where the exchange did not end well, and what is known of the client's TLS.
 fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
     write!(buffer, "{} {} \"", format_time(event.at), event.client)?;
     let host = if event.host.is_empty() { "-" } else { &event.host };
@@ -45,6 +46,17 @@ fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
     }
     if let Some(error) = event.error {
         write!(buffer, " error={}", Word(error))?;
+    }
+    event.session.as_deref().map_or(Ok(()), |session| tls(buffer, session))
+}
+
+fn tls(buffer: &mut String, session: &Session) -> fmt::Result {
+    write!(buffer, " tls={} cipher={} resumed={}", session.version, session.cipher, session.resumed)?;
+    if let Some(sni) = &session.sni {
+        write!(buffer, " sni={}", Word(sni))?;
+    }
+    if let Some(client) = &session.identity {
+        write!(buffer, " client_cert={}", Word(&client.name()))?;
     }
     Ok(())
 }

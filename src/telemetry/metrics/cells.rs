@@ -8,7 +8,7 @@ use super::histogram::Histogram;
 use super::slots::Slots;
 use super::status;
 use crate::telemetry::event::{CacheOutcome, End, Finished};
-use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused};
+use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure};
 
 /// A counter with a single writer: adding is a plain load and store, without the lock prefix of a shared one.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub(super) struct Cells {
     pub(super) endpoints: Slots<[Count; AttemptOutcome::ALL.len()]>,
     pub(super) skips: Skips,
     pub(super) refusals: Skips,
+    pub(super) handshakes: Handshakes,
+    pub(super) handshakes_failed: [Count; HandshakeFailure::ALL.len()],
     pub(super) opened: Count,
     pub(super) closed: Count,
     pub(super) refused: [Count; ConnectionRefused::ALL.len()],
@@ -81,6 +83,8 @@ impl Cells {
             endpoints: Slots::new(super::MAX_ENDPOINTS),
             skips: Skips::default(),
             refusals: Skips::default(),
+            handshakes: Handshakes::default(),
+            handshakes_failed: Default::default(),
             opened: Count::default(),
             closed: Count::default(),
             refused: Default::default(),
@@ -152,6 +156,34 @@ impl Skips {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let named = self.rows.iter().map_while(|(name, count)| Some((*name.get()?, count.get())));
         named.chain(Some(("other", self.other.get()))).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// A kind of handshake: version, cipher suite, whether a session was resumed.
+pub(super) type Handshake = (&'static str, &'static str, bool);
+
+/// The most kinds of handshakes: there are nine cipher suites, and each may be resumed.
+const MAX_HANDSHAKES: usize = 32;
+
+/// Counts per kind of handshake: a table that is filled from the front.
+#[derive(Debug)]
+pub(super) struct Handshakes([(OnceLock<Handshake>, Count); MAX_HANDSHAKES]);
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
+}
+
+impl Handshakes {
+    pub(super) fn add(&self, kind: Handshake) {
+        if let Some((_, count)) = self.0.iter().find(|(known, _)| *known.get_or_init(|| kind) == kind) {
+            count.add(1);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Handshake, u64)> {
+        self.0.iter().map_while(|(kind, count)| Some((*kind.get()?, count.get())))
     }
 }
 

@@ -10,7 +10,7 @@ mod sum;
 use std::time::Duration;
 
 use super::event::Finished;
-use super::outcome::{AttemptOutcome, ConnectionRefused};
+use super::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure};
 pub(super) use openmetrics::encode;
 
 /// Route names that are told apart.
@@ -91,6 +91,14 @@ impl ThreadCells {
 
     pub(super) fn connection_closed(&self) {
         self.0.closed.add(1);
+    }
+
+    pub(super) fn handshake_done(&self, kind: cells::Handshake) {
+        self.0.handshakes.add(kind);
+    }
+
+    pub(super) fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.0.handshakes_failed[failure as usize].add(1);
     }
 
     pub(super) fn connection_refused(&self, reason: ConnectionRefused) {

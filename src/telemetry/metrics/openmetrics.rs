@@ -154,6 +154,7 @@ fn connections_and_log(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot)
         .count(&[], connections.opened)?;
     let help = "Client connections closed before a request was read.";
     Family::counter(encoder, names::CONNECTIONS_REFUSED, help)?.words(&[], "reason", &connections.refused)?;
+    handshakes(encoder, snapshot)?;
     let mut lines = Family::counter(encoder, names::LOG_LINES, "Access log lines by what became of them.")?;
     let log = &snapshot.log;
     for (result, count) in [("written", log.written), ("dropped", log.dropped), ("failed", log.failed)] {
@@ -161,6 +162,21 @@ fn connections_and_log(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot)
     }
     Family::counter(encoder, names::EVENTS_DROPPED, "Exchanges that neither log nor ring saw.")?
         .count(&[], log.events_dropped)
+}
+
+fn handshakes(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let mut done = Family::counter(encoder, names::TLS_HANDSHAKES, "TLS handshakes with clients.")?;
+    for row in &snapshot.handshakes.done {
+        let resumed = if row.resumed { "true" } else { "false" };
+        let labels = [("version", &*row.version), ("cipher", &*row.cipher), ("resumed", resumed)];
+        done.count(&labels, row.count)?;
+    }
+    let help = "TLS handshakes with clients that failed.";
+    Family::counter(encoder, names::TLS_HANDSHAKE_FAILURES, help)?.words(
+        &[],
+        "reason",
+        &snapshot.handshakes.failed,
+    )
 }
 
 /// Gauges of one name stand together, as the format demands, in whatever order they came.

@@ -6,8 +6,10 @@ use super::cells::{Cells, Count, RouteCells, UpstreamCells};
 use super::histogram::Sum;
 use super::{Series, ThreadCells, slots, status};
 use crate::telemetry::event::{CacheOutcome, End};
-use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused};
-use crate::telemetry::snapshot::{Connections, EndpointRow, RouteRow, Snapshot, UpstreamRow};
+use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure};
+use crate::telemetry::snapshot::{
+    Connections, EndpointRow, HandshakeRow, Handshakes, RouteRow, Snapshot, UpstreamRow,
+};
 
 impl Series {
     /// Fills a snapshot with what the threads have counted.
@@ -23,6 +25,7 @@ impl Series {
         snapshot.upstreams = self.upstream_rows(&threads);
         snapshot.endpoints = self.endpoint_rows(&threads);
         snapshot.connections = connections(&threads);
+        snapshot.handshakes = handshakes(&threads);
         for (reason, count) in threads.iter().flat_map(|cells| cells.skips.iter()) {
             *snapshot.cache_skips.entry(reason.to_owned()).or_default() += count;
         }
@@ -162,6 +165,25 @@ fn connections(threads: &[&Cells]) -> Connections {
     let opened: u64 = threads.iter().map(|cells| cells.opened.get()).sum();
     let refused = words(&refused, |cell| ConnectionRefused::ALL[cell].as_str());
     Connections { opened, closed, open: opened.saturating_sub(closed), refused }
+}
+
+fn handshakes(threads: &[&Cells]) -> Handshakes {
+    let mut done: BTreeMap<_, u64> = BTreeMap::new();
+    let mut failed = Counts::default();
+    for cells in threads {
+        failed.add(&cells.handshakes_failed);
+        for (kind, count) in cells.handshakes.iter() {
+            *done.entry(kind).or_default() += count;
+        }
+    }
+    let row = |((version, cipher, resumed), count): ((&str, &str, bool), u64)| HandshakeRow {
+        version: version.to_owned(),
+        cipher: cipher.to_owned(),
+        resumed,
+        count,
+    };
+    let failed = words(&failed, |cell| HandshakeFailure::ALL[cell].as_str());
+    Handshakes { done: done.into_iter().map(row).collect(), failed }
 }
 
 /// Sums of a fixed table of counters.

@@ -99,7 +99,7 @@ impl Proxy {
         let took = began.elapsed();
         let url = |name: &str| {
             let line = banner.lines().find_map(|line| line.trim().strip_prefix(name))?;
-            let rest = line.trim().strip_prefix("http://")?;
+            let rest = line.trim().split_once("://")?.1;
             rest.split('/').next()?.parse().ok()
         };
         let address = url("listening").unwrap_or_else(|| panic!("no listener: {banner}"));
