@@ -166,6 +166,12 @@ impl Telling<'_> {
         let ground =
             |rule: &str, says: &str| Ground { rule: rule.into(), says: says.into(), ..Ground::default() };
         match explained.verdict {
+            Verdict::Bypass(Bypass::Local) => {
+                let local = explained.route.settings.local.as_ref();
+                let says = local.map(|local| format!("it answers {local}")).unwrap_or_default();
+                let key = local.map_or("respond", |local| local.key());
+                why.push(Ground { config: Some(self.config_key(key)), ..ground("route", &says) });
+            }
             Verdict::Bypass(Bypass::Mode) => why.push(Ground {
                 config: Some(self.mode_key()),
                 ..ground("route", "the route neither stores nor reuses replies")
@@ -411,6 +417,7 @@ fn summary(digest: Digest, entry: &std::sync::Arc<Entry>) -> Summary {
 
 const fn bypass(why: Bypass) -> &'static str {
     match why {
+        Bypass::Local => "the route answers by itself",
         Bypass::Mode => "the route is off",
         Bypass::Method => "the method is not answered from a cache",
         Bypass::Body => "the request has a body",

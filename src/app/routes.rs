@@ -29,6 +29,7 @@ pub(super) fn list(site: &Site) -> Vec<Route> {
                 query: matcher.query.iter().map(|(name, value)| format!("{name}={value}")).collect(),
                 client_cert: matcher.client.as_ref().map(ToString::to_string),
                 upstream: route.upstream_name.to_string(),
+                answer: answer(route),
                 mode: mode_word(route.cache.mode).to_owned(),
                 policy: route.cache.policy.as_ref().map(ToString::to_string),
                 ttl_s: route.cache.rules.ttl,
@@ -101,13 +102,20 @@ fn facts<'a>(head: &'a http::request::Parts, target: &'a Target) -> Facts<'a> {
 pub(super) fn test(site: &Site, host: &str, test: &RouteTest) -> Result<RouteTestReply, String> {
     let (head, target) = request(host, &test.method, &test.url, &test.headers)?;
     let taken = site.router.find(&facts(&head, &target)).map(|position| &site.routes[position]);
+    let asking = taken.filter(|route| !route.upstream_name.is_empty());
     Ok(RouteTestReply {
         route: taken.map(|route| route.name.to_string()),
-        upstream: taken.map(|route| route.upstream_name.to_string()),
-        mode: taken.map(|route| mode_word(route.cache.mode).to_owned()),
-        key: taken.map(|route| route.key_text(&target)),
+        upstream: asking.map(|route| route.upstream_name.to_string()),
+        answer: taken.and_then(|route| answer(route)),
+        mode: asking.map(|route| mode_word(route.cache.mode).to_owned()),
+        key: asking.map(|route| route.key_text(&target)),
         verdicts: verdicts(site, &head, &target),
     })
+}
+
+/// What a route answers by itself, in words.
+fn answer(route: &crate::pipeline::Route) -> Option<String> {
+    route.settings.local.as_ref().map(ToString::to_string)
 }
 
 /// Fields as they are given on a command line.

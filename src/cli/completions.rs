@@ -133,7 +133,8 @@ pub fn routes() -> Vec<CompletionCandidate> {
     routes
         .into_iter()
         .map(|route| {
-            let what = format!("{} -> {}", route.paths.join(" "), route.upstream);
+            let to = route.answer.filter(|_| route.upstream.is_empty()).unwrap_or(route.upstream);
+            let what = format!("{} -> {to}", route.paths.join(" "));
             CompletionCandidate::new(route.name).help(Some(output::human::safe(&what).into()))
         })
         .collect()

@@ -83,6 +83,7 @@ const COLUMNS: &[Column] = &[
     Column::new("headers", Kind::List).wide(),
     Column::new("query", Kind::List).wide(),
     Column::new("upstream", Kind::Text),
+    Column::new("answer", Kind::Text).wide(),
     Column::new("mode", Kind::Text),
     Column::new("policy", Kind::Text),
     Column::new("ttl", Kind::Seconds).at("/ttl_s"),
@@ -141,7 +142,12 @@ fn summary(reply: &RouteTestReply) -> Vec<String> {
         return vec!["no route takes this request; it would be answered 404".to_owned(), String::new()];
     };
     let mut lines = vec![format!("route     {}", output::human::safe(route))];
-    let parts = [("upstream", &reply.upstream), ("mode", &reply.mode), ("key", &reply.key)];
+    let parts = [
+        ("answer", &reply.answer),
+        ("upstream", &reply.upstream),
+        ("mode", &reply.mode),
+        ("key", &reply.key),
+    ];
     for (name, value) in parts {
         if let Some(value) = value {
             lines.push(format!("{name:<8}  {}", output::human::safe(value)));

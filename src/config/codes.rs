@@ -131,6 +131,10 @@ codes! {
     BadCertificateName = "PS0222", Error;
     /// A secret in the config
     PlainSecret = "PS0220", Error;
+    /// Not a text with variables that fits here
+    BadTemplate = "PS0240", Error;
+    /// A field that is not for a config to say
+    ReservedField = "PS0241", Error;
 
     /// An unknown upstream
     UnknownUpstream = "PS0301", Error;
@@ -244,6 +248,8 @@ codes! {
     WeakSecret = "PS0522", Error;
     /// An algorithm that no key is for
     AlgorithmWithoutKey = "PS0523", Error;
+    /// A file that a reply is made of cannot be read
+    ReplyFile = "PS0540", Error;
 }
 
 impl fmt::Display for Code {

@@ -117,8 +117,12 @@ impl Compiler<'_> {
 
     fn pipeline(&mut self, file: &File, trusts: &Trusts) -> pipeline::Settings {
         let routes = file.routes.iter().enumerate();
+        let routes = routes.map(|(index, route)| {
+            let local = self.local(index, route);
+            RouteSettings { local, ..route_settings(file, index, route, trusts) }
+        });
         pipeline::Settings {
-            routes: routes.map(|(index, route)| route_settings(file, index, route, trusts)).collect(),
+            routes: routes.collect(),
             trusted: file.trusted_proxies.iter().map(|network| network.0).collect(),
             name: file.name.as_ref().map_or_else(|| "proxy-stone".into(), |name| name.0.as_str().into()),
             identity: identity(file),
@@ -377,6 +381,7 @@ fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> 
         timeout: route.timeout.map(positive),
         request_idle_timeout: route.request_idle_timeout.map_or(Duration::from_secs(60), positive),
         max_request_body: route.max_request_body.map(bytes),
+        local: None,
     }
 }
 
@@ -426,7 +431,11 @@ fn route_cache(file: &File, route: &Route, trusts: &Trusts) -> CacheSettings {
     let policy = route_policy(file, route);
     let mut settings =
         policy.map_or_else(CacheSettings::default, |(name, policy)| policy_settings(name, policy, trusts));
-    settings.mode = if switched_off { cache::Mode::Off } else { route.mode.map_or(cache::Mode::Cache, mode) };
+    settings.mode = if switched_off || route.answers_itself() {
+        cache::Mode::Off
+    } else {
+        route.mode.map_or(cache::Mode::Cache, mode)
+    };
     settings
 }
 

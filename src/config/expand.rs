@@ -11,21 +11,24 @@ use super::tree::{Node, Origin, Value};
 /// The name of the upstream and the route that a top-level `upstream` makes.
 pub const DEFAULT: &str = "default";
 
+/// Keys of the top level that hold for every route which does not say otherwise, and asks an upstream.
+const FROM_TOP: [&str; 2] = ["cache", "maintenance"];
+
 /// Expands a checked tree.
 pub fn expand(root: &mut Node) {
     let catch_all = root.get("upstream").cloned().map(|target| name_target(root, target, DEFAULT));
     if let Some(target) = &catch_all {
         root.set("upstream", target.clone());
     }
-    let cache = root.get("cache").cloned();
+    let from_top: Vec<_> = FROM_TOP.iter().filter_map(|key| Some((*key, root.get(key).cloned()?))).collect();
     let mut routes =
         root.remove("routes").unwrap_or_else(|| Node::made(Value::Array(Vec::new()), Origin::Default));
     if let Value::Array(items) = &mut routes.value {
         for (index, route) in items.iter_mut().enumerate() {
-            expand_route(root, route, index, catch_all.as_ref(), cache.as_ref());
+            expand_route(root, route, index, catch_all.as_ref(), &from_top);
         }
         if let Some(target) = catch_all {
-            let route = default_route(items, target, cache);
+            let route = default_route(items, target, from_top);
             items.push(route);
         }
     }
@@ -38,25 +41,28 @@ fn expand_route(
     route: &mut Node,
     index: usize,
     catch_all: Option<&Node>,
-    cache: Option<&Node>,
+    from_top: &[(&'static str, Node)],
 ) {
+    let answers_itself = ["respond", "redirect"].iter().any(|key| route.get(key).is_some());
     if let Some(target) = route.get("upstream").cloned() {
         let url = target.as_str().unwrap_or_default().to_owned();
         let named = name_target(root, target, &url);
         route.set("upstream", named);
-    } else if let (Some(target), false) = (catch_all, route.damaged) {
+    } else if let (Some(target), false) = (catch_all, route.damaged || answers_itself) {
         route.set("upstream", target.clone());
     }
     if route.get("name").is_none() {
         let name = format!("route-{}", index + 1);
         route.set("name", Node::made(Value::String(name), Origin::Default));
     }
-    if let (None, Some(cache)) = (route.get("cache"), cache) {
-        route.set("cache", cache.clone());
+    for (key, value) in from_top.iter().filter(|_| !answers_itself) {
+        if route.get(key).is_none() {
+            route.set(key, value.clone());
+        }
     }
 }
 
-fn default_route(routes: &[Node], target: Node, cache: Option<Node>) -> Node {
+fn default_route(routes: &[Node], target: Node, from_top: Vec<(&'static str, Node)>) -> Node {
     let taken =
         |name: &str| routes.iter().any(|route| route.get("name").and_then(Node::as_str) == Some(name));
     let name = if taken(DEFAULT) { "default-upstream" } else { DEFAULT };
@@ -64,8 +70,8 @@ fn default_route(routes: &[Node], target: Node, cache: Option<Node>) -> Node {
     route.place = target.place.clone();
     route.set("name", Node::made(Value::String(name.into()), Origin::Default));
     route.set("upstream", target);
-    if let Some(cache) = cache {
-        route.set("cache", cache);
+    for (key, value) in from_top {
+        route.set(key, value);
     }
     route
 }

@@ -1,6 +1,7 @@
 //! The shape of the config file. The doc comments here are the reference: the schema, `proxy-stone.toml(5)` and
 //! the starter file are made from them.
 
+mod answer;
 mod cache;
 mod listener;
 mod named;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use super::address::Target;
 use super::scalar::{FieldName, Network, PolicyName, Pseudonym};
 
+pub use answer::{Maintenance, MaintenanceTable, Redirect, Respond, RouteRedirect};
 pub use cache::{Cache, Key, Lifetime, Mode, Policy, Purge, PurgeMethod, QueryCase, Store, Tags, User};
 pub use listener::{HttpsRedirect, Listen, Listener, Server};
 pub use named::Named;
@@ -44,6 +46,8 @@ pub struct File {
     pub cache: Option<Cache>,
     /// Overrides the mode of every route: "cache" or "off".
     pub mode: Option<Mode>,
+    /// Maintenance of all routes that do not say otherwise, and ask an upstream: true, or a table.
+    pub maintenance: Option<Maintenance>,
     /// Worker threads; 0 means one per core.
     #[schemars(range(max = 1024), extend("default" = 0))]
     pub workers: Option<u16>,

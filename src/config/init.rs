@@ -19,6 +19,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("", "upstream", "\"https://api.example.com\""),
     ("", "cache", "\"60s\""),
     ("", "mode", "\"off\""),
+    ("", "maintenance", "false"),
     ("Upstream", "url", "\"http://10.0.0.1:8080\""),
     ("Upstream", "endpoints", "[\"http://10.0.0.1:8080\", { url = \"http://10.0.0.2:8080\", weight = 2 }]"),
     ("Upstream", "ca", "\"ca.pem\""),
@@ -32,6 +33,9 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Route", "cache", "\"default\""),
     ("Route", "timeout", "\"2m\""),
     ("Route", "max_request_body", "\"10MiB\""),
+    ("Route", "respond", "{ status = 410, body = \"gone\" }"),
+    ("Route", "redirect", "\"https://www.example.com{path}{query}\""),
+    ("Route", "maintenance", "{ retry_after = \"10m\" }"),
     ("Policy", "ttl", "\"60s\""),
     ("Policy", "override_ttl", "{ 404 = \"10s\" }"),
     ("Policy", "min_ttl", "\"1s\""),
@@ -177,11 +181,13 @@ mod tests {
         };
         let text: String = starter().lines().map(set).collect();
         let loaded = lint(&Source::Text { name: "all.toml".into(), text: text.clone() }, None);
-        // A URL and a list of endpoints exclude each other, and there is no such certificate file or secret.
-        let errors: Vec<_> =
-            loaded.findings.iter().filter(|finding| finding.severity() == Severity::Error).collect();
-        let expected = [Code::ExclusiveKeys, Code::CaUnreadable, Code::SecretUnreadable];
-        assert_eq!(errors.iter().map(|finding| finding.code).collect::<Vec<_>>(), expected, "{text}");
+        // A URL and a list of endpoints exclude each other, as do a fixed reply and a redirect, and there is no such
+        // certificate file or secret.
+        let errors = loaded.findings.iter().filter(|finding| finding.severity() == Severity::Error);
+        let mut codes: Vec<_> = errors.map(|finding| finding.code).collect();
+        codes.sort_unstable();
+        let expected = [Code::ExclusiveKeys, Code::ExclusiveKeys, Code::CaUnreadable, Code::SecretUnreadable];
+        assert_eq!(codes, expected, "{text}");
         for (_, _, definition) in SECTIONS {
             for (key, _) in properties(&schema()["$defs"][definition]) {
                 assert!(

@@ -6,6 +6,7 @@
 //! config with an error compiles to nothing. It never opens a socket and never starts anything.
 
 pub mod address;
+pub mod answers;
 pub mod certificates;
 pub mod check;
 pub mod codes;

@@ -58,6 +58,11 @@ fn keys(root: &Node, index: usize, route: &super::file::Route) -> Vec<Said> {
     if let Some(node) = root.get("mode").or_else(|| root.at(&below("mode"))) {
         said.extend(told("mode", "mode", node));
     }
+    for key in ["respond", "redirect", "maintenance"] {
+        if let Some(node) = root.at(&below(key)) {
+            said.extend(told(key, &path_text(&below(key)), node));
+        }
+    }
     let Some(node) = root.at(&below("cache")) else { return said };
     // A policy for all routes is written at the top.
     let from_top = root.get("cache").is_some_and(|top| top.place.is_some() && top.place == node.place);

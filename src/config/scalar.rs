@@ -95,6 +95,8 @@ scalars!(
     Parameter,
     QueryName,
     FilePath,
+    super::answers::FieldText,
+    super::answers::Location,
     super::keyed::CookieName,
     super::lifetime::Statuses,
     super::lifetime::Share,
@@ -615,7 +617,8 @@ mod tests {
         #[test]
         fn nothing_panics(text in "\\PC{0,20}") {
             for format in ["duration", "size", "network", "address", "listen-address", "url", "target", "host-pattern",
-                           "path-pattern", "field-pattern", "host-field", "query-name", "method"] {
+                           "path-pattern", "field-pattern", "host-field", "query-name", "method",
+                           "location", "field-value"] {
                 let _ = check_format(format, &text);
             }
         }

@@ -27,6 +27,9 @@ pub(super) enum Failure {
     /// No route takes the request.
     #[error("no route takes the request")]
     NoRoute,
+    /// The route is under maintenance, and is to be tried again after so many seconds.
+    #[error("the route is under maintenance")]
+    Maintenance(u64),
     /// The request has passed through this proxy already.
     #[error("the request came back to this proxy")]
     Loop,
@@ -95,7 +98,8 @@ impl Failure {
             headers.insert("proxy-status", error.to_value(proxy));
         }
         if face.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            let after = if let Self::Maintenance(seconds) = self { *seconds } else { 1 };
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
         }
         if face.status == StatusCode::UNAUTHORIZED {
             // RFC 9110 15.5.2 wants a challenge.
@@ -133,6 +137,12 @@ impl Failure {
                 error: Some(ErrorType::DestinationNotFound),
                 title: "No route takes this request",
                 detail: "Nothing is configured for this host, path and method.",
+            },
+            Self::Maintenance(_) => Face {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                error: Some(ErrorType::DestinationUnavailable),
+                title: "This service is under maintenance",
+                detail: "Retry-After says when to come back.",
             },
             Self::Loop => Face {
                 status: StatusCode::LOOP_DETECTED,

@@ -53,6 +53,8 @@ pub enum Verdict {
 /// Why the cache is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bypass {
+    /// The route answers by itself.
+    Local,
     /// The route's mode is `off`.
     Mode,
     /// The method's replies are never taken from a cache.
@@ -316,6 +318,9 @@ fn places(of: &Entry, variants: &[Arc<Entry>]) -> Vec<Range<u64>> {
 
 /// The same questions as `Proxy::cached` asks before it looks.
 fn bypass(route: &Route, request: &RequestPolicy, head: &request::Parts) -> Option<Bypass> {
+    if route.settings.local.is_some() {
+        return Some(Bypass::Local);
+    }
     if route.cache.mode == Mode::Off {
         return Some(Bypass::Mode);
     }

@@ -11,6 +11,7 @@ mod ask;
 mod cached;
 mod complaint;
 mod content;
+pub mod edit;
 mod error;
 mod exchange;
 pub mod explain;
@@ -25,6 +26,7 @@ mod inbound;
 pub mod internal;
 pub mod key;
 mod lead;
+pub mod local;
 mod parts;
 mod pass;
 mod pieces;
@@ -188,6 +190,9 @@ impl Proxy {
         let client = inbound.client.session.as_ref().and_then(|session| session.identity.as_ref());
         let route = site.route(&target, &inbound.head, client).ok_or(Failure::NoRoute)?;
         exchange.route = Some(route.clone());
+        if let Some(reply) = route.settings.local.as_ref().and_then(|local| local.answer(exchange, &target)) {
+            return reply;
+        }
         if via::loops(&inbound.head.headers, &site.name) {
             return Err(Failure::Loop);
         }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
 use super::key::KeySettings;
+use super::local::Local;
 use crate::cache::Mode;
 use crate::cache::policy::Rules;
 use crate::route::MatchSpec;
@@ -75,7 +76,7 @@ pub struct RouteSettings {
     pub name: Arc<str>,
     /// Which requests it takes.
     pub matcher: MatchSpec,
-    /// The upstream that answers.
+    /// The upstream that answers; empty where the route answers itself.
     pub upstream: Arc<str>,
     /// How replies are stored and reused.
     pub cache: CacheSettings,
@@ -85,6 +86,8 @@ pub struct RouteSettings {
     pub request_idle_timeout: Duration,
     /// The largest request body; `None`: no limit.
     pub max_request_body: Option<u64>,
+    /// What it answers by itself.
+    pub local: Option<Local>,
 }
 
 /// How a route caches.

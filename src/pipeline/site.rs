@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::complaint::Complaints;
 use super::flight::Limits;
 use super::key::Users;
+use super::local::Local;
 use super::purging::Purging;
 use super::settings::{CacheSettings, RouteSettings, Settings};
 use crate::cache::{self, Mode};
@@ -43,7 +44,7 @@ pub struct Route {
     pub name: Arc<str>,
     /// Which requests it takes, for `route ls`.
     pub matcher: MatchSpec,
-    /// Its upstream's name.
+    /// Its upstream's name; empty where it answers itself.
     pub upstream_name: Arc<str>,
     /// Its upstream.
     pub upstream: Arc<Upstream>,
@@ -147,12 +148,17 @@ impl Route {
         upstreams: &Upstreams,
         telemetry: &Telemetry,
     ) -> Result<Self, SiteError> {
-        let upstream = upstreams.get(&settings.upstream).ok_or_else(|| SiteError::UnknownUpstream {
+        let answers_itself = settings.local.as_ref().is_some_and(Local::needs_no_upstream);
+        let upstream = match answers_itself {
+            true => Some(Upstream::nobody()),
+            false => upstreams.get(&settings.upstream),
+        };
+        let upstream = upstream.ok_or_else(|| SiteError::UnknownUpstream {
             route: settings.name.clone(),
             upstream: settings.upstream.clone(),
         })?;
         let mut cache = settings.cache.clone();
-        cache.mode = mode.unwrap_or(cache.mode);
+        cache.mode = mode.filter(|_| !answers_itself).unwrap_or(cache.mode);
         Ok(Self {
             name: settings.name.clone(),
             matcher: settings.matcher.clone(),
@@ -163,7 +169,7 @@ impl Route {
             cache,
             series: Series {
                 route: telemetry.route_slot(&settings.name),
-                upstream: telemetry.upstream_slot(&settings.upstream),
+                upstream: if answers_itself { 0 } else { telemetry.upstream_slot(&settings.upstream) },
             },
             complaints: Complaints::default(),
             settings,

@@ -15,7 +15,7 @@ use super::error::{Failure, FetchError};
 use super::exchange::{self, Address, Arrived, Terms, Waits};
 use super::request::{FetchRequest, Fetched, OriginName};
 use super::retry::{self, Missed, Next, Sent};
-use super::settings::{HostPolicy, Settings};
+use super::settings::{EndpointSettings, HostPolicy, Settings};
 use super::snapshot::UpstreamSnapshot;
 
 /// A group of endpoints that serve the same thing.
@@ -61,6 +61,12 @@ struct Course {
 }
 
 impl Upstream {
+    /// One without endpoints, for who needs an upstream and never asks it: every fetch fails.
+    pub fn nobody() -> Arc<Self> {
+        let settings = Settings { endpoints: Vec::new(), ..Settings::new("", EndpointSettings::default()) };
+        Arc::new(Self { settings, members: Vec::new(), balance: Balance::new(&[]) })
+    }
+
     /// What it was told.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -205,7 +211,7 @@ impl Upstream {
     }
 
     fn give_up(&self, course: &Course, last: Option<(usize, Failure)>) -> FetchError {
-        // The config has at least one endpoint, so something was tried.
+        // An upstream of the config has at least one endpoint, so something was tried.
         let (index, failure) =
             last.map_or((None, Failure::QueueFull), |(index, failure)| (Some(index), failure));
         let member = index.and_then(|index| self.members.get(index));

@@ -40,7 +40,7 @@ pub struct Settings {
 }
 
 /// One address of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSettings {
     /// `https` rather than `http`.
     pub tls: bool,

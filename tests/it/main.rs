@@ -4,6 +4,7 @@
 mod support;
 
 mod aborts;
+mod answers;
 mod bodies;
 mod cache;
 mod ends;

@@ -24,8 +24,11 @@ pub struct Route {
     /// What it asks of clients' certificates; `*` that there is one, `!` that there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_cert: Option<String>,
-    /// The upstream that answers.
+    /// The upstream that answers; empty where the route answers itself.
     pub upstream: String,
+    /// What the route answers by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     /// `cache` or `off`.
     pub mode: String,
     /// The name of its policy.
@@ -59,6 +62,9 @@ pub struct RouteTestReply {
     /// The upstream that would answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// What the route answers by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     /// The route's mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,

@@ -136,7 +136,10 @@ impl Page {
         self.line(&told.method, &safe(&told.url));
         if let Some(route) = &told.route {
             let policy = route.policy.as_ref().map(|policy| format!(", policy {policy}")).unwrap_or_default();
-            let text = format!("{} to upstream {}, mode {}{policy}", route.name, route.upstream, route.mode);
+            let text = match route.upstream.as_str() {
+                "" => route.name.clone(),
+                upstream => format!("{} to upstream {upstream}, mode {}{policy}", route.name, route.mode),
+            };
             self.line("route", &format!("{}{}", safe(&text), place(route.at.as_deref())));
         }
         let others: Vec<_> = told.verdicts.iter().filter(|verdict| !verdict.taken).collect();

@@ -1,6 +1,7 @@
 //! What no single value can be blamed for: names that lead nowhere, settings that contradict each other or do
 //! nothing. Warnings that rest on what is missing are held back while anything is broken.
 
+mod answers;
 mod effects;
 mod keys;
 mod lifetimes;
@@ -62,6 +63,7 @@ impl Checks<'_> {
     /// Makes every check.
     pub fn run(&mut self) {
         self.names();
+        self.answers();
         self.upstreams();
         self.listeners();
         self.tls();

@@ -50,6 +50,10 @@ impl Checks<'_> {
 
     fn route_upstream(&mut self, index: usize) {
         let route = &self.file.routes[index];
+        if route.answers_itself() {
+            // The check of answers tells of both.
+            return;
+        }
         let Some(target) = &route.upstream else {
             if !self.damaged(&["routes".into(), index.into()]) && !self.root.damaged {
                 let name = route_name(index, route);

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::OneOrMany;
+use super::answer::{Maintenance, Redirect, Respond};
 use super::cache::{Cache, Mode};
 use super::named::Named;
 use super::tls::ClientCertRule;
@@ -35,6 +36,21 @@ pub struct Route {
     pub request_idle_timeout: Option<PositiveTime>,
     /// The largest request body; without it there is no limit.
     pub max_request_body: Option<Size>,
+    /// A fixed reply, instead of an upstream's.
+    pub respond: Option<Respond>,
+    /// Where to go instead: a URL or a path for status 302, or a table. {scheme}, {host} (without the port), {authority}
+    /// (with it), {path} and {query} (with its `?`, or nothing) are the request's: "https://www.example.com{path}{query}".
+    pub redirect: Option<Redirect>,
+    /// Maintenance: true answers 503 with `Retry-After` to every request, and so does a table that says more; false ends
+    /// what the top of the file says.
+    pub maintenance: Option<Maintenance>,
+}
+
+impl Route {
+    /// Whether no upstream is ever asked.
+    pub fn answers_itself(&self) -> bool {
+        self.respond.is_some() || self.redirect.is_some()
+    }
 }
 
 /// Which requests a route takes. All that is given must hold; within one list any one suffices.

@@ -1,0 +1,3 @@
+//! What routes change of messages, and the texts with variables that say how. Pure: nothing here does I/O.
+
+pub mod template;
