@@ -11,6 +11,7 @@ pub mod connection;
 pub mod date;
 pub mod etag;
 pub mod forwarded;
+pub mod grpc;
 pub mod h1;
 pub mod interim;
 pub mod location;

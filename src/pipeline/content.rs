@@ -21,6 +21,7 @@ use crate::cache::policy::request::MethodKind;
 use crate::http::cache_status::Forward;
 use crate::http::target::Target;
 use crate::telemetry::event::CacheOutcome;
+use crate::telemetry::event::Protocol;
 use crate::upstream::{self, FetchError, StreamBody};
 
 impl Proxy {
@@ -64,7 +65,8 @@ async fn gather(
         return Ok(InboundBody::Whole(Bytes::new()));
     };
     let settings = &route.settings;
-    let mut stream = StreamBody::new(incoming, settings.request_idle_timeout, settings.max_request_body);
+    let stream = StreamBody::new(incoming, settings.request_idle_timeout, settings.max_request_body);
+    let mut stream = stream.ending_by_flag(exchange.protocol == Protocol::Http2);
     exchange.request_body = Some(stream.progress());
     // Not touched, so that a client that waits for 100 (RFC 9110 10.1.1) still hears it from the origin.
     if stream.size_hint().lower() > max {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use thiserror::Error;
 
+use crate::http::grpc;
 use crate::http::problem::Problem;
 use crate::http::proxy_status::ErrorType;
 use crate::http::target::BadTarget;
@@ -109,6 +110,17 @@ impl Failure {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         (face.status, headers, body)
+    }
+
+    /// The reply to a call of gRPC, which tells its end in fields of its own.
+    pub(super) fn reply_to_call(&self, proxy: &str) -> (StatusCode, HeaderMap, bytes::Bytes) {
+        let face = self.face();
+        let mut headers = grpc::end(grpc::code_of(face.status), face.title);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        if let Some(error) = face.error {
+            headers.insert("proxy-status", error.to_value(proxy));
+        }
+        (StatusCode::OK, headers, bytes::Bytes::new())
     }
 
     fn face(&self) -> Face {

@@ -11,8 +11,8 @@ use crate::cache::entry::EntryHead;
 use crate::cache::key::Digest;
 use crate::cache::policy::RequestPolicy;
 use crate::clock::Timestamp;
-use crate::http::ClientConn;
 use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::{ClientConn, grpc};
 use crate::telemetry::Telemetry;
 use crate::telemetry::caching::{Asks, Caching, Found, ReplyFields};
 use crate::telemetry::event::{CacheOutcome, End, Finished, Protocol, RequestId, Series};
@@ -46,6 +46,8 @@ pub struct Exchange {
     pub(super) reply: Option<Box<ReplyFields>>,
     pub(super) status: u16,
     pub(super) first_byte: Duration,
+    /// Its request is a call of gRPC.
+    pub(super) grpc: Option<grpc::Call>,
     /// What has become of the request's body, where it has one.
     pub(super) request_body: Option<Arc<BodyProgress>>,
     pub(super) sent: u64,
@@ -94,6 +96,7 @@ impl Exchange {
             reply: None,
             status: 0,
             first_byte: Duration::ZERO,
+            grpc: None,
             request_body: None,
             sent: 0,
             // What stands if nobody says better: the reply never left whole.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::exchange::Asked;
 use super::forward::{self, ClientNames};
@@ -142,7 +143,8 @@ fn outcome(failure: &Failure) -> AttemptOutcome {
 }
 
 /// The client's body on its way up.
-pub(super) fn request_body(body: InboundBody, method: &Method, route: &Route) -> RequestBody {
+pub(super) fn request_body(body: InboundBody, head: &Parts, route: &Route) -> RequestBody {
+    let method = &head.method;
     use http_body::Body as _;
     let body = match body {
         InboundBody::Client(body) => body,
@@ -156,7 +158,8 @@ pub(super) fn request_body(body: InboundBody, method: &Method, route: &Route) ->
         return if empty_counts { RequestBody::Full(bytes::Bytes::new()) } else { RequestBody::Empty };
     }
     let settings = &route.settings;
-    RequestBody::Stream(StreamBody::new(body, settings.request_idle_timeout, settings.max_request_body))
+    let stream = StreamBody::new(body, settings.request_idle_timeout, settings.max_request_body);
+    RequestBody::Stream(stream.ending_by_flag(head.version == Version::HTTP_2))
 }
 
 /// Passes interim replies on; 100 is the connection's own affair, since the client gets ours when its body is read.

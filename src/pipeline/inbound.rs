@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::key::Facts;
 use super::site::Site;
 use crate::cache::key::FieldHash;
-use crate::http::{ClientConn, Interim, forwarded, request_id};
+use crate::http::{ClientConn, Interim, forwarded, grpc, request_id};
 use crate::telemetry::event::{Protocol, RequestId};
 use crate::upstream::StreamBody;
 
@@ -88,6 +88,7 @@ impl Proxy {
         let telemetry = self.telemetry.clone();
         let method = head.method.clone();
         let mut exchange = Exchange::open(telemetry, &client, head.version, at, id, method, target);
+        exchange.grpc = grpc::Call::of(&head.method, &head.headers);
         if trusted {
             exchange.client_address =
                 forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted);

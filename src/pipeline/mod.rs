@@ -198,6 +198,10 @@ impl Proxy {
         }
         match route.cache.mode {
             // Boxed, so that the future that a hit moves about stays small.
+            // The answer to a call is for its caller.
+            Mode::Cache if exchange.grpc.is_some() => {
+                Box::pin(self.pass(site, &route, exchange, inbound, &target)).await
+            }
             Mode::Off => Box::pin(self.pass(site, &route, exchange, inbound, &target)).await,
             Mode::Cache => self.cached(site, &route, exchange, inbound, &target).await,
         }

@@ -124,8 +124,9 @@ impl Proxy {
         let client_host = target.authority_value();
         let facts = forward_facts(site, exchange, &client, target, trusted);
         forward::upstream_request_headers(&mut head.headers, &facts);
-        let repeatable = is_repeatable(route, &head.method);
-        let body = fetch::request_body(body, &head.method, route);
+        // What a call does nobody knows but its service: only what was not looked at is sent again.
+        let repeatable = exchange.grpc.is_none() && is_repeatable(route, &head.method);
+        let body = fetch::request_body(body, &head, route);
         if let crate::upstream::RequestBody::Stream(stream) = &body {
             exchange.request_body = Some(stream.progress());
         }
@@ -233,7 +234,10 @@ pub(super) fn forward_facts<'a>(
 
 /// When the whole exchange must have ended.
 pub(super) fn deadline(route: &Route, exchange: &Exchange) -> Option<Instant> {
-    route.settings.timeout.map(|timeout| exchange.started() + timeout)
+    let asked = exchange.grpc.and_then(|call| call.timeout);
+    let timeout = route.settings.timeout.into_iter().chain(asked).min()?;
+    // A client may ask for longer than there is time.
+    exchange.started().checked_add(timeout)
 }
 
 /// The fields of a request that is fetched for several: the client's own conditions and ranges are left out, since

@@ -15,7 +15,8 @@ use super::exchange::Exchange;
 use super::flight::Shared;
 use super::pieces::Pieces;
 use crate::cache::store::BodyReader;
-use crate::telemetry::event::End;
+use crate::http::grpc;
+use crate::telemetry::event::{End, Protocol};
 use crate::upstream::{BodyError, UpstreamBody};
 
 /// Where a reply's body comes from.
@@ -97,6 +98,17 @@ impl ReplyBody {
         }
     }
 
+    /// The deadline has passed: a call is told so, anything else breaks off.
+    fn ended_late(&mut self, error: ReplyError) -> Result<Frame<Bytes>, ReplyError> {
+        let called = |exchange: &Exchange| exchange.grpc.is_some() && exchange.protocol == Protocol::Http2;
+        let call = self.exchange.as_deref().is_some_and(called);
+        self.fail(&error);
+        if !call {
+            return Err(error);
+        }
+        Ok(Frame::trailers(grpc::end(grpc::DEADLINE_EXCEEDED, "The call took too long")))
+    }
+
     fn fail(&mut self, error: &ReplyError) {
         let (end, kind) = error.verdict();
         if let Some(exchange) = &mut self.exchange {
@@ -166,12 +178,16 @@ impl Body for ReplyBody {
             && deadline.as_mut().poll(cx).is_ready()
         {
             this.deadline = None;
-            this.fail(&ReplyError::Deadline);
+            let end = this.ended_late(ReplyError::Deadline);
             this.source = Source::Empty;
-            return Poll::Ready(Some(Err(ReplyError::Deadline)));
+            return Poll::Ready(Some(end));
         }
         let next = this.source.poll_frame(cx);
         match &next {
+            Poll::Ready(Some(Err(ReplyError::Upstream(BodyError::Deadline)))) => {
+                this.source = Source::Empty;
+                return Poll::Ready(Some(this.ended_late(ReplyError::Upstream(BodyError::Deadline))));
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(exchange), Some(data)) = (&mut this.exchange, frame.data_ref()) {
                     exchange.sent += data.len() as u64;

@@ -48,13 +48,19 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
     if let (Failure::Fetch(error) | Failure::Unvalidated(error), Some(route)) = (failure, &exchange.route) {
         complain(error, route, exchange.at, "no reply from the upstream");
     }
-    let (status, mut headers, body) = failure.reply(&site.name, &id);
+    let (status, mut headers, body) = match exchange.grpc {
+        Some(_) => failure.reply_to_call(&site.name),
+        None => failure.reply(&site.name, &id),
+    };
     let cache_status = failed_cache_status(&exchange, failure);
     exchange.caching.replied(&cache_status);
     headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
     headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
     exchange.replied(status);
-    let source = if exchange.method == Method::HEAD {
+    let source = if exchange.grpc.is_some() {
+        // In HTTP/2 the head ends the stream then, and its fields are the trailers too ("Trailers-Only").
+        Source::Empty
+    } else if exchange.method == Method::HEAD {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         Source::Empty
     } else {

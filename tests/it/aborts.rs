@@ -2,6 +2,7 @@
 
 use http_body_util::BodyExt;
 
+use crate::support::frames::{DATA, Frame, Frames, RST_STREAM, request};
 use crate::support::{Answer, Call, Gate, H2, Origin, Proxy, until, within};
 use proxy_stone::telemetry::event::End;
 
@@ -226,5 +227,27 @@ async fn a_head_that_is_no_head_is_a_502() {
         let reply = proxy.get("/").await;
         assert_eq!(reply.status, 502, "{garbage:?}: {reply:?}");
         assert!(!reply.text().contains("SSH"));
+    }
+}
+
+/// To hyper a stream that is reset with NO_ERROR has ended well.
+#[tokio::test]
+async fn a_body_whose_stream_is_reset_is_not_whole_whatever_the_code() {
+    let gate = Gate::new();
+    let tell = gate.clone();
+    let origin = Origin::start(async move |call: &mut Call| {
+        assert!(!call.body().await.whole);
+        tell.open();
+        call.cut();
+    })
+    .await;
+    let proxy = Proxy::passing(&origin).await;
+    for (nth, code) in [0, 8].into_iter().enumerate() {
+        let mut client = Frames::connect(proxy.address).await;
+        client.send(&Frame::headers(1, 0, &request("POST", "/"))).await;
+        client.send(&Frame::new(DATA, 0, 1, *b"half")).await;
+        origin.hit(nth + 1).await;
+        client.send(&Frame::new(RST_STREAM, 0, 1, [0, 0, 0, code])).await;
+        gate.pass().await;
     }
 }

@@ -11,6 +11,7 @@ mod ends;
 mod examples;
 mod failures;
 mod fields;
+mod grpc;
 mod http2;
 mod interim;
 mod lifecycle;
