@@ -1,8 +1,10 @@
 //! `Connection` and the other fields that concern one connection only (RFC 9110 7.6.1): removed before a message
 //! goes on.
 
-use http::header::{CONNECTION, TE, UPGRADE};
-use http::{HeaderMap, HeaderName};
+use std::borrow::Cow;
+
+use http::header::{CONNECTION, TE, TRAILER, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What the removed fields said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,9 +37,10 @@ const HOP_BY_HOP: [&str; 10] = [
 /// `Connection` may name any field, so a client could have the proxy drop one that the origin decides by. Fields
 /// that every recipient needs are kept even if named: RFC 9110 7.6.1 forbids naming them.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Hop {
-    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+    if !headers.keys().any(|name| concerns_hop(name.as_str())) {
         return Hop::default();
     }
+    clean_trailer_field(headers);
     let named = options(headers);
     let hop = Hop {
         upgrade: headers.contains_key(UPGRADE) && named.iter().any(|option| option == "upgrade"),
@@ -50,7 +53,116 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Hop {
     for name in HOP_BY_HOP {
         headers.remove(name);
     }
+    let disguised: Vec<HeaderName> =
+        headers.keys().filter(|name| is_disguised(name.as_str())).cloned().collect();
+    for name in disguised {
+        headers.remove(name);
+    }
     hop
+}
+
+fn concerns_hop(name: &str) -> bool {
+    is_hop_by_hop(name) || name == "trailer" || is_disguised(name)
+}
+
+/// Whether a name is that of a field that frames a message or concerns one hop, but for underscores, which CGI-like
+/// recipients take for hyphens.
+fn is_disguised(name: &str) -> bool {
+    name.contains('_') && {
+        let name = name.replace('_', "-");
+        is_hop_by_hop(&name) || matches!(&*name, "content-length" | "host")
+    }
+}
+
+/// What may stand in the trailers of one message.
+#[derive(Clone, Debug, Default)]
+pub struct TrailerRules {
+    /// What `Connection` names beside the usual.
+    named: Option<Box<[HeaderName]>>,
+}
+
+impl TrailerRules {
+    /// Of the message with this head, as it came.
+    pub fn of(headers: &HeaderMap) -> Self {
+        if !headers.contains_key(CONNECTION) {
+            return Self::default();
+        }
+        let named = options(headers).into_iter().filter_map(|name| HeaderName::try_from(name).ok());
+        let named: Box<[HeaderName]> = named.filter(|name| !is_end_to_end(name.as_str())).collect();
+        Self { named: (!named.is_empty()).then_some(named) }
+    }
+
+    fn allows(&self, name: &str) -> bool {
+        let named = self.named.as_deref().unwrap_or_default();
+        may_trail(name) && !named.iter().any(|own| own.as_str() == name)
+    }
+
+    /// Takes out what concerns this hop, and what no recipient may take from a trailer (RFC 9110 6.5.1, 7.6.1).
+    pub fn clean(&self, trailers: &mut HeaderMap) {
+        let barred: Vec<HeaderName> =
+            trailers.keys().filter(|name| !self.allows(name.as_str())).cloned().collect();
+        for name in barred {
+            trailers.remove(name);
+        }
+    }
+}
+
+/// Whether a field may come after the content: not if it frames or routes the message, says who sends it, what it is or
+/// how to treat it (RFC 9110 6.5.1).
+fn may_trail(name: &str) -> bool {
+    let name = if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) };
+    let barred = matches!(
+        &*name,
+        "age"
+            | "authorization"
+            | "cache-control"
+            | "content-encoding"
+            | "content-length"
+            | "content-location"
+            | "content-range"
+            | "content-type"
+            | "cookie"
+            | "date"
+            | "expect"
+            | "expires"
+            | "forwarded"
+            | "host"
+            | "location"
+            | "max-forwards"
+            | "origin"
+            | "pragma"
+            | "range"
+            | "retry-after"
+            | "set-cookie"
+            | "trailer"
+            | "vary"
+            | "via"
+            | "warning"
+            | "www-authenticate"
+            | "x-real-ip"
+            | "x-request-id"
+    );
+    !barred && !is_hop_by_hop(&name) && !name.starts_with("if-") && !name.starts_with("x-forwarded-")
+}
+
+/// `Trailer` announces only what will come (RFC 9110 6.6.2).
+fn clean_trailer_field(headers: &mut HeaderMap) {
+    if !headers.contains_key(TRAILER) {
+        return;
+    }
+    let rules = TrailerRules::of(headers);
+    let all = headers.get_all(TRAILER);
+    let lines: Vec<&str> = all.iter().filter_map(|line| line.to_str().ok()).collect();
+    let mut members = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
+    let allowed = |name: &&str| !name.is_empty() && rules.allows(&name.to_ascii_lowercase());
+    if members.clone().all(|name| allowed(&name)) {
+        return;
+    }
+    let kept = members.by_ref().filter(allowed).collect::<Vec<_>>().join(", ");
+    match HeaderValue::try_from(kept) {
+        Ok(kept) if !kept.is_empty() => drop(headers.insert(TRAILER, kept)),
+        _ => drop(headers.remove(TRAILER)),
+    }
 }
 
 /// What `Connection` names, lower case.
@@ -162,6 +274,9 @@ mod tests {
             (&["transfer-encoding: chunked", "proxy-connection: close"], &[], Hop::default()),
             (&["proxy-authorization: Basic eA==", "proxy-authenticate: Basic"], &[], Hop::default()),
             (&["connection: , ,;x, x-a:", "x-a: 1"], &["x-a: 1"], Hop::default()),
+            (&["transfer_encoding: chunked", "content_length: 5", "x_a: 1"], &["x_a: 1"], Hop::default()),
+            (&["trailer: x-sum, host , Content-Length"], &["trailer: x-sum"], Hop::default()),
+            (&["connection: x-sum", "trailer: x-sum"], &[], Hop::default()),
         ] {
             let mut given = headers(given);
             assert_eq!(remove_hop_by_hop(&mut given), hop, "{left:?}");

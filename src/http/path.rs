@@ -11,6 +11,13 @@ pub enum BadPath {
     /// A `%` that two hexadecimal digits do not follow (RFC 3986 2.1).
     #[error("a `%` is not followed by two hexadecimal digits")]
     Escape,
+    /// An escaped control character, at which some recipients end the path or the line.
+    #[error("the path holds a control character")]
+    Control,
+    /// A `.` or `..` that only some recipients take for a segment: beside an escaped slash or backslash, or before
+    /// parameters. Who decodes it names something else than what is routed and keyed here.
+    #[error("the path hides a dot segment")]
+    HiddenDots,
     /// It does not begin with `/` (RFC 9112 3.2.1).
     #[error("the path does not begin with `/`")]
     NotAbsolute,
@@ -18,7 +25,8 @@ pub enum BadPath {
 
 /// The normal form of an absolute path: escapes in upper case, unreserved characters unescaped, characters that
 /// no URI may hold escaped, `.` and `..` segments removed. `%2F` stays what it is: not a separator. Doubled
-/// slashes stay too, since they are not equivalent to one. An empty path is `/`.
+/// slashes stay too, since they are not equivalent to one. An empty path is `/`. What hides a dot segment or a control
+/// character has none.
 ///
 /// Borrows when `path` is normal already.
 pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
@@ -28,10 +36,30 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
     if !path.starts_with('/') {
         return Err(BadPath::NotAbsolute);
     }
-    Ok(match normalise_escapes(path)? {
+    let normal = match normalise_escapes(path)? {
         Cow::Borrowed(path) if !has_dot_segment(path) => Cow::Borrowed(path),
         Cow::Owned(path) if !has_dot_segment(&path) => Cow::Owned(path),
         path => Cow::Owned(remove_dot_segments(&path)),
+    };
+    if hides_dot_segment(&normal) { Err(BadPath::HiddenDots) } else { Ok(normal) }
+}
+
+/// Whether a path in normal form would have a dot segment to a recipient that decodes slashes, takes backslashes for
+/// such, or leaves parameters out.
+fn hides_dot_segment(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b';')) {
+        return false;
+    }
+    let ends_segment =
+        |rest: &[u8]| matches!(rest, [] | [b'/', ..] | [b'%', b'2', b'F', ..] | [b'%', b'5', b'C', ..]);
+    let begins_parameters = |rest: &[u8]| matches!(rest, [b';', ..] | [b'%', b'3', b'B', ..]);
+    let begins_at =
+        |at: usize| bytes[at - 1] == b'/' || bytes[..at].ends_with(b"%2F") || bytes[..at].ends_with(b"%5C");
+    (1..bytes.len()).filter(|&at| bytes[at] == b'.' && begins_at(at)).any(|at| {
+        let rest = &bytes[at..];
+        let rest = rest.strip_prefix(b"..").unwrap_or(&rest[1..]);
+        ends_segment(rest) || begins_parameters(rest)
     })
 }
 
@@ -49,6 +77,9 @@ pub fn normalise_escapes(text: &str) -> Result<Cow<'_, str>, BadPath> {
         match byte {
             b'%' => {
                 let (octet, after) = escaped(rest).ok_or(BadPath::Escape)?;
+                if octet.is_ascii_control() {
+                    return Err(BadPath::Control);
+                }
                 rest = after;
                 push(&mut normal, octet, is_unreserved(octet));
             }
@@ -144,7 +175,6 @@ mod tests {
             ("/..", "/"),
             ("/../../x", "/x"),
             ("/a/%2e%2E/b", "/b"),
-            ("/a/%2e%2e%2fb", "/a/..%2Fb"),
             ("/a//../b", "/a/b"),
             ("/.well-known/x", "/.well-known/x"),
             ("/...", "/..."),
@@ -164,6 +194,16 @@ mod tests {
             ("/%zz", BadPath::Escape),
             ("/%+1", BadPath::Escape),
             ("a", BadPath::NotAbsolute),
+            ("/a%00", BadPath::Control),
+            ("/a%0d%0ab", BadPath::Control),
+            ("/%7F", BadPath::Control),
+            ("/a/%2e%2e%2fb", BadPath::HiddenDots),
+            ("/a/..%5Cb", BadPath::HiddenDots),
+            ("/a%2F..", BadPath::HiddenDots),
+            ("/a\\..\\b", BadPath::HiddenDots),
+            ("/a/..;/b", BadPath::HiddenDots),
+            ("/a/.;x=y", BadPath::HiddenDots),
+            ("/a/..%3b/b", BadPath::HiddenDots),
         ] {
             assert_eq!(normalise(sent), Err(why), "{sent}");
         }

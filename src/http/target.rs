@@ -50,6 +50,21 @@ pub enum BadTarget {
 }
 
 impl BadTarget {
+    /// The word for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoHost => "missing_host",
+            Self::ManyHosts => "repeated_host",
+            Self::HostsDiffer => "differing_hosts",
+            Self::Authority(_) => "malformed_host",
+            Self::Scheme => "misdirected_scheme",
+            Self::Form => "malformed_target",
+            Self::Path(BadPath::HiddenDots) => "hidden_dot_segment",
+            Self::Path(_) => "malformed_path",
+            Self::TooLong => "target_too_long",
+        }
+    }
+
     /// 414 for a target that is too long (RFC 9110 15.5.15), 421 for a scheme that is not ours to serve here
     /// (15.5.20), else 400.
     pub const fn status(self) -> StatusCode {

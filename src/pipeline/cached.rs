@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+
 use super::Proxy;
 use super::ask::{Asking, Who};
 use super::error::Failure;
@@ -18,7 +20,7 @@ use crate::cache::entry::Entry;
 use crate::cache::flight::Pilot;
 use crate::cache::key::Digest;
 use crate::cache::leak::{Sight, Standing};
-use crate::cache::policy::request::MethodKind;
+use crate::cache::policy::request::{MethodKind, REROUTING};
 use crate::cache::policy::{self, Prefetch, RequestPolicy, Reuse, StaleWhy, ValidateWhy, vary};
 use crate::cache::store::{EntryId, Resource};
 use crate::http::cache_status::{CacheStatus, Forward};
@@ -70,6 +72,7 @@ impl Proxy {
         let mut policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
         // Cookies that are in the key leave nothing that could be another's.
         policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&inbound.head.headers);
+        policy.reroutes = policy.reroutes && !reroutes_by_key(route, &inbound.head.headers);
         let policy = if inbound.refresh { policy.refreshing() } else { policy };
         exchange.asks(policy);
         if !policy.may_reuse() || !inbound.body.is_end_stream() {
@@ -91,6 +94,10 @@ impl Proxy {
         target: &Target,
         policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
+        if policy.reroutes {
+            exchange.cache = CacheOutcome::Bypass;
+            return self.pass_as(site, route, exchange, inbound, target, Forward::Request).await;
+        }
         if route.cache.key.takes_content(&inbound.head.method) {
             return self.with_content(site, route, exchange, inbound, target, policy).await;
         }
@@ -382,4 +389,11 @@ impl Proxy {
         }
         due
     }
+}
+
+/// Whether what could have the origin take a request for another is in the key.
+fn reroutes_by_key(route: &Route, headers: &HeaderMap) -> bool {
+    REROUTING.iter().all(|name| {
+        !headers.contains_key(*name) || route.key_fields.iter().any(|field| field.as_str() == *name)
+    })
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use thiserror::Error;
 
 use crate::http::grpc;
+use crate::http::h1::Violation;
 use crate::http::problem::Problem;
 use crate::http::proxy_status::ErrorType;
 use crate::http::target::BadTarget;
@@ -22,6 +23,9 @@ pub(super) enum Failure {
     /// The host is not one of those that the client's TLS connection was opened for (RFC 9110 7.4).
     #[error("the host is not served on this TLS connection")]
     Misdirected,
+    /// The request says more than one thing.
+    #[error("malformed request: {0}")]
+    Malformed(#[from] Violation),
     /// `CONNECT` asks for a tunnel, which a gateway does not give.
     #[error("CONNECT is not served")]
     Connect,
@@ -80,9 +84,25 @@ impl Failure {
         self.face().error.map(ErrorType::as_str)
     }
 
+    /// Why the request is refused for what it is, if it is; its content is counted where it was read.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Target(error) => Some(error.as_str()),
+            Self::Malformed(violation) => Some(violation.as_str()),
+            Self::Connect => Some("connect"),
+            _ => None,
+        }
+    }
+
     /// Whether the connection must be closed after the reply, since what follows on it cannot be trusted.
     pub(super) fn closes(&self) -> bool {
-        matches!(self, Self::Target(_) | Self::Connect | Self::Misdirected)
+        match self {
+            Self::Target(_) | Self::Connect | Self::Misdirected => true,
+            Self::Fetch(error) => {
+                matches!(error.failure, upstream::Failure::RequestBody(RequestBodyError::Malformed(_)))
+            }
+            _ => false,
+        }
     }
 
     /// The reply's head and body.
@@ -136,6 +156,12 @@ impl Failure {
                 error: Some(ErrorType::HttpRequestDenied),
                 title: "This connection is not for that host",
                 detail: "Open a TLS connection for the host that the request names.",
+            },
+            Self::Malformed(violation) => Face {
+                status: violation.status(),
+                error: Some(ErrorType::HttpRequestError),
+                title: "The request is malformed",
+                detail: "One of its fields breaks the rules of HTTP/2, or says what is not understood here.",
             },
             Self::Connect => Face {
                 // Not 405, which would have to name what a resource allows (RFC 9110 15.5.6).

@@ -14,6 +14,7 @@ use super::site::Route;
 use crate::clock::{Clock, Timestamp};
 use crate::http::Interim;
 use crate::http::connection::remove_hop_by_hop;
+use crate::http::h1;
 use crate::http::{date, via};
 use crate::telemetry::{AttemptOutcome, Telemetry};
 use crate::upstream::{
@@ -66,6 +67,11 @@ pub(super) async fn bring(
     let version = head.version;
     if head.headers.contains_key(TRANSFER_ENCODING) {
         // The coding overrides the length, which must not be sent on (RFC 9112 6.3).
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    h1::normalise_length(&mut head.headers);
+    if head.status == StatusCode::NO_CONTENT {
+        // RFC 9110 8.6.
         head.headers.remove(CONTENT_LENGTH);
     }
     remove_hop_by_hop(&mut head.headers);

@@ -11,6 +11,7 @@ mod ask;
 mod cached;
 mod complaint;
 mod content;
+mod doubt;
 pub mod edit;
 mod error;
 mod exchange;
@@ -155,7 +156,12 @@ impl Proxy {
         let (inbound, mut exchange) = self.open(&site, head, body, client, interim.clone());
         let reply = match self.answer(&site, &mut exchange, inbound).await {
             Ok(reply) => reply.into_response(&site, exchange),
-            Err(failure) => respond::failed(&failure, &site, exchange),
+            Err(failure) => {
+                if let Some(reason) = failure.refusal() {
+                    self.telemetry.refused(reason);
+                }
+                respond::failed(&failure, &site, exchange)
+            }
         };
         if let Some(interim) = interim {
             // The final reply must not overtake an interim one.
@@ -171,6 +177,7 @@ impl Proxy {
         exchange: &mut Box<Exchange>,
         inbound: Inbound,
     ) -> Result<Reply, Failure> {
+        doubt::check(&inbound.head)?;
         if inbound.head.method == Method::CONNECT {
             return Err(Failure::Connect);
         }

@@ -26,9 +26,10 @@ use crate::cache::policy::{RequestPolicy, invalidate};
 use crate::cache::purge::{Criterion, group};
 use crate::http::cache_groups::CACHE_GROUP_INVALIDATION;
 use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::connection::TrailerRules;
 use crate::http::target::Target;
 use crate::telemetry::event::CacheOutcome;
-use crate::upstream::FetchRequest;
+use crate::upstream::{FetchRequest, RequestBody};
 
 impl Proxy {
     /// Passes a request on without looking into the cache.
@@ -123,11 +124,15 @@ impl Proxy {
         let expect_continue = fetch::expects_continue(&head.headers);
         let client_host = target.authority_value();
         let facts = forward_facts(site, exchange, &client, target, trusted);
+        let trailers = TrailerRules::of(&head.headers);
         forward::upstream_request_headers(&mut head.headers, &facts);
         // What a call does nobody knows but its service: only what was not looked at is sent again.
         let repeatable = exchange.grpc.is_none() && is_repeatable(route, &head.method);
-        let body = fetch::request_body(body, &head, route);
-        if let crate::upstream::RequestBody::Stream(stream) = &body {
+        let body = match fetch::request_body(body, &head, route) {
+            RequestBody::Stream(stream) => RequestBody::Stream(stream.with_trailers(trailers)),
+            body => body,
+        };
+        if let RequestBody::Stream(stream) = &body {
             exchange.request_body = Some(stream.progress());
         }
         FetchRequest {

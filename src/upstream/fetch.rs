@@ -17,6 +17,7 @@ use super::request::{FetchRequest, Fetched, OriginName};
 use super::retry::{self, Missed, Next, Sent};
 use super::settings::{EndpointSettings, HostPolicy, Settings};
 use super::snapshot::UpstreamSnapshot;
+use crate::http::connection::TrailerRules;
 
 /// A group of endpoints that serve the same thing.
 #[derive(Debug)]
@@ -194,8 +195,9 @@ impl Upstream {
         let keep = response.version() != http::Version::HTTP_10;
         let endpoint = Arc::clone(&self.members[index].endpoint);
         let lease = Lease::new(conn, endpoint, progress, keep, sending);
-        response
-            .map(|incoming| UpstreamBody::new(incoming, lease, alarm, self.settings.idle_timeout, deadline))
+        let trailers = TrailerRules::of(response.headers());
+        let idle = self.settings.idle_timeout;
+        response.map(|incoming| UpstreamBody::new(incoming, trailers, lease, alarm, idle, deadline))
     }
 
     fn fetched(

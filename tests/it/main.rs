@@ -20,5 +20,6 @@ mod pool;
 mod refused;
 mod rfc;
 mod routing;
+mod smuggling;
 mod tls;
 mod upstream_h2;

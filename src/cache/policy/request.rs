@@ -5,6 +5,19 @@ use http::{HeaderMap, Method};
 use super::Rules;
 use crate::http::cache_control::RequestDirectives;
 
+/// Fields by which some origins take a request for another than its method, target and host say. Where they are not in
+/// the key, such a request is between its client and the origin.
+pub const REROUTING: [&str; 8] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-host",
+    "x-http-host-override",
+    "x-host",
+];
+
 /// What a request says about caching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestPolicy {
@@ -37,6 +50,8 @@ pub struct RequestPolicy {
     pub range: bool,
     /// It has a conditional field (RFC 9110 13.1).
     pub conditional: bool,
+    /// It has one of [`REROUTING`].
+    pub reroutes: bool,
     /// Where in a route's jitter its key falls: evenly over all values, the same for one key ([`Digest::spread`]).
     ///
     /// [`Digest::spread`]: crate::cache::key::Digest::spread
@@ -75,7 +90,7 @@ impl RequestPolicy {
                 "if-none-match" | "if-modified-since" | "if-match" | "if-unmodified-since" | "if-range" => {
                     policy.conditional = true;
                 }
-                _ => {}
+                name => policy.reroutes |= REROUTING.contains(&name),
             }
         }
         if directed && rules.honor_request_directives {
@@ -101,6 +116,7 @@ impl RequestPolicy {
             cookie: false,
             range: false,
             conditional: false,
+            reroutes: false,
             spread: 0,
         }
     }
@@ -121,9 +137,9 @@ impl RequestPolicy {
         Self { directed: true, no_cache: true, only_if_cached: false, ..self }
     }
 
-    /// Whether a stored response may answer this method at all (GET and HEAD).
+    /// Whether a stored response may answer this request at all: GET and HEAD, and not for something else than they name.
     pub const fn may_reuse(&self) -> bool {
-        matches!(self.method, MethodKind::Get | MethodKind::Head | MethodKind::KeyedPost)
+        matches!(self.method, MethodKind::Get | MethodKind::Head | MethodKind::KeyedPost) && !self.reroutes
     }
 }
 

@@ -1,5 +1,8 @@
 //! Field lines (RFC 9112 5), in heads and in trailers.
 
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue};
+
 use super::violation::Violation;
 use crate::http::token::is_tchar;
 
@@ -50,12 +53,26 @@ pub(super) fn token_length(bytes: &[u8]) -> usize {
 
 /// Nothing but visible characters, white space and bytes beyond ASCII (RFC 9110 5.5).
 pub(super) fn no_controls(bytes: &[u8]) -> Result<(), Violation> {
-    // Without a branch in it, so that it is done in vectors.
-    if bytes.iter().fold(false, |found, &byte| found | is_control(byte)) {
-        let bare = bytes.iter().find(|&&byte| is_control(byte)) == Some(&b'\r');
-        return Err(if bare { Violation::BareCarriageReturn } else { Violation::ControlCharacter });
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let suspect = eights.iter().any(|eight| may_hold_control(u64::from_ne_bytes(*eight)));
+    if !suspect && !rest.iter().any(|&byte| is_control(byte)) {
+        return Ok(());
     }
-    Ok(())
+    match bytes.iter().find(|&&byte| is_control(byte)) {
+        None => Ok(()),
+        Some(b'\r') => Err(Violation::BareCarriageReturn),
+        Some(_) => Err(Violation::ControlCharacter),
+    }
+}
+
+/// Whether one of eight bytes is below a space (which a tab is as well) or is DEL: eight at a time, without a branch.
+const fn may_hold_control(eight: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let below_space = eight.wrapping_sub(ONES * 0x20) & !eight;
+    let delete = eight ^ (ONES * 0x7f);
+    let is_delete = delete.wrapping_sub(ONES) & !delete;
+    (below_space | is_delete) & HIGH != 0
 }
 
 const fn is_control(byte: u8) -> bool {
@@ -82,6 +99,17 @@ pub(super) fn content_length(value: &[u8]) -> Result<u64, Violation> {
         length = next.ok_or(Violation::ContentLength)?;
     }
     Ok(length.unsigned_abs())
+}
+
+/// Writes a length as everybody writes it: with zeros before it, some take it for another.
+pub fn normalise_length(headers: &mut HeaderMap) {
+    let Some(given) = headers.get(CONTENT_LENGTH) else { return };
+    if !matches!(given.as_bytes(), [b'0', _, ..]) {
+        return;
+    }
+    if let Ok(length) = content_length(given.as_bytes()) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
 }
 
 /// `Transfer-Encoding`: `chunked` alone. Where `chunked` comes last behind others, the message could be read, but not
@@ -146,6 +174,17 @@ mod tests {
             ("a: b\rc", Violation::BareCarriageReturn),
         ] {
             assert_eq!(Field::parse(line.as_bytes()), Err(why), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_control_character_is_found_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                let mut line = [b'a'; 20];
+                line[at] = byte;
+                assert_eq!(no_controls(&line).is_err(), is_control(byte), "{byte} at {at}");
+            }
         }
     }
 

@@ -160,6 +160,26 @@ fn minor_version(text: &[u8]) -> Option<Result<u8, Violation>> {
     }
 }
 
+/// Characters that not every part of a target may hold.
+const ODD: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, b'#' | b'<' | b'>' | b'`' | b'"' | b'\t' | 0x80..) as u8;
+        byte += 1;
+    }
+    table
+};
+
+/// What `http` takes for path and query, which differ a little, but for fragments, which it drops in silence.
+fn check_odd_target(target: &[u8]) -> Result<(), Violation> {
+    let path = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let sound = target[..path].iter().all(|&byte| !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'\t'))
+        && target[path..].iter().all(|&byte| !matches!(byte, b'#' | b'<' | b'>' | b'"' | b'\t'))
+        && std::str::from_utf8(target).is_ok();
+    if sound { Ok(()) } else { Err(Violation::Target) }
+}
+
 /// Characters of a target; whether it means something is for `http::target` to say.
 fn check_target(target: &[u8]) -> Result<(), Violation> {
     if target.is_empty() {
@@ -168,11 +188,10 @@ fn check_target(target: &[u8]) -> Result<(), Violation> {
     if target.len() > MAX_TARGET {
         return Err(Violation::TargetTooLong);
     }
-    let path = memchr::memchr(b'?', target).unwrap_or(target.len());
-    let sound = target[..path].iter().all(|&byte| !matches!(byte, b'#' | b'<' | b'>' | b'`' | b'\t'))
-        && target[path..].iter().all(|&byte| !matches!(byte, b'#' | b'<' | b'>' | b'"' | b'\t'));
-    if !sound || !(target.is_ascii() || std::str::from_utf8(target).is_ok()) {
-        return Err(Violation::Target);
+    // All in one go: hardly a target has any of these.
+    let odd = target.iter().fold(0, |odd, &byte| odd | ODD[usize::from(byte)]);
+    if odd != 0 {
+        check_odd_target(target)?;
     }
     // Other forms are rare: whether they can be read at all is asked of whoever reads them.
     if target[0] != b'/' && http::Uri::try_from(target).is_err() {

@@ -21,6 +21,7 @@ mod inlet;
 mod reader;
 mod violation;
 
+pub use field::normalise_length;
 pub use inlet::{Filled, Inlet};
 pub use reader::{Limits, Reader, Stop};
 pub use violation::Violation;

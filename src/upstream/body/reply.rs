@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::incoming::Incoming;
 use super::lease::Lease;
+use crate::http::connection::TrailerRules;
 use crate::http::h1::Violation;
 use crate::upstream::alarm::Alarm;
 use crate::upstream::error::BodyError;
@@ -18,6 +19,7 @@ use crate::upstream::error::BodyError;
 #[derive(Debug)]
 pub struct UpstreamBody {
     incoming: Incoming,
+    trailers: TrailerRules,
     /// `None` once the body has ended, well or not.
     lease: Option<Lease>,
     idle: Duration,
@@ -29,12 +31,14 @@ pub struct UpstreamBody {
 impl UpstreamBody {
     pub(crate) fn new(
         incoming: Incoming,
+        trailers: TrailerRules,
         lease: Lease,
         alarm: Alarm,
         idle: Duration,
         deadline: Option<Instant>,
     ) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), idle, deadline, waiting_since: None, alarm };
+        let mut body =
+            Self { incoming, trailers, lease: Some(lease), idle, deadline, waiting_since: None, alarm };
         body.finish_at_end();
         body
     }
@@ -82,9 +86,10 @@ impl Body for UpstreamBody {
             return Poll::Ready(None);
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.waiting_since = None;
-                if frame.is_trailers() {
+                if let Some(trailers) = frame.trailers_mut() {
+                    self.trailers.clean(trailers);
                     self.finish();
                 } else {
                     self.finish_at_end();

@@ -14,6 +14,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use crate::http::connection::TrailerRules;
 use crate::http::h1::Violation;
 use crate::upstream::alarm::Alarm;
 use crate::upstream::error::RequestBodyError;
@@ -35,6 +36,7 @@ pub struct StreamBody {
     waiting_since: Option<Instant>,
     alarm: Alarm,
     progress: Arc<BodyProgress>,
+    trailers: TrailerRules,
 }
 
 enum Source {
@@ -74,7 +76,14 @@ impl StreamBody {
             waiting_since: None,
             alarm: Alarm::default(),
             progress,
+            trailers: TrailerRules::default(),
         }
+    }
+
+    /// What of its trailers goes on beside the usual.
+    pub fn with_trailers(mut self, rules: TrailerRules) -> Self {
+        self.trailers = rules;
+        self
     }
 
     /// Puts back what was read from it.
@@ -156,7 +165,12 @@ impl StreamBody {
             return Poll::Ready(Some(Ok(frame)));
         }
         match self.poll_source(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.took(&frame).map(|()| frame))),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    self.trailers.clean(trailers);
+                }
+                Poll::Ready(Some(self.took(&frame).map(|()| frame)))
+            }
             Poll::Ready(other) => Poll::Ready(other),
             Poll::Pending => self.poll_idle(cx).map(|error| Some(Err(error))),
         }

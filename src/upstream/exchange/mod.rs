@@ -17,6 +17,7 @@ use super::connect::Conn;
 use super::error::Failure;
 use super::request::FetchRequest;
 use super::retry::{Missed, Sent};
+use crate::http::h1;
 
 /// What an endpoint is told beside the request itself.
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ fn is_ours(name: &HeaderName, streams: bool) -> bool {
 /// States the body's length where it is known.
 fn declare(headers: &mut HeaderMap, method: &Method, body: &RequestBody) {
     match body {
-        RequestBody::Stream(_) => normalise_length(headers),
+        RequestBody::Stream(_) => h1::normalise_length(headers),
         RequestBody::Full(bytes) if !bytes.is_empty() => {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
@@ -98,18 +99,6 @@ fn declare(headers: &mut HeaderMap, method: &Method, body: &RequestBody) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         _ => {}
-    }
-}
-
-/// A number as everybody writes it: `010` is eight to some.
-fn normalise_length(headers: &mut HeaderMap) {
-    let Some(given) = headers.get(header::CONTENT_LENGTH) else { return };
-    if !matches!(given.as_bytes(), [b'0', _, ..]) {
-        return;
-    }
-    let length = given.to_str().ok().and_then(|text| text.parse::<u64>().ok());
-    if let Some(length) = length {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
