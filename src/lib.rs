@@ -1,7 +1,7 @@
 //! proxy-stone: a caching reverse proxy for HTTP APIs, run and questioned from the terminal.
 //!
 //! The rooms stand in the order in which a request meets them; imports point down this list, and the
-//! decision rooms (`route`, `cache`, `auth`, `upstream`) do not import each other. A test holds that order.
+//! decision rooms (`route`, `cache`, `auth`, `upstream`, `tunnel`) do not import each other. A test holds that order.
 
 /// The command line: arguments, one file per subcommand, output and exit codes.
 pub mod cli;
@@ -34,6 +34,9 @@ pub mod auth;
 
 /// Endpoints, connections to them, and fetching from them.
 pub mod upstream;
+
+/// Connections whose protocol was changed: bytes both ways.
+pub mod tunnel;
 
 // -- vocabulary --
 

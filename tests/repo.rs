@@ -12,7 +12,7 @@ const HOUSE: &[&[&str]] = &[
     &["app"],
     &["config", "admin", "server"],
     &["pipeline"],
-    &["route", "cache", "auth", "upstream"],
+    &["route", "cache", "auth", "upstream", "tunnel"],
     &["telemetry"],
     &["http"],
     &["tls"],

@@ -189,6 +189,7 @@ impl Control for Controller {
                 open: instance.connections() as u64,
                 in_flight: instance.proxy.in_flight(),
                 finished: snapshot.total.requests,
+                tunnels: instance.proxy.tunnels().open() as u64,
             },
             routes: instance.proxy.site().routes.len(),
             upstreams: instance.upstreams.all().len(),

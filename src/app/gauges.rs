@@ -14,6 +14,7 @@ pub(super) fn register(instance: &Arc<Instance>) {
         store(&instance, sink);
         pools(&instance, sink);
         instance.certificates.gauges(sink);
+        tunnels(&instance, sink);
         sink.set(names::EXCHANGES_WAITING, &[], instance.proxy.in_flight() as f64);
         sink.set(names::SHARED_FETCHES, &[], instance.proxy.flights() as f64);
         sink.set(names::CONFIG_GENERATION, &[], instance.generation() as f64);
@@ -46,6 +47,18 @@ fn store(instance: &Instance, sink: &mut GaugeSink) {
     sink.set(names::STORE_QUEUE, &[], stats.queue_depth as f64);
     sink.set(names::STORE_PURGE_RULES, &[], stats.rules_active as f64);
     sink.set(names::STORE_STATE, &[("state", instance.cache.state().word())], 1.0);
+}
+
+fn tunnels(instance: &Instance, sink: &mut GaugeSink) {
+    let tunnels = instance.proxy.tunnels();
+    sink.set(names::TUNNELS, &[], tunnels.open() as f64);
+    let (to_client, to_upstream) = tunnels.moved();
+    for (direction, bytes) in [("to_client", to_client), ("to_upstream", to_upstream)] {
+        sink.set(names::TUNNEL_BYTES, &[("direction", direction)], bytes as f64);
+    }
+    for (reason, count) in tunnels.ended() {
+        sink.set(names::TUNNELS_ENDED, &[("reason", reason.as_str())], count as f64);
+    }
 }
 
 fn pools(instance: &Instance, sink: &mut GaugeSink) {

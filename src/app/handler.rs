@@ -63,6 +63,7 @@ impl Handler for Gate {
             received: 0,
             sent: 0,
             end: End::Refused,
+            lasting: false,
             error: Some(refusal.reason.as_str()),
             caching: Default::default(),
             reply: None,

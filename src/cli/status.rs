@@ -45,6 +45,7 @@ const COLUMNS: &[Column] = &[
     Column::new("connections", Kind::Number).at("/connections/open"),
     Column::new("in_flight", Kind::Number).at("/connections/in_flight"),
     Column::new("finished", Kind::Number).at("/connections/finished"),
+    Column::new("tunnels", Kind::Number).at("/connections/tunnels"),
     Column::new("store", Kind::Text).at("/store/state"),
     Column::new("store_detail", Kind::Text).at("/store/detail"),
     Column::new("entries", Kind::Number).at("/store/entries"),

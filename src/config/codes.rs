@@ -131,6 +131,8 @@ codes! {
     BadCertificateName = "PS0222", Error;
     /// A secret in the config
     PlainSecret = "PS0220", Error;
+    /// Not a protocol to change to
+    BadProtocol = "PS0229", Error;
     /// Not a text with variables that fits here
     BadTemplate = "PS0240", Error;
     /// A field that is not for a config to say

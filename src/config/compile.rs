@@ -20,14 +20,14 @@ use super::finding::Finding;
 use super::keyed::key_settings;
 use super::lifetime;
 use super::provenance::Provenance;
-use super::scalar::{CacheText, FieldName, FilePath, Network, PositiveTime, Size, Time};
+use super::scalar::{CacheText, FieldName, FilePath, Network, PositiveTime, Size, Time, Upgradable};
 use super::secret::SecretRef;
 use super::substitute::Environment;
 use super::tokens::Trusts;
 use super::tree::{Node, Step};
 use crate::cache::policy::Rules;
 use crate::http::HttpsRedirect;
-use crate::pipeline::settings::{PurgeSettings, Token};
+use crate::pipeline::settings::{PurgeSettings, Token, UpgradeSettings};
 use crate::pipeline::{CacheSettings, RouteSettings};
 use crate::route::{ClientMatch, FieldMatch, MatchSpec};
 use crate::server::ListenerSettings;
@@ -128,6 +128,7 @@ impl Compiler<'_> {
             identity: identity(file),
             mode: file.mode.map(mode),
             purge: self.purge(&file.purge),
+            max_tunnels: file.server.max_tunnels.map(|n| n as usize),
         }
     }
 
@@ -382,7 +383,20 @@ fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> 
         request_idle_timeout: route.request_idle_timeout.map_or(Duration::from_secs(60), positive),
         max_request_body: route.max_request_body.map(bytes),
         local: None,
+        upgrade: upgrade_settings(route),
     }
+}
+
+fn upgrade_settings(route: &Route) -> UpgradeSettings {
+    let mut settings = UpgradeSettings::default();
+    let name = |protocol: &Upgradable| Arc::from(protocol.0.as_str());
+    put(
+        &mut settings.protocols,
+        route.upgrade.as_ref().map(|given| given.as_slice().iter().map(name).collect()),
+    );
+    put(&mut settings.limits.idle, route.tunnel_idle_timeout.map(positive));
+    settings.limits.whole = route.tunnel_timeout.map(positive);
+    settings
 }
 
 /// The name of a route, given or by its place.

@@ -36,6 +36,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Route", "respond", "{ status = 410, body = \"gone\" }"),
     ("Route", "redirect", "\"https://www.example.com{path}{query}\""),
     ("Route", "maintenance", "{ retry_after = \"10m\" }"),
+    ("Route", "tunnel_timeout", "\"1d\""),
+    ("Server", "max_tunnels", "10000"),
     ("Policy", "ttl", "\"60s\""),
     ("Policy", "override_ttl", "{ 404 = \"10s\" }"),
     ("Policy", "min_ttl", "\"1s\""),

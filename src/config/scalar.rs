@@ -6,6 +6,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::codes::Code;
+use crate::http::upgrade;
 
 /// Why a string is not what the key takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,7 @@ scalars!(
     Network,
     FieldName,
     Verb,
+    Upgradable,
     Name,
     Pseudonym,
     Tag,
@@ -141,6 +143,10 @@ pub struct FieldName(pub HeaderName);
 /// A request method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verb(pub http::Method);
+
+/// The name of a protocol that a connection may change to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgradable(pub String);
 
 /// The name of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -372,6 +378,24 @@ impl Scalar for FieldName {
         HeaderName::from_bytes(text.as_bytes())
             .map(Self)
             .map_err(|_| Problem::new(Code::BadFieldName, format!("`{text}` is not a field name"), help))
+    }
+}
+
+impl Scalar for Upgradable {
+    const FORMAT: &'static str = "protocol";
+    const EXPECTED: &'static str = "a protocol such as \"websocket\"";
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        if !upgrade::is_protocol(text) {
+            let help = "write it as the field Upgrade has it, such as \"websocket\" or \"SPDY/3.1\"";
+            return Err(Problem::new(Code::BadProtocol, format!("`{text}` is not a protocol's name"), help));
+        }
+        if upgrade::is_own(text) {
+            let message = format!("`{text}` would take requests past every check that is made here");
+            let help = "leave it out: clients choose HTTP/2 by ALPN, or speak it from the beginning";
+            return Err(Problem::new(Code::BadProtocol, message, help));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 

@@ -24,8 +24,10 @@ pub mod scheme;
 pub mod structured;
 pub mod target;
 pub(crate) mod token;
+pub mod upgrade;
 pub mod vary;
 pub mod via;
+pub mod websocket;
 
 #[cfg(test)]
 pub(crate) mod test_headers;

@@ -44,6 +44,8 @@ pub enum ErrorType {
     HttpResponseIncomplete,
     /// The reply took too long (2.3.27).
     HttpResponseTimeout,
+    /// The protocol was not changed (2.3.28).
+    HttpUpgradeFailed,
     /// The reply is no HTTP (2.3.29).
     HttpProtocolError,
     /// This proxy is at fault (2.3.31).
@@ -75,6 +77,7 @@ impl ErrorType {
             Self::HttpRequestDenied => "http_request_denied",
             Self::HttpResponseIncomplete => "http_response_incomplete",
             Self::HttpResponseTimeout => "http_response_timeout",
+            Self::HttpUpgradeFailed => "http_upgrade_failed",
             Self::HttpProtocolError => "http_protocol_error",
             Self::ProxyInternalError => "proxy_internal_error",
             Self::ProxyConfigurationError => "proxy_configuration_error",

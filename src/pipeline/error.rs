@@ -12,6 +12,8 @@ use crate::http::h1::Violation;
 use crate::http::problem::Problem;
 use crate::http::proxy_status::ErrorType;
 use crate::http::target::BadTarget;
+use crate::http::upgrade::WEBSOCKET;
+use crate::http::websocket::{self, BadHandshake};
 use crate::upstream::{self, FetchError, RequestBodyError};
 
 /// Why an exchange ends in a reply of our own.
@@ -29,6 +31,15 @@ pub(super) enum Failure {
     /// `CONNECT` asks for a tunnel, which a gateway does not give.
     #[error("CONNECT is not served")]
     Connect,
+    /// The request asks for a WebSocket, and not as RFC 6455 4.2.1 has it.
+    #[error("bad handshake: {0}")]
+    Handshake(BadHandshake),
+    /// There are as many tunnels as there may be.
+    #[error("enough connections speak another protocol")]
+    Tunnels,
+    /// The upstream agreed to another protocol, but not as it must.
+    #[error("the protocol was not changed: {0}")]
+    Switch(String),
     /// No route takes the request.
     #[error("no route takes the request")]
     NoRoute,
@@ -126,6 +137,14 @@ impl Failure {
             // RFC 9110 15.5.2 wants a challenge.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if let Self::Handshake(_) = self {
+            headers.insert(websocket::VERSION, websocket::VERSION_13);
+        }
+        if face.status == StatusCode::UPGRADE_REQUIRED {
+            // RFC 9110 15.5.22: what is required.
+            headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
         if self.closes() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -169,6 +188,27 @@ impl Failure {
                 error: Some(ErrorType::HttpRequestDenied),
                 title: "CONNECT is not served here",
                 detail: "This is a gateway in front of an API, not a forward proxy.",
+            },
+            Self::Handshake(bad) => Face {
+                status: match bad {
+                    BadHandshake::Version => StatusCode::UPGRADE_REQUIRED,
+                    BadHandshake::Key => StatusCode::BAD_REQUEST,
+                },
+                error: Some(ErrorType::HttpRequestError),
+                title: "The WebSocket handshake is malformed",
+                detail: "Send Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key of sixteen bytes in base64.",
+            },
+            Self::Tunnels => Face {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                error: Some(ErrorType::ConnectionLimitReached),
+                title: "Too many connections speak another protocol",
+                detail: "Try again once some have ended.",
+            },
+            Self::Switch(_) => Face {
+                status: StatusCode::BAD_GATEWAY,
+                error: Some(ErrorType::HttpUpgradeFailed),
+                title: "The upstream did not change the protocol as it must",
+                detail: "The request id finds this exchange in the proxy's log.",
             },
             Self::NoRoute => Face {
                 status: StatusCode::NOT_FOUND,

@@ -51,7 +51,11 @@ pub struct Exchange {
     /// What has become of the request's body, where it has one.
     pub(super) request_body: Option<Arc<BodyProgress>>,
     pub(super) sent: u64,
+    /// Bytes that came from the client once its connection spoke another protocol.
+    pub(super) tunnelled: u64,
     pub(super) end: End,
+    /// Its duration says nothing of speed.
+    pub(super) lasting: bool,
     /// It is a part of another exchange, which speaks for it.
     silent: bool,
 }
@@ -99,8 +103,10 @@ impl Exchange {
             grpc: None,
             request_body: None,
             sent: 0,
+            tunnelled: 0,
             // What stands if nobody says better: the reply never left whole.
             end: End::ClientAborted,
+            lasting: false,
             silent: false,
         })
     }
@@ -202,9 +208,10 @@ impl Drop for Exchange {
             attempts: asked.attempts,
             upstream_first_byte: asked.first_byte,
             cache: self.cache,
-            received: self.request_body.as_ref().map_or(0, |body| body.bytes()),
+            received: self.request_body.as_ref().map_or(self.tunnelled, |body| body.bytes()),
             sent: self.sent,
             end: self.end,
+            lasting: self.lasting,
             error: self.error,
             caching: self.caching,
             reply: self.reply.take(),

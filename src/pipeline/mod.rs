@@ -42,6 +42,7 @@ pub mod site;
 mod slices;
 mod stored;
 mod tags;
+mod upgrade;
 mod upkeep;
 
 pub use reply::{ReplyBody, ReplyError};
@@ -66,6 +67,7 @@ use crate::http::{ClientConn, Interim, forwarded, via};
 use crate::route::Facts;
 use crate::telemetry::Telemetry;
 use crate::tls::Identity;
+use crate::tunnel::Tunnels;
 
 use error::Failure;
 use exchange::Exchange;
@@ -102,6 +104,7 @@ pub struct Proxy {
     in_flight: InFlight,
     /// How often replies were hit that are to be fetched anew before they are stale.
     heat: Heat,
+    tunnels: Arc<Tunnels>,
 }
 
 impl Proxy {
@@ -119,6 +122,7 @@ impl Proxy {
             clock,
             in_flight: InFlight::default(),
             heat: Heat::default(),
+            tunnels: Arc::default(),
         })
     }
 
@@ -140,6 +144,11 @@ impl Proxy {
     /// Shared fetches under way.
     pub fn flights(&self) -> usize {
         self.flights.len()
+    }
+
+    /// Connections that speak another protocol.
+    pub fn tunnels(&self) -> &Tunnels {
+        &self.tunnels
     }
 
     /// Answers one request. Dropping the future ends the exchange: the client has left.
@@ -202,6 +211,9 @@ impl Proxy {
         }
         if via::loops(&inbound.head.headers, &site.name) {
             return Err(Failure::Loop);
+        }
+        if let Some(wanted) = upgrade::wanted(&inbound, &route)? {
+            return Box::pin(self.upgrade(site, &route, exchange, inbound, &target, wanted)).await;
         }
         match route.cache.mode {
             // Boxed, so that the future that a hit moves about stays small.

@@ -112,7 +112,7 @@ impl Proxy {
     }
 
     /// The request as the upstream gets it, body and all.
-    fn fetch_request(
+    pub(super) fn fetch_request(
         &self,
         site: &Site,
         route: &Route,
@@ -145,6 +145,7 @@ impl Proxy {
             on_interim: interim.as_ref().map(fetch::pass_interim),
             expect_continue,
             deadline: deadline(route, exchange),
+            upgrade: None,
         }
     }
 

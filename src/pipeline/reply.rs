@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::exchange::Exchange;
 use super::flight::Shared;
 use super::pieces::Pieces;
+use super::upgrade::Switched;
 use crate::cache::store::BodyReader;
 use crate::http::grpc;
 use crate::telemetry::event::{End, Protocol};
@@ -35,6 +36,8 @@ pub(super) enum Source {
     Pieces(Box<Pieces>),
     /// One of these, and then trailer fields.
     Trailed(Box<Trailed>),
+    /// None: the connection goes over to another protocol.
+    Switched(Box<Switched>),
 }
 
 /// A stored body with the trailer fields that came with it (RFC 9110 6.5).
@@ -92,6 +95,11 @@ impl ReplyBody {
         Self { source, exchange: Some(exchange), deadline }
     }
 
+    /// None, for an exchange that does not end with its reply.
+    pub(super) fn none() -> Self {
+        Self { source: Source::Empty, exchange: None, deadline: None }
+    }
+
     fn finish(&mut self, end: End) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.end = end;
@@ -126,7 +134,7 @@ impl Source {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match self {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Switched(_) => Poll::Ready(None),
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::File(reader) => {
@@ -153,7 +161,7 @@ impl Source {
     /// hold as soon as the last byte was taken.
     fn is_end(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Switched(_) => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Upstream(body) => body.is_end_stream(),
             Self::File(reader) => reader.remaining() == 0,
@@ -210,7 +218,7 @@ impl Body for ReplyBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
+            Source::Empty | Source::Switched(_) => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::File(reader) => SizeHint::with_exact(reader.remaining()),
             Source::Upstream(body) => body.size_hint(),

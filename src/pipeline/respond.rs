@@ -8,6 +8,7 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::reply::{ReplyBody, Source};
 use super::site::{Route, Site};
+use super::upgrade;
 use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
 use crate::http::request_id;
@@ -37,6 +38,15 @@ impl Reply {
         self.headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
         self.headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
         exchange.replied(self.status);
+        exchange.lasting = match self.source {
+            Source::Switched(_) => true,
+            Source::Upstream(_) | Source::Shared(_) => is_event_stream(&self.headers),
+            _ => false,
+        };
+        if let Source::Switched(switched) = self.source {
+            let response = respond(self.status, self.headers, ReplyBody::none());
+            return upgrade::hand_over(*switched, response, exchange);
+        }
         respond(self.status, self.headers, ReplyBody::new(self.source, exchange, self.deadline))
     }
 }
@@ -87,6 +97,14 @@ fn failed_cache_status(exchange: &Exchange, failure: &Failure) -> CacheStatus<'s
         detail: failure.kind().or(Some("only-if-cached")),
         ..CacheStatus::default()
     }
+}
+
+/// Events as they happen, for as long as anybody listens (Server-Sent Events).
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    let Some(given) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
+    let (name, rest) = given.split_at_checked(TYPE.len()).unwrap_or((given, &[]));
+    name.eq_ignore_ascii_case(TYPE) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
 }
 
 /// A status whose reply has no body (RFC 9110 6.4.1).

@@ -12,8 +12,10 @@ use super::key::KeySettings;
 use super::local::Local;
 use crate::cache::Mode;
 use crate::cache::policy::Rules;
+use crate::http::upgrade::WEBSOCKET;
 use crate::route::MatchSpec;
 use crate::tls::Fact;
+use crate::tunnel;
 
 /// All routes, and what holds for every exchange.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Settings {
     pub mode: Option<Mode>,
     /// Who may purge by a request; `None`: such requests are forwarded like any other.
     pub purge: Option<PurgeSettings>,
+    /// The most connections that may speak another protocol; `None`: as many as there may be connections.
+    pub max_tunnels: Option<usize>,
 }
 
 /// Who may purge by a request, and how. All that is demanded must hold.
@@ -88,6 +92,23 @@ pub struct RouteSettings {
     pub max_request_body: Option<u64>,
     /// What it answers by itself.
     pub local: Option<Local>,
+    /// Which protocols clients may change to.
+    pub upgrade: UpgradeSettings,
+}
+
+/// Which protocols the clients of a route may change to on their connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpgradeSettings {
+    /// By the names that `Upgrade` has for them.
+    pub protocols: Vec<Arc<str>>,
+    /// How long such a connection may last.
+    pub limits: tunnel::Limits,
+}
+
+impl Default for UpgradeSettings {
+    fn default() -> Self {
+        Self { protocols: vec![WEBSOCKET.into()], limits: tunnel::Limits::default() }
+    }
 }
 
 /// How a route caches.

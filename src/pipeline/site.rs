@@ -35,6 +35,7 @@ pub struct Site {
     /// Who may purge by a request.
     pub(super) purging: Option<Purging>,
     limits: Limits,
+    pub(super) max_tunnels: Option<usize>,
 }
 
 /// A route, bound to its upstream and its metric series.
@@ -109,6 +110,7 @@ impl Site {
             identity: settings.identity,
             purging,
             limits,
+            max_tunnels: settings.max_tunnels,
         })
     }
 

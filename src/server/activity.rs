@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::refusal::Refusal;
 use crate::http::h1::Violation;
+use crate::tunnel::{Handover, Tunnel};
 
 /// Facts about one connection.
 #[derive(Debug, Default)]
@@ -51,6 +52,8 @@ pub(super) struct Activity {
     has_refused: AtomicBool,
     /// What the wire has refused, until it is told.
     refused: Mutex<Refused>,
+    /// What the connection becomes once its reply has left.
+    tunnel: Mutex<Option<Handover>>,
 }
 
 /// What the wire has refused.
@@ -157,6 +160,16 @@ impl Activity {
     pub(super) fn set_answered(&self, number: u64, switched: bool) {
         self.answered.store(number, Relaxed);
         self.switched.store(switched, Relaxed);
+    }
+
+    /// What the connection becomes.
+    pub(super) fn hand_over(&self, tunnel: Handover) {
+        *self.tunnel.lock() = Some(tunnel);
+    }
+
+    /// What the connection becomes, asked once.
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.switched().then(|| self.tunnel.lock().take()?.take()).flatten()
     }
 
     pub(super) fn keep_back(&self) {

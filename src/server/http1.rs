@@ -23,9 +23,11 @@ use super::connection::Connection;
 use super::handler::{ClientRequest, Handler};
 use super::refusal::{Refusal, RefusalReason};
 use super::shared::Phase;
+use super::tunnelled;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
 use super::wire::{Socket, Wire};
 use crate::http::h1::Violation;
+use crate::tunnel::Handover;
 
 /// A connection without a request for this long keeps its socket only; hyper's buffers are made anew.
 const QUIET_AFTER: Duration = Duration::from_secs(5);
@@ -69,6 +71,8 @@ where
     match event {
         Event::Ended(Ok(())) => {
             report_cut(connection);
+            let parts = hyper.into_parts();
+            over(parts.io.into_inner(), &parts.read_buf, connection).await;
             End::Over
         }
         Event::Cut => End::Over,
@@ -138,6 +142,27 @@ where
     }
 }
 
+/// hyper has done its part: the connection speaks another protocol, or is at its end.
+async fn over<IO, H>(wire: Wire<IO>, unparsed: &[u8], connection: &Connection<H>)
+where
+    IO: Socket,
+    H: Handler,
+{
+    let activity = &connection.activity;
+    match activity.take_tunnel() {
+        // hyper drops what the client had no room for, and nobody could tell what of it is missing.
+        Some(_) if activity.write_blocked() => wire.reset_on_close(),
+        Some(tunnel) => {
+            if let Some(wire) = Box::pin(tunnelled::serve(wire, unparsed, tunnel, connection)).await {
+                close(wire).await;
+            }
+        }
+        // Where a request has offered another protocol, hyper leaves closing to others.
+        None if !activity.closing() => close(wire).await,
+        None => {}
+    }
+}
+
 /// Behind a request with a body hyper may still be reading that body, which must not be lost.
 fn idle_limit<H>(connection: &Connection<H>) -> Duration {
     let keepalive = connection.limits.settings.keepalive;
@@ -201,8 +226,13 @@ fn respond<H: Handler>(
     async move {
         let mut response = reply.await.map(|body| Reply::new(body, in_flight));
         connection.interim.close();
-        connection.activity.set_answered(number, response.status() == StatusCode::SWITCHING_PROTOCOLS);
-        if connection.shared.phase() != Phase::Serving {
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        connection.activity.set_answered(number, switched);
+        if switched {
+            if let Some(tunnel) = response.extensions_mut().remove::<Handover>() {
+                connection.activity.hand_over(tunnel);
+            }
+        } else if connection.shared.phase() != Phase::Serving {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)

@@ -29,6 +29,7 @@ mod running;
 pub mod settings;
 mod shared;
 mod stream;
+mod tunnelled;
 mod unix;
 mod watch;
 mod wire;

@@ -84,6 +84,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         }
     }
 
+    /// Closes our side only.
+    pub(super) fn poll_close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
     /// From here on requests are read, which pass only if they are beyond doubt.
     pub(super) fn read_requests(&mut self, limits: h1::Limits) {
         let mut inlet = Inlet::new(Reader::requests(limits));

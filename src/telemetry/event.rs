@@ -57,6 +57,8 @@ pub struct Finished {
     pub sent: u64,
     /// How it ended.
     pub end: End,
+    /// It lasts by its nature, as a tunnel or a stream of events does: its duration says nothing of speed.
+    pub lasting: bool,
     /// The error type told in `Proxy-Status` (RFC 9209 2.3), where there is one.
     pub error: Option<&'static str>,
     /// What the cache found and did.

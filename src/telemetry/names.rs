@@ -11,7 +11,7 @@ pub const START_TIME: &str = "start_time";
 
 /// Counter by `route`, `status_class` and `status`: finished exchanges.
 pub const REQUESTS: &str = "requests";
-/// Histogram by `route`, seconds: from request head to the end of the reply.
+/// Histogram by `route`, seconds: from request head to the end of the reply, but of tunnels and streams of events.
 pub const REQUEST_DURATION: &str = "request_duration";
 /// Histogram by `route`, seconds: from request head to the head of the reply.
 pub const REQUEST_FIRST_BYTE: &str = "request_first_byte";
@@ -90,6 +90,12 @@ pub const ENDPOINT_VIOLATIONS: &str = "endpoint_violations";
 pub const STORE_EVENTS: &str = "store_events";
 /// Gauge: purges whose removal has not been finished; they hold all the same.
 pub const STORE_PURGE_RULES: &str = "store_purge_rules";
+/// Gauge: connections that speak another protocol now (WebSocket ...).
+pub const TUNNELS: &str = "tunnels";
+/// Gauge by `direction` (`to_client`, `to_upstream`): bytes that tunnels have passed since the start.
+pub const TUNNEL_BYTES: &str = "tunnel_bytes";
+/// Gauge by `reason`: tunnels that have ended since the start.
+pub const TUNNELS_ENDED: &str = "tunnels_ended";
 /// Gauge: exchanges whose reply has not begun.
 pub const EXCHANGES_WAITING: &str = "exchanges_waiting";
 /// Gauge: fetches that several requests may share.
@@ -122,6 +128,9 @@ pub fn gauge_help(name: &str) -> &'static str {
         ENDPOINT_VIOLATIONS => "Connections closed since the start for what the endpoint said on them.",
         STORE_EVENTS => "What befell stored entries since the start.",
         STORE_PURGE_RULES => "Purges whose removal has not been finished.",
+        TUNNELS => "Connections that speak another protocol now.",
+        TUNNEL_BYTES => "Bytes that tunnels have passed since the start.",
+        TUNNELS_ENDED => "Tunnels that have ended since the start.",
         EXCHANGES_WAITING => "Exchanges whose reply has not begun.",
         SHARED_FETCHES => "Fetches that several requests may share.",
         CONFIG_GENERATION => "Configs taken over, the first one included.",

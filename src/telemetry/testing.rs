@@ -31,6 +31,7 @@ pub(super) fn finished() -> Finished {
         received: 0,
         sent: 1234,
         end: End::Complete,
+        lasting: false,
         error: None,
         caching: Default::default(),
         reply: None,

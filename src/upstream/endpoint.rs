@@ -11,7 +11,7 @@ use super::balance::Reachability;
 use super::connect::{self, Conn, Manner, TlsClient, TlsSettings, Violations};
 use super::discover::{Addresses, Resolver};
 use super::error::Failure;
-use super::pool::{Checkout, Limits, Permit, Pool, Sharing};
+use super::pool::{Checkout, Limits, Permit, Pool, Pooled, Sharing};
 use super::settings::{EndpointSettings, HostPolicy, Http2Settings, Protocol, Settings};
 use super::snapshot::{EndpointSnapshot, EndpointState};
 
@@ -25,6 +25,8 @@ pub(crate) struct Endpoint {
     pub(crate) reachability: Reachability,
     pub(crate) counters: Counters,
     tls: Option<TlsClient>,
+    /// For exchanges that HTTP/1.1 alone has.
+    tls_http1: Option<TlsClient>,
     dials: AtomicUsize,
 }
 
@@ -101,8 +103,9 @@ impl Endpoint {
         resolver: &Arc<Resolver>,
         trust: &Arc<TlsSettings>,
     ) -> Arc<Self> {
-        let client = || TlsClient::new(Arc::clone(trust), &identity.verified_name, identity.protocol);
-        let tls = identity.tls.then(client).flatten();
+        let client = |protocol| TlsClient::new(Arc::clone(trust), &identity.verified_name, protocol);
+        let tls = identity.tls.then(|| client(identity.protocol)).flatten();
+        let tls_http1 = identity.tls.then(|| client(Protocol::Http1)).flatten();
         Arc::new(Self {
             name: authority(&identity.host, identity.port).into(),
             addresses: Addresses::new(&identity.host, identity.port, resolver),
@@ -110,6 +113,7 @@ impl Endpoint {
             reachability: Reachability::new(Instant::now()),
             counters: Counters::default(),
             tls,
+            tls_http1,
             dials: AtomicUsize::new(0),
             identity,
         })
@@ -138,7 +142,7 @@ impl Endpoint {
                 }
                 Checkout::Dial(permit) => {
                     // Boxed: it is large, and rare beside reuse.
-                    let made = Box::pin(self.connect(permit, until)).await;
+                    let made = Box::pin(self.connect(permit, until, self.manner())).await;
                     let hurried = until < patience && Instant::now() >= until;
                     self.tell_connect(&made, hurried);
                     return made.map(|conn| (conn, false));
@@ -147,7 +151,43 @@ impl Endpoint {
         }
     }
 
-    async fn connect(&self, permit: Permit<Conn>, until: Instant) -> Result<Conn, Failure> {
+    /// A connection that speaks HTTP/1.1 and that no other exchange is on, a new one if it can be had.
+    pub(crate) async fn connection_aside(
+        &self,
+        now: Instant,
+        connect_timeout: Duration,
+        deadline: Option<Instant>,
+    ) -> Result<(Conn, bool), Failure> {
+        let patience = now + connect_timeout;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        match self.pool.checkout_aside(now, until).await? {
+            Checkout::Reuse(conn @ Conn::Http1(_)) => Ok((conn, true)),
+            // There is no room but on one that others use as well.
+            Checkout::Reuse(conn) => {
+                drop(conn.keepable());
+                Err(Failure::QueueFull)
+            }
+            Checkout::Dial(permit) => {
+                let manner =
+                    Manner { tls: self.tls_http1.as_ref(), protocol: Protocol::Http1, ..self.manner() };
+                let made = Box::pin(self.connect(permit, until, manner)).await;
+                self.tell_connect(&made, until < patience && Instant::now() >= until);
+                made.map(|conn| (conn, false))
+            }
+        }
+    }
+
+    fn manner(&self) -> Manner<'_> {
+        let Identity { protocol, ref http2, .. } = self.identity;
+        Manner { tls: self.tls.as_ref(), protocol, http2 }
+    }
+
+    async fn connect(
+        &self,
+        permit: Permit<Conn>,
+        until: Instant,
+        manner: Manner<'_>,
+    ) -> Result<Conn, Failure> {
         if self.identity.tls && self.tls.is_none() {
             let error = std::io::Error::other("not a name that a certificate can be valid for");
             return Err(Failure::Tls(error));
@@ -159,8 +199,6 @@ impl Endpoint {
         let turn = self.dials.fetch_add(1, Ordering::Relaxed);
         let made = tokio::time::timeout_at(until, async {
             let stream = connect::dial(&addresses, turn).await.map_err(Failure::from_io)?;
-            let Identity { protocol, ref http2, .. } = self.identity;
-            let manner = Manner { tls: self.tls.as_ref(), protocol, http2 };
             let violations = self.counters.violations.clone();
             connect::open(stream, manner, &self.pool, permit, generation, violations).await
         });

@@ -127,8 +127,12 @@ impl Upstream {
         let member = &self.members[index];
         let endpoint = &*member.endpoint;
         endpoint.addresses.touch(now);
-        let connected =
-            endpoint.connection(unused, now, self.settings.connect_timeout, request.deadline).await;
+        let patience = self.settings.connect_timeout;
+        let connected = match &request.upgrade {
+            None => endpoint.connection(unused, now, patience, request.deadline).await,
+            // Boxed: rare.
+            Some(_) => Box::pin(endpoint.connection_aside(now, patience, request.deadline)).await,
+        };
         let (mut conn, reused) = connected.map_err(|failure| {
             endpoint.counters.failed(failure.as_str());
             let failure = if is_past(request.deadline) { Failure::Deadline } else { failure };
@@ -192,7 +196,8 @@ impl Upstream {
         }
         // hyper remembers an HTTP/1.0 peer and would not frame the next request's body.
         let Arrived { response, sending } = arrived;
-        let keep = response.version() != http::Version::HTTP_10;
+        let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+        let keep = response.version() != http::Version::HTTP_10 && !switched;
         let endpoint = Arc::clone(&self.members[index].endpoint);
         let lease = Lease::new(conn, endpoint, progress, keep, sending);
         let trailers = TrailerRules::of(response.headers());

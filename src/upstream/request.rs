@@ -35,6 +35,9 @@ pub struct FetchRequest {
     pub expect_continue: bool,
     /// When the whole exchange must have ended, the reply's body included.
     pub deadline: Option<Instant>,
+    /// The protocol that the origin is asked to change to (RFC 9110 7.8). A 101 has the way out among the reply's
+    /// extensions then.
+    pub upgrade: Option<Arc<str>>,
 }
 
 impl FetchRequest {
@@ -50,6 +53,7 @@ impl FetchRequest {
             on_interim: None,
             expect_continue: false,
             deadline: None,
+            upgrade: None,
         }
     }
 }

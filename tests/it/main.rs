@@ -22,4 +22,5 @@ mod rfc;
 mod routing;
 mod smuggling;
 mod tls;
+mod tunnels;
 mod upstream_h2;

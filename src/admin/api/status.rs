@@ -88,6 +88,9 @@ pub struct Connections {
     pub in_flight: u64,
     /// Exchanges finished since the start.
     pub finished: u64,
+    /// Connections that speak another protocol (WebSocket ...) now.
+    #[serde(default)]
+    pub tunnels: u64,
 }
 
 /// The store in few words.

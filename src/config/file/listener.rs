@@ -108,6 +108,10 @@ pub struct Server {
     /// The most TLS handshakes at a time, over all workers; more connections are closed at once.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 4096))]
     pub max_handshakes: Option<u32>,
+    /// The most connections that may speak another protocol (see a route's `upgrade`), over all workers; without it only
+    /// the limits of connections hold.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_tunnels: Option<u32>,
     /// How long exchanges may go on after a stop was asked for.
     #[schemars(extend("default" = "30s"))]
     pub shutdown_grace: Option<Time>,

@@ -10,7 +10,7 @@ use super::named::Named;
 use super::tls::ClientCertRule;
 use crate::config::address::Target;
 use crate::config::pattern::{FieldValue, Host, Path};
-use crate::config::scalar::{FieldName, Name, Parameter, PositiveTime, Size, Verb};
+use crate::config::scalar::{FieldName, Name, Parameter, PositiveTime, Size, Upgradable, Verb};
 
 /// A route: which requests it takes, and what is done with them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -44,6 +44,17 @@ pub struct Route {
     /// Maintenance: true answers 503 with `Retry-After` to every request, and so does a table that says more; false ends
     /// what the top of the file says.
     pub maintenance: Option<Maintenance>,
+    /// Protocols that clients may change to on an HTTP/1.1 connection, as Upgrade names them, if the upstream agrees:
+    /// one, or a list; an empty list permits none. A WebSocket is asked for by GET. Where a request offers others, they
+    /// are not passed on.
+    #[schemars(extend("default" = ["websocket"]))]
+    pub upgrade: Option<OneOrMany<Upgradable>>,
+    /// How long a connection that speaks another protocol may stay without a byte in either direction.
+    #[schemars(extend("default" = "1h"))]
+    pub tunnel_idle_timeout: Option<PositiveTime>,
+    /// The longest time that a connection may speak another protocol; without it there is no limit. `timeout` ends with
+    /// the handshake.
+    pub tunnel_timeout: Option<PositiveTime>,
 }
 
 impl Route {

@@ -98,7 +98,9 @@ impl Cells {
         route.ends[finished.end as usize].add(1);
         route.received.add(finished.received);
         route.sent.add(finished.sent);
-        route.duration.record(finished.duration);
+        if !finished.lasting {
+            route.duration.record(finished.duration);
+        }
         // Without a status there was no first byte.
         if finished.status != 0 {
             route.first_byte.record(finished.first_byte);

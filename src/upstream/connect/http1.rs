@@ -68,17 +68,17 @@ pub(super) async fn open(
     violations: Arc<Violations>,
 ) -> Result<Http1, Failure> {
     let asked = Arc::new(Asked::default());
-    let transport = Transport::http1(stream, asked.clone(), violations);
+    permit.alone();
+    // The permit is the transport's, which may outlive HTTP on it.
+    let transport = Transport::http1(stream, asked.clone(), violations, permit);
     // hyper's own bound of 100 fields in a head stays: any other makes it allocate for each reply.
     let shaken = Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(transport)).await;
     let (sender, connection) = shaken.map_err(Failure::reset)?;
-    permit.alone();
     tokio::spawn(async move {
         // Errors reach whoever waits for a reply; on an idle connection they only end it.
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection ended");
         }
-        drop(permit);
     });
     Ok(Http1 { sender, asked, home: Worker::current(), peer, generation })
 }

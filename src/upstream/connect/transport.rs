@@ -10,9 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::conn::Conn;
 use super::http1::READ_BUFFER;
 use super::violations::Violations;
 use crate::http::h1::{Filled, Inlet, Limits, Reader, Stop};
+use crate::upstream::pool::Permit;
 
 /// What a reply's head may hold: hyper's own bounds.
 const LIMITS: Limits = Limits { bytes: READ_BUFFER - 1, fields: 100 };
@@ -31,6 +33,8 @@ pub(super) struct Transport {
     /// What looks at an HTTP/1.1 endpoint's replies; `None` where h2 does.
     checks: Option<Checks>,
     received: Arc<AtomicU64>,
+    /// Its place under the cap, where it is its own.
+    _permit: Option<Permit<Conn>>,
 }
 
 #[derive(Debug)]
@@ -87,14 +91,20 @@ impl Checks {
 }
 
 impl Transport {
-    pub(super) fn http1(stream: Stream, asked: Arc<Asked>, violations: Arc<Violations>) -> Self {
+    pub(super) fn http1(
+        stream: Stream,
+        asked: Arc<Asked>,
+        violations: Arc<Violations>,
+        permit: Permit<Conn>,
+    ) -> Self {
         let inlet = Inlet::new(Reader::replies(LIMITS));
         let checks = Checks { inlet, asked, violations: Some(violations) };
-        Self { stream, closed: false, checks: Some(checks), received: Arc::default() }
+        let permit = Some(permit);
+        Self { stream, closed: false, checks: Some(checks), received: Arc::default(), _permit: permit }
     }
 
     pub(super) fn http2(stream: Stream) -> Self {
-        Self { stream, closed: false, checks: None, received: Arc::default() }
+        Self { stream, closed: false, checks: None, received: Arc::default(), _permit: None }
     }
 
     /// How many bytes have come, where nothing looks at them here.

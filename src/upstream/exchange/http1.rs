@@ -12,6 +12,7 @@ use hyper::client::conn::TrySendError;
 
 use super::{Address, Arrived, Terms};
 use crate::http::h1::Violation;
+use crate::http::upgrade;
 use crate::upstream::body::{BodyProgress, Incoming, RequestBody};
 use crate::upstream::connect::Http1;
 use crate::upstream::error::{Failure, RequestBodyError};
@@ -37,13 +38,21 @@ pub(super) async fn exchange(
         Poll::Pending => super::poll_overdue(cx, alarm, started, progress, waits).map(Err),
     });
     match arrived.await {
-        Ok(Ok(reply)) if reply.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err((Missed { failure: Failure::InvalidResponse("101 without being asked".into()), sent }, None))
+        Ok(Ok(reply))
+            if reply.status() == StatusCode::SWITCHING_PROTOCOLS && !is_asked_for(&reply, request) =>
+        {
+            let failure = Failure::InvalidResponse("101 to what was not asked for".into());
+            Err((Missed { failure, sent }, None))
         }
         Ok(Ok(reply)) => Ok(Arrived { response: reply.map(Incoming::Http1), sending: None }),
         Ok(Err(error)) => Err(missed(error, progress, sent)),
         Err(failure) => Err((Missed { failure, sent }, None)),
     }
+}
+
+/// Whether a 101 goes over to the protocol that was asked for (RFC 9110 7.8).
+fn is_asked_for(reply: &http::Response<hyper::body::Incoming>, request: &FetchRequest) -> bool {
+    request.upgrade.as_ref().is_some_and(|asked| upgrade::switches_to(reply.headers(), asked))
 }
 
 /// The request as the endpoint gets it: origin-form, `Host` first, framed as the body demands.
@@ -52,9 +61,15 @@ fn outgoing(request: &FetchRequest, address: Address<'_>, body: RequestBody) -> 
     headers.append(header::HOST, address.host);
     super::fields(request, &mut headers, &body);
     frame(&mut headers, &request.method, &body);
+    // RFC 9110 7.6.1: what is only for the next hop says so.
     if headers.contains_key(header::TE) {
-        // RFC 9110 10.1.4: TE is only for the next hop, and must say so.
         headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+    }
+    let protocol = request.upgrade.as_ref().and_then(|protocol| HeaderValue::try_from(&**protocol).ok());
+    if let Some(protocol) = protocol {
+        let options = if headers.contains_key(header::TE) { "TE, upgrade" } else { "upgrade" };
+        headers.insert(header::CONNECTION, HeaderValue::from_static(options));
+        headers.insert(header::UPGRADE, protocol);
     }
     let mut outgoing = Request::new(body);
     *outgoing.method_mut() = request.method.clone();

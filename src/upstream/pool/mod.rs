@@ -221,6 +221,25 @@ impl<C: Pooled> Pool<C> {
         wait::wait(self, until).await
     }
 
+    /// As [`checkout`](Self::checkout), for an exchange that nobody else may be beside.
+    pub(crate) async fn checkout_aside(
+        self: &Arc<Self>,
+        now: Instant,
+        until: Instant,
+    ) -> Result<Checkout<C>, Failure> {
+        let checkout = match self.take_any(now) {
+            Some(ready) => ready,
+            None => wait::wait(self, until).await?,
+        };
+        Ok(match checkout {
+            Checkout::Dial(mut permit) => {
+                permit.aside();
+                Checkout::Dial(permit)
+            }
+            reuse => reuse,
+        })
+    }
+
     /// Keeps a connection that carries several requests, for as long as it is used.
     pub(crate) fn share(self: &Arc<Self>, shared: C::Shared) {
         if self.retired.load(Ordering::Acquire) || self.keepalive().is_zero() {

@@ -12,6 +12,12 @@ pub(crate) struct Permit<C: Pooled> {
     dialling: Option<Worker>,
 }
 
+impl<C: Pooled> std::fmt::Debug for Permit<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permit").field("dialling", &self.dialling).finish_non_exhaustive()
+    }
+}
+
 impl<C: Pooled> Permit<C> {
     pub(super) fn acquire(pool: &Arc<Pool<C>>) -> Option<Self> {
         let max = pool.max_connections.load(Ordering::Relaxed);
@@ -25,7 +31,19 @@ impl<C: Pooled> Permit<C> {
 
     /// The connection is made, and serves one request at a time.
     pub(crate) fn alone(&mut self) {
-        self.made(Sharing::Alone);
+        // One that was made aside says nothing of the others.
+        if self.dialling.is_some() {
+            self.made(Sharing::Alone);
+        }
+    }
+
+    /// The connection is for one exchange, whatever the others are: nobody is to wait for it.
+    pub(crate) fn aside(&mut self) {
+        let Some(pool) = &self.pool else { return };
+        if let Some(worker) = self.dialling.take() {
+            pool.dialled(worker);
+            pool.freed();
+        }
     }
 
     /// The connection is made, or its peer has changed its mind: it has room for so many requests.
