@@ -1,5 +1,7 @@
 //! `route ls` and `route test`: the routes as people read them, and which one takes a request.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use super::control::mode_word;
@@ -102,13 +104,20 @@ fn facts<'a>(head: &'a http::request::Parts, target: &'a Target) -> Facts<'a> {
 pub(super) fn test(site: &Site, host: &str, test: &RouteTest) -> Result<RouteTestReply, String> {
     let (head, target) = request(host, &test.method, &test.url, &test.headers)?;
     let taken = site.router.find(&facts(&head, &target)).map(|position| &site.routes[position]);
+    let forwarded = taken.map_or(Ok(Cow::Borrowed(&target)), |route| route.forwarded(&target));
+    let forwards = taken.filter(|route| route.settings.rewrite.is_some()).map(|_| match &forwarded {
+        Ok(target) => target.path_and_query().to_string(),
+        Err(bad) => format!("nothing, it is refused: {bad}"),
+    });
+    let forwarded = forwarded.unwrap_or(Cow::Borrowed(&target));
     let asking = taken.filter(|route| !route.upstream_name.is_empty());
     Ok(RouteTestReply {
         route: taken.map(|route| route.name.to_string()),
         upstream: asking.map(|route| route.upstream_name.to_string()),
         answer: taken.and_then(|route| answer(route)),
         mode: asking.map(|route| mode_word(route.cache.mode).to_owned()),
-        key: asking.map(|route| route.key_text(&target)),
+        forwards,
+        key: asking.map(|route| route.key_text(&forwarded)),
         verdicts: verdicts(site, &head, &target),
     })
 }

@@ -145,6 +145,7 @@ fn summary(reply: &RouteTestReply) -> Vec<String> {
     let parts = [
         ("answer", &reply.answer),
         ("upstream", &reply.upstream),
+        ("forwards", &reply.forwards),
         ("mode", &reply.mode),
         ("key", &reply.key),
     ];

@@ -67,7 +67,7 @@ impl Scalar for Location {
 
 /// What to write instead of something that is no template.
 pub fn template_help(bad: &BadTemplate) -> String {
-    let names = || Variable::ALL.iter().map(|(_, name)| *name);
+    let names = || Variable::NAMED.into_iter().map(|(_, name)| name);
     match bad {
         BadTemplate::Open | BadTemplate::Close => {
             "a brace that is meant as such is doubled: `{{`, `}}`".into()

@@ -252,6 +252,8 @@ codes! {
     AlgorithmWithoutKey = "PS0523", Error;
     /// A file that a reply is made of cannot be read
     ReplyFile = "PS0540", Error;
+    /// Not a file of networks
+    ClientsFile = "PS0541", Error;
 }
 
 impl fmt::Display for Code {

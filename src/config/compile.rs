@@ -119,7 +119,11 @@ impl Compiler<'_> {
         let routes = file.routes.iter().enumerate();
         let routes = routes.map(|(index, route)| {
             let local = self.local(index, route);
-            RouteSettings { local, ..route_settings(file, index, route, trusts) }
+            RouteSettings {
+                access: self.access(index, route),
+                local,
+                ..route_settings(file, index, route, trusts)
+            }
         });
         pipeline::Settings {
             routes: routes.collect(),
@@ -382,8 +386,11 @@ fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> 
         timeout: route.timeout.map(positive),
         request_idle_timeout: route.request_idle_timeout.map_or(Duration::from_secs(60), positive),
         max_request_body: route.max_request_body.map(bytes),
+        access: None,
         local: None,
         upgrade: upgrade_settings(route),
+        rewrite: super::rewrites::rewrite(route),
+        edits: super::edits::edits(route),
     }
 }
 
@@ -454,7 +461,7 @@ fn route_cache(file: &File, route: &Route, trusts: &Trusts) -> CacheSettings {
 }
 
 /// A route's policy, with its name where it has one.
-fn route_policy(file: &File, route: &Route) -> Option<(Option<Arc<str>>, Policy)> {
+pub(super) fn route_policy(file: &File, route: &Route) -> Option<(Option<Arc<str>>, Policy)> {
     match &route.cache {
         Some(Cache::Inline(policy)) => Some((None, (**policy).clone())),
         Some(Cache::Text(CacheText::Time(ttl))) => {

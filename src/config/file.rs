@@ -3,8 +3,10 @@
 
 mod answer;
 mod cache;
+mod edit;
 mod listener;
 mod named;
+mod rewrite;
 mod route;
 mod telemetry;
 mod tls;
@@ -19,8 +21,10 @@ use super::scalar::{FieldName, Network, PolicyName, Pseudonym};
 
 pub use answer::{Maintenance, MaintenanceTable, Redirect, Respond, RouteRedirect};
 pub use cache::{Cache, Key, Lifetime, Mode, Policy, Purge, PurgeMethod, QueryCase, Store, Tags, User};
+pub use edit::FieldChanges;
 pub use listener::{HttpsRedirect, Listen, Listener, Server};
 pub use named::Named;
+pub use rewrite::{PathEdit, QueryChanges};
 pub use route::{FieldRule, Match, Route};
 pub use telemetry::{AccessLog, LogFormat, LogTable, LogWord, Telemetry};
 pub use tls::{

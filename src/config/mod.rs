@@ -5,6 +5,7 @@
 //! plain settings for each room. Every step goes on after a problem, so that all findings come at once; a
 //! config with an error compiles to nothing. It never opens a socket and never starts anything.
 
+pub mod access;
 pub mod address;
 pub mod answers;
 pub mod certificates;
@@ -12,6 +13,7 @@ pub mod check;
 pub mod codes;
 pub mod compile;
 pub mod compiled;
+pub mod edits;
 pub mod expand;
 pub mod file;
 pub mod finding;
@@ -23,6 +25,7 @@ pub mod pattern;
 pub mod place;
 pub mod provenance;
 pub mod reference;
+pub mod rewrites;
 pub mod sarif;
 pub mod scalar;
 pub mod schema;

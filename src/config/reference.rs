@@ -70,7 +70,7 @@ const VALUES: [(&str, &str); 7] = [
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 25] = [
+const SECTIONS: [(&str, &str, &str); 28] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("HTTP/2", "The table http2 of an upstream.", "Http2"),
@@ -87,6 +87,9 @@ const SECTIONS: [(&str, &str, &str); 25] = [
     ),
     ("ROUTES", "[[routes]]", "Route"),
     ("MATCH", "The table match of a route.", "Match"),
+    ("PATH", "The table path of a route.", "PathEdit"),
+    ("QUERY", "The table query of a route.", "QueryChanges"),
+    ("FIELDS", "The tables request_headers and response_headers of a route.", "FieldChanges"),
     ("RESPOND", "The table respond of a route.", "Respond"),
     ("REDIRECT", "The table redirect of a route.", "RouteRedirect"),
     ("MAINTENANCE", "The table maintenance of a route, or of the top level.", "MaintenanceTable"),

@@ -97,12 +97,17 @@ scalars!(
     Parameter,
     QueryName,
     FilePath,
+    super::access::Clients,
     super::answers::FieldText,
     super::answers::Location,
+    super::edits::FieldTemplate,
     super::keyed::CookieName,
     super::lifetime::Statuses,
     super::lifetime::Share,
     super::lifetime::Ahead,
+    super::rewrites::PathPrefix,
+    super::rewrites::PathRegex,
+    super::rewrites::PathText,
     super::secret::SecretRef,
     super::tokens::AlgorithmName,
     super::tokens::ClaimName,
@@ -642,7 +647,7 @@ mod tests {
         fn nothing_panics(text in "\\PC{0,20}") {
             for format in ["duration", "size", "network", "address", "listen-address", "url", "target", "host-pattern",
                            "path-pattern", "field-pattern", "host-field", "query-name", "method",
-                           "location", "field-value"] {
+                           "location", "field-value", "field-template", "path-prefix", "path-regex", "path-text"] {
                 let _ = check_format(format, &text);
             }
         }

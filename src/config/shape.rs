@@ -241,12 +241,15 @@ fn unknown_key(schema: &'static Json, key: &str, value: &Node) -> Finding {
 
 /// Where a key that is not known here is known.
 fn belongs(key: &str) -> Option<String> {
-    const PLACES: [(&str, &str); 17] = [
+    const PLACES: [(&str, &str); 20] = [
         ("Tokens", "a table of tokens (`[tokens.NAME]`)"),
         ("User", "a policy's `key.user`"),
         ("Purge", "`[purge]`"),
         ("Route", "a route (`[[routes]]`)"),
         ("Match", "a route's `match`"),
+        ("PathEdit", "a route's `path`"),
+        ("QueryChanges", "a route's `query`"),
+        ("FieldChanges", "a route's `request_headers` or `response_headers`"),
         ("Respond", "a route's `respond`"),
         ("RouteRedirect", "a route's `redirect`"),
         ("MaintenanceTable", "`maintenance`"),

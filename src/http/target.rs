@@ -171,6 +171,19 @@ impl Target {
         &self.normal
     }
 
+    /// The same with another path and query, which are in normal form: what is forwarded where a route rewrites.
+    ///
+    /// # Errors
+    /// When they are too long, or no URI can have them.
+    pub fn forwarded(&self, path_and_query: String) -> Result<Self, BadTarget> {
+        if path_and_query.len() > MAX_LENGTH {
+            return Err(BadTarget::TooLong);
+        }
+        let normal =
+            PathAndQuery::from_maybe_shared(Bytes::from(path_and_query)).map_err(|_| BadTarget::Form)?;
+        Ok(Self { normal, ..self.clone() })
+    }
+
     /// Path and query as the client sent them, for the log.
     pub fn sent(&self) -> &PathAndQuery {
         &self.sent

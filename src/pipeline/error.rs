@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use thiserror::Error;
 
+use super::edit::rewrite::BadRewrite;
 use crate::http::grpc;
 use crate::http::h1::Violation;
 use crate::http::problem::Problem;
@@ -43,9 +44,15 @@ pub(super) enum Failure {
     /// No route takes the request.
     #[error("no route takes the request")]
     NoRoute,
+    /// The route does not serve the client's address.
+    #[error("the route does not serve this client's address")]
+    Denied,
     /// The route is under maintenance, and is to be tried again after so many seconds.
     #[error("the route is under maintenance")]
     Maintenance(u64),
+    /// What the route's rewrite made of the target is not forwarded.
+    #[error("{0}")]
+    Rewrite(#[from] BadRewrite),
     /// The request has passed through this proxy already.
     #[error("the request came back to this proxy")]
     Loop,
@@ -215,6 +222,21 @@ impl Failure {
                 error: Some(ErrorType::DestinationNotFound),
                 title: "No route takes this request",
                 detail: "Nothing is configured for this host, path and method.",
+            },
+            Self::Rewrite(bad) => Face {
+                status: match bad {
+                    BadRewrite::Target(bad) => bad.status(),
+                    BadRewrite::DotSegment | BadRewrite::Slash => StatusCode::BAD_REQUEST,
+                },
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "The request's target leads nowhere",
+                detail: "What is to be forwarded of it is no path.",
+            },
+            Self::Denied => Face {
+                status: StatusCode::FORBIDDEN,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "This client is not served here",
+                detail: "The config says which addresses are.",
             },
             Self::Maintenance(_) => Face {
                 status: StatusCode::SERVICE_UNAVAILABLE,

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use super::edit::fields::{ReplyFacts, RequestFacts};
 use super::site::Route;
 use crate::cache::entry::EntryHead;
 use crate::cache::key::Digest;
 use crate::cache::policy::RequestPolicy;
 use crate::clock::Timestamp;
 use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::target::Target;
 use crate::http::{ClientConn, grpc};
 use crate::telemetry::Telemetry;
 use crate::telemetry::caching::{Asks, Caching, Found, ReplyFields};
@@ -156,6 +158,35 @@ impl Exchange {
             let targets = self.route.as_ref().map_or(&[][..], |route| &route.cache.rules.targets);
             self.reply = Some(Box::new(ReplyFields::of(headers, targets)));
         }
+    }
+
+    /// What the variables of its request stand for.
+    pub(super) fn request_facts<'a>(&'a self, route: &'a Route, target: &'a Target) -> RequestFacts<'a> {
+        RequestFacts {
+            client: Some(self.client_address),
+            id: Some(&self.id),
+            method: &self.method,
+            target,
+            route: &route.name,
+            upstream: &route.upstream_name,
+        }
+    }
+
+    /// Makes a reply's fields those that its route says.
+    pub(super) fn edit_reply(&self, status: StatusCode, headers: &mut HeaderMap) {
+        let Some(route) = &self.route else { return };
+        let Some(edits) = &route.settings.edits else { return };
+        let facts = ReplyFacts {
+            client: self.client_address,
+            id: &self.id,
+            method: &self.method,
+            secure: self.caching.asks.secure,
+            authority: &self.host,
+            status,
+            route: &route.name,
+            upstream: &route.upstream_name,
+        };
+        edits.reply(headers, &facts);
     }
 
     /// Notes that the reply's head is on its way.

@@ -3,6 +3,7 @@
 
 mod slices;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use http::{HeaderMap, Method, header, request};
 pub use slices::{Slice, Slicing, Wanted};
 
 use super::ask::Who;
+use super::edit::fields::RequestFacts;
 use super::guard::Guard;
 use super::key::{Doubt, Facts, Keyed, User};
 use super::lead::{ask_for_gap, nominate};
@@ -159,7 +161,11 @@ impl Proxy {
     pub async fn explain(&self, head: &request::Parts, target: &Target) -> Option<Explained> {
         let site = self.site();
         let route = site.route(target, head, None)?;
-        let asked = Asked { route: &route, head, target, slice: None, at: self.clock.now() };
+        // What is refused for its rewrite has no key; what the client sent stands for it.
+        let forwarded = route.forwarded(target).unwrap_or(Cow::Borrowed(target));
+        let edited = edited(&route, head, &forwarded);
+        let head = &*edited;
+        let asked = Asked { route: &route, head, target: &forwarded, slice: None, at: self.clock.now() };
         let mut explained = self.explained(asked, self.standing(asked).await);
         self.explain_slices(asked, &mut explained).await;
         Some(explained)
@@ -302,6 +308,21 @@ impl Proxy {
         };
         Hypothesis { verdict, reasons, keep_until }
     }
+}
+
+/// A request that nobody sends, with its fields as the cache sees them.
+pub(super) fn edited<'a>(
+    route: &Route,
+    head: &'a request::Parts,
+    target: &Target,
+) -> Cow<'a, request::Parts> {
+    let Some(edits) = &route.settings.edits else { return Cow::Borrowed(head) };
+    let mut edited = head.clone();
+    let (client, id) = (None, None);
+    let (route, upstream) = (&*route.name, &*route.upstream_name);
+    let facts = RequestFacts { client, id, method: &head.method, target, route, upstream };
+    edits.request(&mut edited.headers, &facts);
+    Cow::Owned(edited)
 }
 
 /// The bytes that stored parts of one representation have, in their order.

@@ -15,6 +15,7 @@ pub use super::key::ANY_HOST;
 
 use super::Proxy;
 use super::exchange::Exchange;
+use super::explain::edited;
 use super::inbound::{Inbound, InboundBody};
 use super::key::{Facts, Keyed};
 use super::reply::ReplyBody;
@@ -127,6 +128,8 @@ impl Proxy {
         if route.cache.mode == Mode::Off {
             return Err(Elsewhere::Off);
         }
+        let target = route.forwarded(&target).map_err(|_| Elsewhere::BadTarget)?;
+        let head = edited(&route, &head, &target);
         let secret = self.cache.secret();
         let facts =
             Facts { method: &head.method, headers: &head.headers, body: None, user: None, slice: None };

@@ -7,6 +7,7 @@
 //!
 //! [`Proxy::handle`]: crate::pipeline::Proxy::handle
 
+pub mod access;
 mod ask;
 mod cached;
 mod complaint;
@@ -184,14 +185,14 @@ impl Proxy {
         self: &Arc<Self>,
         site: &Site,
         exchange: &mut Box<Exchange>,
-        inbound: Inbound,
+        mut inbound: Inbound,
     ) -> Result<Reply, Failure> {
         doubt::check(&inbound.head)?;
         if inbound.head.method == Method::CONNECT {
             return Err(Failure::Connect);
         }
         let secure = forwarded::is_secure(inbound.client.tls, &inbound.head.headers, inbound.trusted);
-        let target = Target::of(&inbound.head, secure)?;
+        let mut target = Target::of(&inbound.head, secure)?;
         exchange.host = target.authority().into();
         exchange.caching.asks.secure = target.scheme() == Scheme::Https;
         if inbound.client.session.as_ref().is_some_and(|session| !session.serves(target.host())) {
@@ -206,11 +207,22 @@ impl Proxy {
         let client = inbound.client.session.as_ref().and_then(|session| session.identity.as_ref());
         let route = site.route(&target, &inbound.head, client).ok_or(Failure::NoRoute)?;
         exchange.route = Some(route.clone());
+        if let Some(access) = &route.settings.access
+            && !access.admits(exchange.client_address)
+        {
+            return Err(Failure::Denied);
+        }
+        if let Some(rewrite) = &route.settings.rewrite {
+            target = rewrite.apply(&target)?;
+        }
         if let Some(reply) = route.settings.local.as_ref().and_then(|local| local.answer(exchange, &target)) {
             return reply;
         }
         if via::loops(&inbound.head.headers, &site.name) {
             return Err(Failure::Loop);
+        }
+        if let Some(edits) = &route.settings.edits {
+            edits.request(&mut inbound.head.headers, &exchange.request_facts(&route, &target));
         }
         if let Some(wanted) = upgrade::wanted(&inbound, &route)? {
             return Box::pin(self.upgrade(site, &route, exchange, inbound, &target, wanted)).await;

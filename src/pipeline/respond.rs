@@ -33,6 +33,8 @@ impl Reply {
             self.source = Source::Empty;
         }
         exchange.cached(&self.cache_status, &self.headers);
+        // What is stored stays as the origin said.
+        exchange.edit_reply(self.status, &mut self.headers);
         let key = exchange.shown_key.map(|digest| digest.to_string());
         let cache_status = CacheStatus { key: key.as_deref(), ..self.cache_status };
         self.headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
@@ -62,6 +64,7 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
         Some(_) => failure.reply_to_call(&site.name),
         None => failure.reply(&site.name, &id),
     };
+    exchange.edit_reply(status, &mut headers);
     let cache_status = failed_cache_status(&exchange, failure);
     exchange.caching.replied(&cache_status);
     headers.append(CACHE_STATUS, cache_status.to_value(&site.name));

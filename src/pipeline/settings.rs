@@ -8,6 +8,9 @@ use http::HeaderName;
 use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
+use super::access::Access;
+use super::edit::fields::FieldEdits;
+use super::edit::rewrite::Rewrite;
 use super::key::KeySettings;
 use super::local::Local;
 use crate::cache::Mode;
@@ -90,10 +93,16 @@ pub struct RouteSettings {
     pub request_idle_timeout: Duration,
     /// The largest request body; `None`: no limit.
     pub max_request_body: Option<u64>,
+    /// Whom it serves; `None`: everyone.
+    pub access: Option<Access>,
     /// What it answers by itself.
     pub local: Option<Local>,
     /// Which protocols clients may change to.
     pub upgrade: UpgradeSettings,
+    /// What becomes of targets before they are keyed and forwarded.
+    pub rewrite: Option<Rewrite>,
+    /// What becomes of fields.
+    pub edits: Option<Box<FieldEdits>>,
 }
 
 /// Which protocols the clients of a route may change to on their connection.

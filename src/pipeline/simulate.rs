@@ -4,6 +4,7 @@
 //! A line says what one request asked for and, where it went to the origin, what caching goes by in the reply. From
 //! that it is told what the site would have done; what the log does not say is supposed, and each supposition counted.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -156,6 +157,10 @@ impl Simulation {
             return;
         };
         let Some(route) = self.site.route(&target, &head, None) else {
+            self.supposed.without_route += 1;
+            return;
+        };
+        let Ok(target) = route.forwarded(&target).map(Cow::into_owned) else {
             self.supposed.without_route += 1;
             return;
         };

@@ -1,11 +1,13 @@
 //! A site: the routes of one checked config, ready to answer. Immutable; a reload builds a new one beside it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::complaint::Complaints;
+use super::edit::rewrite::BadRewrite;
 use super::flight::Limits;
 use super::key::Users;
 use super::local::Local;
@@ -13,6 +15,7 @@ use super::purging::Purging;
 use super::settings::{CacheSettings, RouteSettings, Settings};
 use crate::cache::{self, Mode};
 use crate::http::ClientConn;
+use crate::http::target::Target;
 use crate::route::{FieldMatch, MatchSpec, Router};
 use crate::telemetry::Telemetry;
 use crate::telemetry::event::{Protocol, Series};
@@ -180,8 +183,19 @@ impl Route {
 }
 
 impl Route {
-    /// The key of a target as people read it: upstream and URL, and the names of the fields that belong to it.
-    pub fn key_text(&self, target: &crate::http::target::Target) -> String {
+    /// A target as it is forwarded, and keyed.
+    ///
+    /// # Errors
+    /// When the route's rewrite made something of it that could lead elsewhere.
+    pub fn forwarded<'a>(&self, target: &'a Target) -> Result<Cow<'a, Target>, BadRewrite> {
+        match &self.settings.rewrite {
+            None => Ok(Cow::Borrowed(target)),
+            Some(rewrite) => rewrite.apply(target).map(Cow::Owned),
+        }
+    }
+
+    /// The key of a forwarded target as people read it: upstream and URL, and the names of the fields that belong to it.
+    pub fn key_text(&self, target: &Target) -> String {
         let key = &self.cache.key;
         let (authority, kept) =
             (key.authority(target.authority()), key.target(target.path_and_query().as_str()));

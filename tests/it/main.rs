@@ -4,9 +4,11 @@
 mod support;
 
 mod aborts;
+mod access;
 mod answers;
 mod bodies;
 mod cache;
+mod edits;
 mod ends;
 mod examples;
 mod failures;
@@ -18,6 +20,7 @@ mod lifecycle;
 mod listeners;
 mod pool;
 mod refused;
+mod rewrites;
 mod rfc;
 mod routing;
 mod smuggling;

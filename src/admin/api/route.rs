@@ -68,6 +68,9 @@ pub struct RouteTestReply {
     /// The route's mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// Path and query that the upstream would get, where the route rewrites.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwards: Option<String>,
     /// The key under which a reply would be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,

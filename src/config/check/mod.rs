@@ -1,13 +1,16 @@
 //! What no single value can be blamed for: names that lead nowhere, settings that contradict each other or do
 //! nothing. Warnings that rest on what is missing are held back while anything is broken.
 
+mod access;
 mod answers;
+mod edits;
 mod effects;
 mod keys;
 mod lifetimes;
 pub mod listeners;
 mod names;
 mod purging;
+mod rewrites;
 mod times;
 mod tls;
 mod tokens;
@@ -63,7 +66,10 @@ impl Checks<'_> {
     /// Makes every check.
     pub fn run(&mut self) {
         self.names();
+        self.access();
         self.answers();
+        self.rewrites();
+        self.edits();
         self.upstreams();
         self.listeners();
         self.tls();

@@ -6,8 +6,11 @@ use serde::Deserialize;
 use super::OneOrMany;
 use super::answer::{Maintenance, Redirect, Respond};
 use super::cache::{Cache, Mode};
+use super::edit::FieldChanges;
 use super::named::Named;
+use super::rewrite::{PathEdit, QueryChanges};
 use super::tls::ClientCertRule;
+use crate::config::access::Clients;
 use crate::config::address::Target;
 use crate::config::pattern::{FieldValue, Host, Path};
 use crate::config::scalar::{FieldName, Name, Parameter, PositiveTime, Size, Upgradable, Verb};
@@ -36,6 +39,24 @@ pub struct Route {
     pub request_idle_timeout: Option<PositiveTime>,
     /// The largest request body; without it there is no limit.
     pub max_request_body: Option<Size>,
+    /// What becomes of the path before it is forwarded. Routes are chosen by what the client sent; stored replies are
+    /// known by what is forwarded.
+    pub path: Option<PathEdit>,
+    /// What becomes of the query before it is forwarded.
+    pub query: Option<QueryChanges>,
+    /// What becomes of the fields of requests. The cache goes by what comes out, as if the client had sent it so.
+    pub request_headers: Option<FieldChanges>,
+    /// What becomes of the fields of replies as they are sent. What is stored stays as the origin said.
+    pub response_headers: Option<FieldChanges>,
+    /// Whether replies get X-Content-Type-Options, Referrer-Policy, X-Frame-Options and Content-Security-Policy
+    /// (frame-ancestors 'self') where the origin does not send them.
+    #[schemars(extend("default" = false))]
+    pub security_headers: Option<bool>,
+    /// Networks of clients who are served; others get 403 (Forbidden). "file:PATH" is a file with a network in each line, which
+    /// is watched with the config. By the client's address as far as it is believed (`trusted_proxies`).
+    pub allow: Option<OneOrMany<Clients>>,
+    /// Networks of clients who get 403 (Forbidden), whatever `allow` says; "file:PATH" is a file of them.
+    pub deny: Option<OneOrMany<Clients>>,
     /// A fixed reply, instead of an upstream's.
     pub respond: Option<Respond>,
     /// Where to go instead: a URL or a path for status 302, or a table. {scheme}, {host} (without the port), {authority}

@@ -1,6 +1,11 @@
 //! Texts with variables: `https://{host}{path}{query}`. Parsed once, when the config is read.
 
+use std::fmt;
+
+use http::HeaderName;
 use thiserror::Error;
+
+use crate::http::target::Target;
 
 /// A text with variables in braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +22,8 @@ pub enum Part {
     Variable(Variable),
 }
 
-/// What a request gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an exchange gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
     /// `http` or `https`, as the client came.
     Scheme,
@@ -26,10 +31,26 @@ pub enum Variable {
     Host,
     /// The host, with its port where that is not the scheme's own.
     Authority,
-    /// The path in normal form.
+    /// The path in normal form, as it is forwarded.
     Path,
     /// The query with its `?`; empty where there is none.
     Query,
+    /// The client's address.
+    Client,
+    /// The exchange's id.
+    RequestId,
+    /// The method.
+    Method,
+    /// The route's name.
+    Route,
+    /// The upstream's name.
+    Upstream,
+    /// The reply's status.
+    Status,
+    /// A field of the request: `header.NAME`.
+    Header(HeaderName),
+    /// A field of the reply: `reply.NAME`.
+    Reply(HeaderName),
 }
 
 /// Why a text is no template.
@@ -47,21 +68,55 @@ pub enum BadTemplate {
 }
 
 impl Variable {
-    /// Every variable and its name.
-    pub const ALL: [(Self, &str); 5] = [
+    /// Every variable that has one name, and those that a redirect may have first.
+    pub const NAMED: [(Self, &str); 11] = [
         (Self::Scheme, "scheme"),
         (Self::Host, "host"),
         (Self::Authority, "authority"),
         (Self::Path, "path"),
         (Self::Query, "query"),
+        (Self::Client, "client"),
+        (Self::RequestId, "request_id"),
+        (Self::Method, "method"),
+        (Self::Route, "route"),
+        (Self::Upstream, "upstream"),
+        (Self::Status, "status"),
     ];
 
     fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, own)| *own == name).map(|(variable, _)| *variable)
+        let field = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
+        match name.split_once('.') {
+            Some(("header", name)) => field(name).map(Self::Header),
+            Some(("reply", name)) => field(name).map(Self::Reply),
+            _ => Self::NAMED.into_iter().find(|(_, own)| *own == name).map(|(variable, _)| variable),
+        }
     }
 
-    fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(own, _)| *own == self).map_or("", |(_, name)| name)
+    /// Whether it is a part of the target.
+    pub fn is_of_target(&self) -> bool {
+        matches!(self, Self::Scheme | Self::Host | Self::Authority | Self::Path | Self::Query)
+    }
+
+    /// Whether it is known of a request.
+    pub fn is_of_requests(&self) -> bool {
+        !matches!(self, Self::Status | Self::Reply(_))
+    }
+
+    /// Whether it is known of a reply.
+    pub fn is_of_replies(&self) -> bool {
+        !matches!(self, Self::Path | Self::Query | Self::Header(_))
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header.{name}"),
+            Self::Reply(name) => write!(f, "reply.{name}"),
+            named => {
+                f.write_str(Self::NAMED.iter().find(|(own, _)| own == named).map_or("", |(_, name)| name))
+            }
+        }
     }
 }
 
@@ -101,30 +156,61 @@ impl Template {
         Ok(Self { parts: parts.into() })
     }
 
-    /// Its pieces, in their order.
-    pub fn parts(&self) -> &[Part] {
-        &self.parts
+    /// Its variables, in their order.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Variable(variable) => Some(variable),
+        })
+    }
+
+    /// What stands between its variables.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(&**text),
+            Part::Variable(_) => None,
+        })
     }
 
     /// The text with what each variable stands for, which `put` writes.
-    pub fn expand(&self, mut put: impl FnMut(Variable, &mut String)) -> String {
+    pub fn expand(&self, mut put: impl FnMut(&Variable, &mut String)) -> String {
         let mut text = String::with_capacity(128);
         for part in &self.parts {
             match part {
                 Part::Text(literal) => text.push_str(literal),
-                Part::Variable(variable) => put(*variable, &mut text),
+                Part::Variable(variable) => put(variable, &mut text),
             }
         }
         text
     }
 }
 
-impl std::fmt::Display for Template {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Target {
+    /// Writes what a variable stands for; nothing, where it is no part of a target.
+    pub fn put(&self, variable: &Variable, to: &mut String) {
+        match variable {
+            Variable::Scheme => to.push_str(self.scheme().as_str()),
+            Variable::Host => to.push_str(self.host()),
+            Variable::Authority => to.push_str(self.authority()),
+            // `OPTIONS *` asks for no path.
+            Variable::Path => to.push_str(if self.path() == "*" { "/" } else { self.path() }),
+            Variable::Query => {
+                if let Some(query) = self.query() {
+                    to.push('?');
+                    to.push_str(query);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.parts {
             match part {
                 Part::Text(literal) => f.write_str(&literal.replace('{', "{{").replace('}', "}}"))?,
-                Part::Variable(variable) => write!(f, "{{{}}}", variable.name())?,
+                Part::Variable(variable) => write!(f, "{{{variable}}}")?,
             }
         }
         Ok(())
@@ -137,7 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn expanded(text: &str) -> String {
-        let put = |variable: Variable, to: &mut String| to.push_str(&variable.name().to_uppercase());
+        let put = |variable: &Variable, to: &mut String| to.push_str(&variable.to_string().to_uppercase());
         Template::parse(text).unwrap().expand(put)
     }
 
@@ -150,6 +236,7 @@ mod tests {
             ("https://{host}{path}{query}", "https://HOSTPATHQUERY"),
             ("{{host}}{{", "{host}{"),
             ("a{{{scheme}}}b", "a{SCHEME}b"),
+            ("{header.X-A}{reply.etag}", "HEADER.X-AREPLY.ETAG"),
         ] {
             assert_eq!(expanded(text), becomes, "{text}");
         }
@@ -162,6 +249,8 @@ mod tests {
             ("a}", BadTemplate::Close),
             ("{hots}", BadTemplate::Unknown("hots".into())),
             ("{}", BadTemplate::Unknown("".into())),
+            ("{header.}", BadTemplate::Unknown("header.".into())),
+            ("{header.a b}", BadTemplate::Unknown("header.a b".into())),
         ] {
             assert_eq!(Template::parse(text).unwrap_err(), why, "{text}");
         }

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 use thiserror::Error;
 
 use crate::http::target::{BadTarget, Target};
-use crate::pipeline::edit::template::{BadTemplate, Part, Template, Variable};
+use crate::pipeline::edit::template::{BadTemplate, Template, Variable};
 
 /// Where to go instead.
 #[derive(Clone, Debug)]
@@ -42,13 +42,12 @@ impl Redirect {
     /// When it is neither a URL with a host nor a path.
     pub fn check(text: &str) -> Result<Template, BadLocation> {
         let template = Template::parse(text)?;
-        let mut literals = template.parts().iter().filter_map(|part| match part {
-            Part::Text(text) => Some(&**text),
-            Part::Variable(_) => None,
-        });
         let unfit = |c: &char| !c.is_ascii_graphic() || matches!(c, '\\' | '"' | '<' | '>' | '^' | '`');
-        if let Some(unfit) = literals.find_map(|text| text.chars().find(unfit)) {
+        if let Some(unfit) = template.literals().find_map(|text| text.chars().find(unfit)) {
             return Err(BadLocation::Character(unfit));
+        }
+        if let Some(other) = template.variables().find(|variable| !variable.is_of_target()) {
+            return Err(BadTemplate::Unknown(other.to_string().into()).into());
         }
         let after = ["http://", "https://", "{scheme}://"].iter().find_map(|start| text.strip_prefix(start));
         match after {
@@ -62,23 +61,11 @@ impl Redirect {
 
     /// `Location` for a request.
     pub(super) fn location(&self, target: &Target) -> Result<HeaderValue, BadTarget> {
-        let names_host = |part: &Part| matches!(part, Part::Variable(Variable::Host | Variable::Authority));
-        if target.host().is_empty() && self.to.parts().iter().any(names_host) {
+        let names_host = |variable: &Variable| matches!(variable, Variable::Host | Variable::Authority);
+        if target.host().is_empty() && self.to.variables().any(names_host) {
             return Err(BadTarget::NoHost);
         }
-        let text = self.to.expand(|variable, to| match variable {
-            Variable::Scheme => to.push_str(target.scheme().as_str()),
-            Variable::Host => to.push_str(target.host()),
-            Variable::Authority => to.push_str(target.authority()),
-            // `OPTIONS *` asks for no path.
-            Variable::Path => to.push_str(if target.path() == "*" { "/" } else { target.path() }),
-            Variable::Query => {
-                if let Some(query) = target.query() {
-                    to.push('?');
-                    to.push_str(query);
-                }
-            }
-        });
+        let text = self.to.expand(|variable, to| target.put(variable, to));
         // Two slashes at the beginning would be followed by a host.
         let text = match text.trim_start_matches('/') {
             rest if text.starts_with("//") => format!("/{rest}"),
