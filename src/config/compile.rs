@@ -335,6 +335,10 @@ fn server_settings(file: &File) -> server::Settings {
     put(&mut settings.max_connections, from.max_connections.map(|n| n as usize));
     put(&mut settings.max_handshakes, from.max_handshakes.map(|n| n as usize));
     put(&mut settings.shutdown_grace, from.shutdown_grace.map(time));
+    put(&mut settings.http2.max_streams, from.http2.max_streams);
+    put(&mut settings.http2.max_resets, from.http2.max_resets);
+    let window = from.http2.stream_window.map(bytes);
+    put(&mut settings.http2.stream_window, window.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)));
     settings
 }
 

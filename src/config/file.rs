@@ -22,7 +22,7 @@ use super::scalar::{FieldName, Network, PolicyName, Pseudonym};
 pub use answer::{Maintenance, MaintenanceTable, Redirect, Respond, RouteRedirect};
 pub use cache::{Cache, Key, Lifetime, Mode, Policy, Purge, PurgeMethod, QueryCase, Store, Tags, User};
 pub use edit::FieldChanges;
-pub use listener::{HttpsRedirect, Listen, Listener, Server};
+pub use listener::{HttpsRedirect, Listen, Listener, Server, ServerHttp2};
 pub use named::Named;
 pub use rewrite::{PathEdit, QueryChanges};
 pub use route::{FieldRule, Match, Route};

@@ -53,6 +53,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Policy", "keep", "\"1d\""),
     ("Policy", "stale_while_revalidate", "\"30s\""),
     ("Policy", "stale_if_error", "\"1d\""),
+    ("Server", "http2", "{ max_streams = 200 }"),
     ("Upstream", "http2", "{ max_streams = 100 }"),
     ("Policy", "key", "{ ignore_query = [\"utm_*\"], headers = [\"accept-language\"] }"),
     ("Policy", "tags", "{ headers = [\"surrogate-key\", \"cache-tag\"], add = [\"users\"] }"),

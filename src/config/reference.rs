@@ -70,7 +70,7 @@ const VALUES: [(&str, &str); 7] = [
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 28] = [
+const SECTIONS: [(&str, &str, &str); 29] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("HTTP/2", "The table http2 of an upstream.", "Http2"),
@@ -101,6 +101,7 @@ const SECTIONS: [(&str, &str, &str); 28] = [
     ("PURGE", "[purge]", "Purge"),
     ("STORE", "[store]", "Store"),
     ("SERVER", "[server]", "Server"),
+    ("HTTP/2 OF CLIENTS", "The table http2 of server.", "ServerHttp2"),
     ("TELEMETRY", "[telemetry]", "Telemetry"),
     ("ACCESS LOG", "The table telemetry.access_log.", "LogTable"),
 ];

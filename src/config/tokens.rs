@@ -41,7 +41,7 @@ impl Scalar for AlgorithmName {
             return Err(Problem::new(Code::BadAlgorithm, "`none` would accept what anybody makes up", help));
         }
         let names = Algorithm::ALL.map(Algorithm::as_str);
-        let help = nearest(&text.to_ascii_uppercase(), names.into_iter()).map_or_else(
+        let help = nearest(&text.to_ascii_uppercase(), names).map_or_else(
             || format!("those known are {}", names.join(", ")),
             |name| format!("did you mean \"{name}\"?"),
         );
@@ -333,7 +333,8 @@ mod tests {
             let loaded = load(directory.path(), &config);
             let mut found: Vec<String> = codes(&loaded).split(',').map(str::to_owned).collect();
             let mut expected: Vec<&str> = expected.split(',').collect();
-            (found.sort(), expected.sort_unstable());
+            found.sort();
+            expected.sort_unstable();
             assert_eq!(found, expected, "{user}");
         }
     }

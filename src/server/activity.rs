@@ -39,6 +39,10 @@ pub(super) struct Activity {
     last_status: AtomicU16,
     received: AtomicU64,
     sent: AtomicU64,
+    /// Bytes of content sent in frames of HTTP/2.
+    data_sent: AtomicU64,
+    /// Replies of which a part waits for the client to take it (its windows, in HTTP/2).
+    offered: AtomicU32,
     /// The last request whose reply's head is there, and whether that goes over to another protocol.
     answered: AtomicU64,
     switched: AtomicBool,
@@ -148,6 +152,18 @@ impl Activity {
         self.sent.load(Relaxed)
     }
 
+    pub(super) fn data_sent(&self) -> u64 {
+        self.data_sent.load(Relaxed)
+    }
+
+    pub(super) fn set_data_sent(&self, bytes: u64) {
+        self.data_sent.store(bytes, Relaxed);
+    }
+
+    pub(super) fn offered(&self) -> u32 {
+        self.offered.load(Relaxed)
+    }
+
     pub(super) fn answered(&self) -> u64 {
         self.answered.load(Relaxed)
     }
@@ -246,13 +262,37 @@ pin_project! {
     pub(super) struct Reply<B> {
         #[pin]
         body: B,
-        in_flight: InFlight,
+        offered: Offered,
+    }
+}
+
+/// Whether what was last taken from a body may still wait for the client.
+struct Offered {
+    in_flight: InFlight,
+    waits: bool,
+}
+
+impl Offered {
+    fn set(&mut self, waits: bool) {
+        let cell = &self.in_flight.0.offered;
+        match (self.waits, waits) {
+            (false, true) => cell.store(cell.load(Relaxed) + 1, Relaxed),
+            (true, false) => cell.store(cell.load(Relaxed).saturating_sub(1), Relaxed),
+            _ => {}
+        }
+        self.waits = waits;
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        self.set(false);
     }
 }
 
 impl<B> Reply<B> {
     pub(super) fn new(body: B, in_flight: InFlight) -> Self {
-        Self { body, in_flight }
+        Self { body, offered: Offered { in_flight, waits: false } }
     }
 }
 
@@ -264,7 +304,10 @@ impl<B: Body> Body for Reply<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let next = this.body.poll_frame(cx);
+        this.offered.set(matches!(next, Poll::Ready(Some(Ok(_)))));
+        next
     }
 
     fn is_end_stream(&self) -> bool {

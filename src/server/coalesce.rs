@@ -12,6 +12,8 @@ use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::meter::{Flood, Meter};
+
 /// Writes up to this size are gathered; a larger one leaves at once, behind what has gathered.
 const SMALL: usize = 4 << 10;
 
@@ -27,6 +29,7 @@ pub(super) struct Coalesce<IO>(Arc<Mutex<Gathering<IO>>>);
 struct Gathering<IO> {
     io: IO,
     out: BytesMut,
+    meter: Meter,
 }
 
 impl<IO> Clone for Coalesce<IO> {
@@ -36,8 +39,26 @@ impl<IO> Clone for Coalesce<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Coalesce<IO> {
-    pub(super) fn new(io: IO) -> Self {
-        Self(Arc::new(Mutex::new(Gathering { io, out: BytesMut::new() })))
+    pub(super) fn new(io: IO, meter: Meter) -> Self {
+        Self(Arc::new(Mutex::new(Gathering { io, out: BytesMut::new(), meter })))
+    }
+
+    /// What the connection is to be ended for; nothing more is read then.
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.0.lock().meter.flood()
+    }
+
+    /// Bytes of content that have been sent.
+    pub(super) fn data_sent(&self) -> u64 {
+        self.0.lock().meter.data_sent()
+    }
+
+    /// Has the connection end with what it is ended for, if that can be said.
+    pub(super) fn go_away(&self, flood: Flood) {
+        let mut gathering = self.0.lock();
+        if let Some(frame) = gathering.meter.goaway(flood) {
+            gathering.out.extend_from_slice(&frame);
+        }
     }
 
     /// Sends what has gathered.
@@ -61,14 +82,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Gathering<IO> {
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let size: usize = slices.iter().map(|slice| slice.len()).sum();
         if size <= SMALL && self.out.len() + size <= GATHERED {
-            slices.iter().for_each(|slice| self.out.extend_from_slice(slice));
+            for slice in slices {
+                self.meter.sent(slice);
+                self.out.extend_from_slice(slice);
+            }
             return Poll::Ready(Ok(size));
         }
         loop {
             let taken = ready!(self.poll_write_behind(cx, slices))?;
             if taken > 0 || size == 0 {
+                self.count(slices, taken);
                 return Poll::Ready(Ok(taken));
             }
+        }
+    }
+
+    fn count(&mut self, slices: &[IoSlice<'_>], mut taken: usize) {
+        for slice in slices {
+            let part = taken.min(slice.len());
+            self.meter.sent(&slice[..part]);
+            taken -= part;
         }
     }
 
@@ -95,7 +128,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Coalesce<IO> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.lock().io).poll_read(cx, buffer)
+        let mut gathering = self.0.lock();
+        if gathering.meter.flood().is_some() {
+            // The task that drives the connection ends it as soon as hyper has had its say.
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut gathering.io).poll_read(cx, buffer))?;
+        gathering.meter.received(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -180,7 +221,7 @@ mod tests {
 
     #[test]
     fn small_writes_leave_as_one() {
-        let mut writer = Coalesce::new(Sink { per_write: usize::MAX, ..Sink::default() });
+        let mut writer = Coalesce::new(Sink { per_write: usize::MAX, ..Sink::default() }, Meter::new(1));
         (0..10).for_each(|_| write_all(&mut writer, &[b'x'; 100]));
         assert!(writer.0.lock().io.writes.is_empty());
         let mut cx = Context::from_waker(Waker::noop());
@@ -191,7 +232,7 @@ mod tests {
     #[test]
     fn order_holds_whatever_the_socket_takes() {
         for per_write in [7, 1000, 5000, usize::MAX] {
-            let mut writer = Coalesce::new(Sink { per_write, ..Sink::default() });
+            let mut writer = Coalesce::new(Sink { per_write, ..Sink::default() }, Meter::new(1));
             let mut expected = Vec::new();
             for (byte, size) in [(b'a', 10), (b'b', 6000), (b'c', 4096), (b'd', 9000), (b'e', 1)] {
                 write_all(&mut writer, &vec![byte; size]);

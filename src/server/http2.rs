@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -11,11 +11,13 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWrite;
 
 use super::activity::Reply;
 use super::coalesce::Coalesce;
 use super::connection::Connection;
 use super::handler::{ClientRequest, Handler};
+use super::meter::{Flood, Meter};
 use super::refusal::RefusalReason;
 use super::shared::Phase;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
@@ -27,7 +29,28 @@ where
     IO: Socket,
     H: Handler,
 {
-    let io = Coalesce::new(wire);
+    let settings = &connection.limits.settings;
+    let mut io = Coalesce::new(wire, Meter::new(settings.http2.max_resets));
+    if let Some(flood) = drive(&io, connection, watch).await {
+        connection.refused(0, flood.reason());
+        io.go_away(flood);
+        // What is still on its way is read, or its end would eat what we said last.
+        connection.activity.set_head_begun();
+        let closed = poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx));
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
+    }
+}
+
+/// Drives the connection until it has ended, or must be ended for a flood.
+async fn drive<IO, H>(
+    io: &Coalesce<Wire<IO>>,
+    connection: &Arc<Connection<H>>,
+    watch: &mut Watch,
+) -> Option<Flood>
+where
+    IO: Socket,
+    H: Handler,
+{
     let service = service_fn(|request| respond(connection, request));
     let mut hyper = pin!(connection.limits.http2.serve_connection(TokioIo::new(io.clone()), service));
     let settings = &connection.limits.settings;
@@ -38,16 +61,20 @@ where
             let ended = hyper.as_mut().poll(cx);
             // Every stream that was ready has had its say: now it leaves, in one write.
             if let Poll::Ready(Err(_)) = io.poll_send(cx) {
-                return Poll::Ready(());
+                return Poll::Ready(None);
             }
             if let Poll::Ready(result) = ended {
                 report(connection, result);
-                return Poll::Ready(());
+                return Poll::Ready(None);
             }
+            if let Some(flood) = io.flood() {
+                return Poll::Ready(Some(flood));
+            }
+            connection.activity.set_data_sent(io.data_sent());
             let stage = watch.note(&connection.activity);
             let phase = connection.shared.phase();
             if phase == Phase::Aborted {
-                return Poll::Ready(());
+                return Poll::Ready(None);
             }
             let idle = if told { CLOSE_TIMEOUT } else { settings.keepalive };
             let over = watch.poll_over(cx, Watch::limit(stage, settings, idle)).is_ready();
@@ -60,12 +87,12 @@ where
                 true if stage == Stage::Closing && !connection.activity.abandoned() => {
                     connection.activity.abandon();
                 }
-                true => return Poll::Ready(()),
+                true => return Poll::Ready(None),
                 false => return Poll::Pending,
             }
         }
     })
-    .await;
+    .await
 }
 
 fn respond<H: Handler>(

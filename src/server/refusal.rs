@@ -33,6 +33,10 @@ pub enum RefusalReason {
     TlsToPlain,
     /// The client broke the rules of HTTP/2, which ends the connection (RFC 9113 5.4.1).
     Http2Violation,
+    /// The client reset too many requests without waiting for their replies, which ends the connection.
+    Http2Resets,
+    /// The client sent too many frames that carry nothing, which ends the connection.
+    Http2Flood,
 }
 
 impl RefusalReason {
@@ -45,6 +49,8 @@ impl RefusalReason {
             Self::HeadCutShort => "head_cut_short",
             Self::TlsToPlain => "tls_to_plain",
             Self::Http2Violation => "http2_violation",
+            Self::Http2Resets => "http2_resets",
+            Self::Http2Flood => "http2_flood",
         }
     }
 }

@@ -91,6 +91,25 @@ pub struct Settings {
     pub max_handshakes: usize,
     /// How long in-flight exchanges may go on after a stop was asked.
     pub shutdown_grace: Duration,
+    /// Limits of a connection that speaks HTTP/2.
+    pub http2: Http2Settings,
+}
+
+/// Limits of a connection that speaks HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Settings {
+    /// Requests at once.
+    pub max_streams: u32,
+    /// Requests that may be reset beyond those that are answered (CVE-2023-44487).
+    pub max_resets: u32,
+    /// What of a request's body may be ahead of its reader, in bytes.
+    pub stream_window: u32,
+}
+
+impl Default for Http2Settings {
+    fn default() -> Self {
+        Self { max_streams: 200, max_resets: 256, stream_window: 256 << 10 }
+    }
 }
 
 impl Default for Settings {
@@ -103,6 +122,7 @@ impl Default for Settings {
             max_connections: 65_536,
             max_handshakes: 4096,
             shutdown_grace: Duration::from_secs(30),
+            http2: Http2Settings::default(),
         }
     }
 }

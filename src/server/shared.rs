@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Settings;
+use super::{Http2Settings, Settings};
 
 /// How far the server is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,9 +165,6 @@ pub(super) struct Limits {
 /// hyper's least buffer, and what suffices to stream bodies at full speed.
 const BODY_BUFFER: usize = 64 << 10;
 
-/// Streams a client may have open at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 200;
-
 impl Limits {
     pub(super) fn new(settings: &Settings) -> Self {
         Self { settings: settings.clone(), http1: http1_builder(settings), http2: http2_builder(settings) }
@@ -191,15 +188,18 @@ fn http1_builder(settings: &Settings) -> http1::Builder {
 }
 
 fn http2_builder(settings: &Settings) -> http2::Builder<TokioExecutor> {
+    let Http2Settings { max_streams, max_resets, stream_window } = settings.http2;
+    // Streams that h2 resets for an error of the client's (CVE-2025-8671), or since they were too many.
+    let own_resets = max_streams.saturating_add(max_resets) as usize;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(max_streams)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(stream_window.saturating_mul(4).clamp(1 << 20, 1 << 30))
         .max_send_buf_size(128 << 10)
-        .max_local_error_reset_streams(128)
+        .max_local_error_reset_streams(own_resets)
         .max_pending_accept_reset_streams(64)
         .keep_alive_interval(std::time::Duration::from_secs(60))
         .keep_alive_timeout(std::time::Duration::from_secs(20));

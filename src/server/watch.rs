@@ -90,10 +90,17 @@ impl Watch {
     pub(super) fn note(&mut self, activity: &Activity) -> Stage {
         let stage = match Stage::of(activity) {
             Stage::Head if !self.heads => Stage::Idle,
+            // The socket takes what there is, but the client's windows do not (RFC 9113 5.2).
+            Stage::Exchange if !self.heads && activity.offered() > 0 => Stage::Blocked,
             stage => stage,
         };
-        let progress = if stage == Stage::Blocked { activity.sent() } else { 0 };
-        let now_seen = (stage, activity.requests(), progress);
+        let (requests, progress) = match stage {
+            // More requests are no sign that replies are read.
+            Stage::Blocked if !self.heads => (0, activity.data_sent()),
+            Stage::Blocked => (activity.requests(), activity.sent()),
+            _ => (activity.requests(), 0),
+        };
+        let now_seen = (stage, requests, progress);
         if now_seen != self.seen {
             self.seen = now_seen;
             self.since = Instant::now();
@@ -127,5 +134,53 @@ impl Watch {
         self.timer.as_mut().reset(deadline);
         self.polled = true;
         self.timer.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use bytes::Bytes;
+    use http_body::{Body as _, Frame};
+    use http_body_util::StreamBody;
+
+    use super::*;
+    use crate::server::activity::Reply;
+
+    /// A reply of which a part was taken from its body and has not left.
+    #[tokio::test(start_paused = true)]
+    async fn replies_that_wait_for_windows_do_not_wait_for_ever() {
+        let settings = Settings::default();
+        let activity = Arc::new(Activity::default());
+        let (_, in_flight) = activity.begin(false);
+        let part = Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"part")));
+        let endless = futures_util::StreamExt::chain(
+            futures_util::stream::iter([part]),
+            futures_util::stream::pending(),
+        );
+        let mut reply = Box::pin(Reply::new(StreamBody::new(endless), in_flight));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut watch = Watch::new();
+        watch.expect_frames();
+        assert_eq!(watch.note(&activity), Stage::Exchange);
+        assert!(reply.as_mut().poll_frame(&mut cx).is_ready());
+        let mut over = |watch: &mut Watch| {
+            let stage = watch.note(&activity);
+            (stage, watch.poll_over(&mut cx, Watch::limit(stage, &settings, Duration::MAX)).is_ready())
+        };
+        assert_eq!(over(&mut watch), (Stage::Blocked, false));
+        tokio::time::advance(SEND_TIMEOUT / 2).await;
+        activity.set_data_sent(1);
+        assert_eq!(over(&mut watch), (Stage::Blocked, false), "it moves");
+        tokio::time::advance(SEND_TIMEOUT / 2).await;
+        let _another = activity.begin(false);
+        assert_eq!(over(&mut watch), (Stage::Blocked, false));
+        tokio::time::advance(SEND_TIMEOUT / 2).await;
+        assert_eq!(over(&mut watch), (Stage::Blocked, true));
+        assert!(reply.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(watch.note(&activity), Stage::Exchange, "all was taken");
     }
 }

@@ -13,6 +13,8 @@ mod ends;
 mod examples;
 mod failures;
 mod fields;
+mod floods;
+mod frames;
 mod grpc;
 mod http2;
 mod interim;

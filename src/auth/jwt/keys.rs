@@ -237,8 +237,7 @@ fn jwk(index: usize, value: &Value) -> Result<Option<Key>, KeyError> {
     let Ok(jwk) = serde_json::from_value::<Jwk>(value.clone()) else { return Ok(None) };
     let Ok(key) = lib::DecodingKey::from_jwk(&jwk) else { return Ok(None) };
     let id = jwk.common.key_id.as_deref().map(Box::from);
-    let name =
-        id.as_ref().map_or_else(|| format!("key {}", index + 1), |id: &Box<str>| format!("key `{id}`"));
+    let name = id.as_deref().map_or_else(|| format!("key {}", index + 1), |id: &str| format!("key `{id}`"));
     match Key::checked(&name, key, &jwk.algorithm) {
         Ok(key) if only.is_none_or(|only| only.kind() == key.kind) => Ok(Some(Key { id, only, ..key })),
         Err(weak @ KeyError::Size(..)) => Err(weak),

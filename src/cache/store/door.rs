@@ -101,7 +101,7 @@ impl Filter {
         let bits = self.words.len() as u128 * 64;
         std::array::from_fn(|number| {
             let hash = first.wrapping_add(step.wrapping_mul(number as u64));
-            let bit = (u128::from(hash) * bits >> 64) as usize;
+            let bit = ((u128::from(hash) * bits) >> 64) as usize;
             (bit / 64, 1 << (bit % 64))
         })
     }

@@ -332,7 +332,7 @@ impl Cache {
         let times = if new.wanted { WANTED } else { 1 };
         let known = shared.memory.frequency().add(digest, times);
         let admitted = stands || is_worth_a_place(full, known, new.wanted);
-        if !admitted && shared.counters.refused.fetch_add(1, Relaxed) % LOOK_EVERY == 0 {
+        if !admitted && shared.counters.refused.fetch_add(1, Relaxed).is_multiple_of(LOOK_EVERY) {
             // Counts age, and something may be past its use.
             self.wake_once();
         }

@@ -5,6 +5,7 @@ use crate::config::codes::Code;
 use crate::config::compile::{endpoints, listeners};
 use crate::config::file::{Protocol, Upstream};
 use crate::config::finding::Finding;
+use crate::config::scalar::Size;
 use crate::config::tree::Step;
 use crate::upstream::settings::EndpointSettings;
 
@@ -14,6 +15,7 @@ const STREAM_WINDOW: std::ops::RangeInclusive<u64> = 16 << 10..=1 << 30;
 impl Checks<'_> {
     pub(super) fn upstreams(&mut self) {
         let file = self.file;
+        self.stream_window(file.server.http2.stream_window, &["server".into(), "http2".into()]);
         for (name, upstream) in &file.upstreams.0 {
             self.endpoint_keys(name, upstream);
             let all = endpoints(upstream);
@@ -60,10 +62,14 @@ impl Checks<'_> {
             let message = format!("`http2` does nothing: upstream `{name}` is spoken to in HTTP/1.1");
             self.no_effect(&message, &path, "write `protocol = \"h2\"` if the endpoints speak HTTP/2");
         }
-        if upstream.http2.stream_window.is_some_and(|size| !STREAM_WINDOW.contains(&size.0)) {
+        self.stream_window(upstream.http2.stream_window, &path);
+    }
+
+    pub(super) fn stream_window(&mut self, window: Option<Size>, path: &[Step]) {
+        if window.is_some_and(|size| !STREAM_WINDOW.contains(&size.0)) {
             let message = "`stream_window` is from 16KiB to 1GiB";
-            let found = self.found(Code::OutOfRange, message, &below(&path, "stream_window"));
-            found.help = Some("less holds up every reply, more only takes memory".into());
+            let found = self.found(Code::OutOfRange, message, &below(path, "stream_window"));
+            found.help = Some("less holds up every body, more only takes memory".into());
         }
     }
 

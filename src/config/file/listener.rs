@@ -115,4 +115,21 @@ pub struct Server {
     /// How long exchanges may go on after a stop was asked for.
     #[schemars(extend("default" = "30s"))]
     pub shutdown_grace: Option<Time>,
+    /// Limits of a connection that speaks HTTP/2.
+    pub http2: ServerHttp2,
+}
+
+/// Limits of a client connection that speaks HTTP/2.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerHttp2 {
+    /// Requests at once.
+    #[schemars(range(min = 1, max = 10_000), extend("default" = 200))]
+    pub max_streams: Option<u32>,
+    /// Requests that the client may reset beyond those that it lets be answered; more end the connection.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 256))]
+    pub max_resets: Option<u32>,
+    /// How much of a request's body may be ahead of the upstream that reads it.
+    #[schemars(extend("default" = "256KiB"))]
+    pub stream_window: Option<Size>,
 }

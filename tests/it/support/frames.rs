@@ -1,5 +1,6 @@
 //! HTTP/2 frame by frame (RFC 9113 4), for what no well-behaved peer does.
 
+use std::future::Future as _;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -215,6 +216,24 @@ impl Frames {
             }
         }
         false
+    }
+
+    /// The next frame of a kind among those that have come already: `Some(None)` when the connection has ended.
+    pub async fn pending(&mut self, kind: u8) -> Option<Option<Frame>> {
+        loop {
+            let ready = std::future::poll_fn(|cx| {
+                let mut next = std::pin::pin!(self.next());
+                std::task::Poll::Ready(match next.as_mut().poll(cx) {
+                    std::task::Poll::Ready(frame) => Some(frame),
+                    std::task::Poll::Pending => None,
+                })
+            });
+            match ready.await? {
+                Some(frame) if frame.kind == kind => return Some(Some(frame)),
+                None => return Some(None),
+                Some(_) => {}
+            }
+        }
     }
 
     async fn fill(&mut self, count: usize) -> Option<()> {
