@@ -26,6 +26,9 @@ pub mod pipeline;
 /// Which route takes a request, and why the others did not.
 pub mod route;
 
+/// How often something may be asked for, and who has asked how often.
+pub mod limit;
+
 /// What may be stored, what may be reused, and where it is kept.
 pub mod cache;
 
@@ -51,3 +54,6 @@ pub mod tls;
 
 /// Time, read in one place.
 pub mod clock;
+
+/// File descriptors, of which the last ones are kept back.
+pub mod descriptors;

@@ -12,11 +12,11 @@ const HOUSE: &[&[&str]] = &[
     &["app"],
     &["config", "admin", "server"],
     &["pipeline"],
-    &["route", "cache", "auth", "upstream", "tunnel"],
+    &["route", "limit", "cache", "auth", "upstream", "tunnel"],
     &["telemetry"],
     &["http"],
     &["tls"],
-    &["clock"],
+    &["clock", "descriptors"],
 ];
 
 /// Imports against the order that are stated exceptions: plain vocabulary without behaviour.

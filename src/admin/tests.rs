@@ -295,6 +295,8 @@ fn finished(target: &str, status: u16) -> Finished {
         end: End::Complete,
         lasting: false,
         error: None,
+        limit: None,
+        limit_dry_run: None,
         caching: Default::default(),
         reply: None,
     }

@@ -32,6 +32,12 @@ pub(super) fn changes(before: &Compiled, after: &Compiled) -> Vec<String> {
         before.pipeline.routes.iter().map(|route| (route.name.to_string(), text(route))),
         after.pipeline.routes.iter().map(|route| (route.name.to_string(), text(route))),
     );
+    named(
+        &mut found,
+        "rate limit",
+        before.pipeline.limits.iter().map(|limit| (limit.limiter.name.to_string(), text(limit))),
+        after.pipeline.limits.iter().map(|limit| (limit.limiter.name.to_string(), text(limit))),
+    );
     let order = |config: &Compiled| -> Vec<_> {
         config.pipeline.routes.iter().map(|route| route.name.clone()).collect()
     };

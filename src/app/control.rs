@@ -226,7 +226,8 @@ impl Control for Controller {
     }
 
     fn test_route(&self, test: &RouteTest) -> Result<RouteTestReply, String> {
-        super::routes::test(&self.instance.proxy.site(), &super::routes::own_host(&self.instance), test)
+        let (site, host) = (self.instance.proxy.site(), super::routes::own_host(&self.instance));
+        super::routes::test(&site, &host, test, self.instance.clock.now())
     }
 
     fn explain<'a>(&'a self, asked: &'a Explain) -> Boxed<'a, Result<Explanation, Box<Problem>>> {

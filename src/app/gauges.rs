@@ -15,6 +15,7 @@ pub(super) fn register(instance: &Arc<Instance>) {
         pools(&instance, sink);
         instance.certificates.gauges(sink);
         tunnels(&instance, sink);
+        limits(&instance, sink);
         sink.set(names::EXCHANGES_WAITING, &[], instance.proxy.in_flight() as f64);
         sink.set(names::SHARED_FETCHES, &[], instance.proxy.flights() as f64);
         sink.set(names::CONFIG_GENERATION, &[], instance.generation() as f64);
@@ -58,6 +59,23 @@ fn tunnels(instance: &Instance, sink: &mut GaugeSink) {
     }
     for (reason, count) in tunnels.ended() {
         sink.set(names::TUNNELS_ENDED, &[("reason", reason.as_str())], count as f64);
+    }
+}
+
+fn limits(instance: &Instance, sink: &mut GaugeSink) {
+    for limit in &instance.proxy.site().limits {
+        let (name, counts) = (("limit", limit.name()), limit.limiter.counts());
+        for (outcome, count) in [
+            ("allowed", counts.allowed),
+            ("limited", counts.limited),
+            ("dry_run", counts.dry_run),
+            ("exempt", counts.exempt),
+        ] {
+            sink.set(names::RATE_LIMIT_REQUESTS, &[name, ("outcome", outcome)], count as f64);
+        }
+        sink.set(names::RATE_LIMIT_KEYS, &[name], counts.keys as f64);
+        sink.set(names::RATE_LIMIT_EVICTIONS, &[name], counts.evicted as f64);
+        sink.set(names::RATE_LIMIT_SHARED, &[name], counts.shared as f64);
     }
 }
 

@@ -65,6 +65,8 @@ impl Handler for Gate {
             end: End::Refused,
             lasting: false,
             error: Some(refusal.reason.as_str()),
+            limit: None,
+            limit_dry_run: None,
             caching: Default::default(),
             reply: None,
         });

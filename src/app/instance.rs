@@ -86,7 +86,7 @@ impl Instance {
         let cache = Cache::open(settings.cache.clone(), paths.store.clone(), clock.clone())?;
         let upstreams = Upstreams::new(control.clone());
         upstreams.apply(&settings.upstreams);
-        let site = Site::build(settings.pipeline.clone(), &settings.cache, &upstreams, &telemetry)?;
+        let site = Site::build(settings.pipeline.clone(), &settings.cache, &upstreams, &telemetry, None)?;
         let proxy = Proxy::new(site, cache.clone(), telemetry.clone(), clock.clone());
         let gate =
             Arc::new(Gate { proxy: proxy.clone(), telemetry: telemetry.clone(), clock: clock.clone() });
@@ -138,7 +138,13 @@ impl Instance {
         // From here on nothing can fail but the routes, which the config's check has built already.
         let before = current.upstreams.clone();
         self.upstreams.apply(&settings.upstreams);
-        let site = Site::build(settings.pipeline.clone(), &settings.cache, &self.upstreams, &self.telemetry);
+        let site = Site::build(
+            settings.pipeline.clone(),
+            &settings.cache,
+            &self.upstreams,
+            &self.telemetry,
+            Some(&self.proxy.site()),
+        );
         let site = match site {
             Ok(site) => site,
             Err(error) => {

@@ -1,14 +1,17 @@
 //! `route ls` and `route test`: the routes as people read them, and which one takes a request.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use super::control::mode_word;
 use super::instance::Instance;
-use crate::admin::api::{Route, RouteTest, RouteTestReply, RouteVerdict};
+use crate::admin::api::{Route, RouteLimit, RouteTest, RouteTestReply, RouteVerdict};
+use crate::clock::Timestamp;
 use crate::http::target::Target;
-use crate::pipeline::Site;
+use crate::pipeline::limiting::{self, Outlook};
+use crate::pipeline::{Route as SiteRoute, Site};
 use crate::route::Facts;
 
 /// All routes in their order of precedence.
@@ -101,7 +104,12 @@ fn facts<'a>(head: &'a http::request::Parts, target: &'a Target) -> Facts<'a> {
 }
 
 /// Which route takes a request that nobody sends; a path alone is asked of `host`.
-pub(super) fn test(site: &Site, host: &str, test: &RouteTest) -> Result<RouteTestReply, String> {
+pub(super) fn test(
+    site: &Site,
+    host: &str,
+    test: &RouteTest,
+    now: Timestamp,
+) -> Result<RouteTestReply, String> {
     let (head, target) = request(host, &test.method, &test.url, &test.headers)?;
     let taken = site.router.find(&facts(&head, &target)).map(|position| &site.routes[position]);
     let forwarded = taken.map_or(Ok(Cow::Borrowed(&target)), |route| route.forwarded(&target));
@@ -119,12 +127,44 @@ pub(super) fn test(site: &Site, host: &str, test: &RouteTest) -> Result<RouteTes
         forwards,
         key: asking.map(|route| route.key_text(&forwarded)),
         verdicts: verdicts(site, &head, &target),
+        limits: taken.map(|route| limits(route, &head, &target, test.client, now)).unwrap_or_default(),
     })
 }
 
 /// What a route answers by itself, in words.
 fn answer(route: &crate::pipeline::Route) -> Option<String> {
     route.settings.local.as_ref().map(ToString::to_string)
+}
+
+/// How the request would stand with the rate limits of its route.
+fn limits(
+    route: &SiteRoute,
+    head: &http::request::Parts,
+    target: &Target,
+    client: Option<IpAddr>,
+    now: Timestamp,
+) -> Vec<RouteLimit> {
+    let client = client.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let told = |outlook: Outlook| {
+        let (limit, standing) = (&outlook.limit, outlook.standing);
+        let verdict = match (outlook.exempt, standing.allowed, limit.settings.dry_run) {
+            (true, ..) => "exempt",
+            (false, true, _) => "passes",
+            (false, false, true) => "dry-run",
+            (false, false, false) => "limited",
+        };
+        let quotas = &limit.settings.limiter.quotas;
+        RouteLimit {
+            limit: limit.name().to_owned(),
+            rate: quotas.get(usize::from(outlook.tier)).map(ToString::to_string).unwrap_or_default(),
+            key: outlook.label,
+            tier: limit.tier_name(outlook.tier).map(str::to_owned),
+            verdict: verdict.to_owned(),
+            remaining: standing.remaining,
+            quota: limit.limiter.limit(outlook.tier),
+        }
+    };
+    limiting::outlook(route, head, target, client, now).into_iter().map(told).collect()
 }
 
 /// Fields as they are given on a command line.

@@ -22,7 +22,7 @@ pub fn simulation(settings: &Compiled) -> Result<Simulation, Error> {
     let upstreams = Upstreams::new(runtime.handle().clone());
     let names: Vec<_> = settings.upstreams.iter().map(|upstream| nowhere(&upstream.name)).collect();
     upstreams.apply(&names);
-    let site = Site::build(settings.pipeline.clone(), &settings.cache, &upstreams, &telemetry)?;
+    let site = Site::build(settings.pipeline.clone(), &settings.cache, &upstreams, &telemetry, None)?;
     telemetry.close();
     Ok(Simulation::new(site, settings.cache.clone()))
 }

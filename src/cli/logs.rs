@@ -73,6 +73,7 @@ const COLUMNS: &[Column] = &[
     Column::new("upstream_first_byte", Kind::Millis).at("/upstream_first_byte_ms").wide(),
     Column::new("end", Kind::Text).wide(),
     Column::new("error", Kind::Text).wide(),
+    Column::new("limit", Kind::Text).wide(),
     Column::new("method", Kind::Text),
     Column::new("host", Kind::Text).wide(),
     Column::new("target", Kind::Text),

@@ -10,6 +10,7 @@ pub mod completions;
 pub mod config;
 pub mod exit;
 pub mod instance;
+pub mod limit;
 pub mod logs;
 pub mod man;
 pub mod metrics;
@@ -132,6 +133,7 @@ pub enum Command {
     Route(route::Args),
     Upstream(upstream::Args),
     Cert(cert::Args),
+    Limit(limit::Args),
     Logs(logs::Args),
     Metrics(metrics::Args),
     Config(config::Args),
@@ -173,6 +175,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Route(args) => route::run(args, &cli.global),
         Command::Upstream(args) => upstream::run(args, &cli.global),
         Command::Cert(args) => cert::run(args, &cli.global),
+        Command::Limit(args) => limit::run(args, &cli.global),
         Command::Logs(args) => logs::run(args, &cli.global),
         Command::Metrics(args) => metrics::run(args, &cli.global),
         Command::Config(args) => config::run(args, &cli.global),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::exit::{Exit, Outcome};
 use super::output::{self, Column, Format, Kind, OutputArgs, Printer};
 use super::{Global, instance, values};
-use crate::admin::api::{Route, RouteTest, RouteTestReply, path};
+use crate::admin::api::{Route, RouteLimit, RouteTest, RouteTestReply, path};
 
 /// See which route takes which request.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,6 +52,10 @@ pub struct TestArgs {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
     pub headers: Vec<(String, String)>,
 
+    /// The client's address, for rate limits [default: 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<std::net::IpAddr>,
+
     /// How to print it.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -70,6 +74,7 @@ const TEST_EXAMPLES: &str = "\
 Examples:
   proxy-stone route test GET http://api.example.com/v1/users/7
   proxy-stone route test POST /v1/users -H 'content-type: application/json'
+  proxy-stone route test GET /v1/users --client 192.0.2.7
 
 Exit codes:
   0 a route takes it    1 no route does    2 usage    5 no running instance";
@@ -115,8 +120,8 @@ fn list(args: &LsArgs, global: &Global) -> Outcome {
 fn test(args: &TestArgs, global: &Global) -> Outcome {
     let mut printer = Printer::new(VERDICTS, &args.output, global)?;
     let client = instance::client(global)?;
-    let test =
-        RouteTest { method: args.method.clone(), url: args.url.clone(), headers: args.headers.clone() };
+    let (method, url) = (args.method.clone(), args.url.clone());
+    let test = RouteTest { method, url, headers: args.headers.clone(), client: args.client };
     let reply: RouteTestReply =
         instance::block_on(async { Ok(client.post(path::ROUTE_TEST, &test).await?) })?;
     let exit = if reply.route.is_some() { Exit::Ok } else { Exit::Negative };
@@ -154,6 +159,19 @@ fn summary(reply: &RouteTestReply) -> Vec<String> {
             lines.push(format!("{name:<8}  {}", output::human::safe(value)));
         }
     }
+    lines.extend(reply.limits.iter().map(limit));
     lines.push(String::new());
     lines
+}
+
+/// How the request would stand with a rate limit.
+fn limit(limit: &RouteLimit) -> String {
+    let safe = output::human::safe;
+    let tier = limit.tier.as_ref().map(|tier| format!(", tier {}", safe(tier))).unwrap_or_default();
+    let standing = match limit.verdict.as_str() {
+        "exempt" => "exempt".to_owned(),
+        verdict => format!("{verdict}, {} of {} left", limit.remaining, limit.quota),
+    };
+    let (name, rate, key) = (safe(&limit.limit), safe(&limit.rate), safe(&limit.key));
+    format!("{:<8}  {name}: {rate} for {key}{tier}: {standing}", "limit")
 }

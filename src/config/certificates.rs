@@ -177,7 +177,7 @@ impl Compiler<'_> {
     fn hosts(&mut self, file: &File, known: &[NamePattern]) {
         let tables: Vec<_> = listens(file).collect();
         let secured = |listen: &&Listen| matches!(listen, Listen::Table(table) if table.tls.is_some() || table.https_redirect.is_some());
-        if tables.is_empty() || !tables.iter().all(|listen| secured(&listen)) {
+        if tables.is_empty() || !tables.iter().all(secured) {
             return;
         }
         for (index, route) in file.routes.iter().enumerate() {

@@ -129,6 +129,10 @@ codes! {
     BadServerName = "PS0221", Error;
     /// Not a certificate's name
     BadCertificateName = "PS0222", Error;
+    /// Not a rate
+    BadRate = "PS0231", Error;
+    /// Not a part of a rate limit's key
+    BadLimitKey = "PS0232", Error;
     /// A secret in the config
     PlainSecret = "PS0220", Error;
     /// Not a protocol to change to
@@ -158,6 +162,10 @@ codes! {
     UnknownTokens = "PS0309", Error;
     /// A table of tokens that no policy uses
     UnusedTokens = "PS0310", Warning;
+    /// An unknown rate limit
+    UnknownRateLimit = "PS0311", Error;
+    /// A rate limit that no route uses
+    UnusedRateLimit = "PS0312", Warning;
 
     /// An unknown description of TLS
     UnknownTls = "PS0320", Error;
@@ -215,6 +223,12 @@ codes! {
     Unguarded = "PS0452", Warning;
     /// A redirect to TLS that nobody speaks
     NoTlsListener = "PS0453", Warning;
+    /// A rate limit over a longer time than counts are likely to be kept
+    LongWindow = "PS0460", Warning;
+    /// A rate limit that exempts everyone
+    ExemptsEveryone = "PS0461", Warning;
+    /// A rate limit's key is made of what a route has not
+    LimitKeyAbsent = "PS0462", Warning;
 
     /// A certificate file cannot be read
     CaUnreadable = "PS0501", Error;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -14,19 +14,21 @@ use super::certificates::listens;
 use super::codes::Code;
 use super::file::{
     AccessLog, Cache, CertificateFact, ClientCertRule, Endpoint, FieldRule, File, Http2, Lifetime, Listen,
-    LogFormat, LogWord, Match, Mode, OneOrMany, Policy, Protocol, Purge, PurgeMethod, Route, Upstream,
+    LogFormat, LogWord, Match, Mode, OneOrMany, Policy, Protocol, Purge, PurgeMethod, Route, SchemeName,
+    Upstream,
 };
 use super::finding::Finding;
 use super::keyed::key_settings;
 use super::lifetime;
+use super::limits;
 use super::provenance::Provenance;
-use super::scalar::{CacheText, FieldName, FilePath, Network, PositiveTime, Size, Time, Upgradable};
+use super::scalar::{CacheText, FieldName, FilePath, Network, PositiveTime, Size, Time, Upgradable, Verb};
 use super::secret::SecretRef;
 use super::substitute::Environment;
 use super::tokens::Trusts;
 use super::tree::{Node, Step};
 use crate::cache::policy::Rules;
-use crate::http::HttpsRedirect;
+use crate::http::{HttpsRedirect, Scheme};
 use crate::pipeline::settings::{PurgeSettings, Token, UpgradeSettings};
 use crate::pipeline::{CacheSettings, RouteSettings};
 use crate::route::{ClientMatch, FieldMatch, MatchSpec};
@@ -35,6 +37,9 @@ use crate::server::settings::SOCKET_MODE;
 use crate::tls::Fact;
 use crate::upstream::settings::{EndpointSettings, HostPolicy};
 use crate::{cache, pipeline, server, telemetry, upstream};
+
+/// The longest target where nobody says.
+const DEFAULT_MAX_TARGET: usize = 64 << 10;
 
 /// Everything that compiling needs beside the model.
 pub struct Compiler<'a> {
@@ -133,6 +138,12 @@ impl Compiler<'_> {
             mode: file.mode.map(mode),
             purge: self.purge(&file.purge),
             max_tunnels: file.server.max_tunnels.map(|n| n as usize),
+            limits: limits::limits(file),
+            max_target: file.server.max_target.map_or(DEFAULT_MAX_TARGET, |size| bytes(size) as usize),
+            max_fields: file
+                .server
+                .max_headers
+                .map_or(server::Settings::default().max_headers, |n| n as usize),
         }
     }
 
@@ -334,6 +345,9 @@ fn server_settings(file: &File) -> server::Settings {
     put(&mut settings.max_headers, from.max_headers.map(|n| n as usize));
     put(&mut settings.max_connections, from.max_connections.map(|n| n as usize));
     put(&mut settings.max_handshakes, from.max_handshakes.map(|n| n as usize));
+    settings.max_connections_per_client = from.max_connections_per_client.map(|n| n as usize);
+    settings.many_clients = file.trusted_proxies.iter().map(|network| network.0).collect();
+    settings.max_requests_per_connection = from.max_requests_per_connection.map(u64::from);
     put(&mut settings.shutdown_grace, from.shutdown_grace.map(time));
     put(&mut settings.http2.max_streams, from.http2.max_streams);
     put(&mut settings.http2.max_resets, from.http2.max_resets);
@@ -395,6 +409,10 @@ fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> 
         upgrade: upgrade_settings(route),
         rewrite: super::rewrites::rewrite(route),
         edits: super::edits::edits(route),
+        min_request_rate: route.min_request_rate.map(bytes),
+        allow_methods: route.allow_methods.as_ref().map(|methods| allowed(methods)),
+        allow_schemes: schemes(route),
+        limits: limits::of_route(file, route),
     }
 }
 
@@ -424,19 +442,11 @@ pub fn match_spec(from: &Match) -> MatchSpec {
             Some(OneOrMany::Many(many)) => many.iter().map(get).collect(),
         }
     }
-    let rule = |rule: &FieldRule| match rule {
-        FieldRule::Presence(true) => FieldMatch::Present,
-        FieldRule::Presence(false) => FieldMatch::Absent,
-        FieldRule::Value(value) => value.0.clone(),
-    };
-    let field = |(name, value): &(String, FieldRule)| {
-        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, rule(value)))
-    };
     MatchSpec {
         hosts: all(&from.host, |host| host.0.clone()),
         paths: all(&from.path, |path| path.0.clone()),
         methods: all(&from.methods, |verb| verb.0.clone()),
-        headers: from.headers.0.iter().filter_map(field).collect(),
+        headers: from.headers.0.iter().filter_map(field_match).collect(),
         query: from.query.0.iter().map(|(name, value)| (name.as_str().into(), rule(value))).collect(),
         client: from.client_cert.as_ref().map(client_match),
     }
@@ -448,6 +458,41 @@ fn client_match(rule: &ClientCertRule) -> ClientMatch {
         ClientCertRule::Presence(false) => ClientMatch::Absent,
         ClientCertRule::Name(name) => ClientMatch::AnyOf(vec![name.0.clone()]),
         ClientCertRule::Names(names) => ClientMatch::AnyOf(names.iter().map(|name| name.0.clone()).collect()),
+    }
+}
+
+/// The methods that a route serves: HEAD is GET without the content (RFC 9110 9.3.2).
+fn allowed(methods: &[Verb]) -> Vec<Method> {
+    let mut allowed: Vec<_> = methods.iter().map(|verb| verb.0.clone()).collect();
+    if allowed.contains(&Method::GET) && !allowed.contains(&Method::HEAD) {
+        allowed.push(Method::HEAD);
+    }
+    allowed
+}
+
+/// The only scheme that a route serves, where it does not serve both.
+fn schemes(route: &Route) -> Option<Scheme> {
+    let names = match route.allow_schemes.as_ref()? {
+        OneOrMany::One(one) => std::slice::from_ref(one),
+        OneOrMany::Many(many) => many.as_slice(),
+    };
+    match (names.contains(&SchemeName::Http), names.contains(&SchemeName::Https)) {
+        (true, false) => Some(Scheme::Http),
+        (false, true) => Some(Scheme::Https),
+        _ => None,
+    }
+}
+
+/// A rule for a field as `route` reads it.
+pub fn field_match((name, value): &(String, FieldRule)) -> Option<(HeaderName, FieldMatch)> {
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, rule(value)))
+}
+
+fn rule(rule: &FieldRule) -> FieldMatch {
+    match rule {
+        FieldRule::Presence(true) => FieldMatch::Present,
+        FieldRule::Presence(false) => FieldMatch::Absent,
+        FieldRule::Value(value) => value.0.clone(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod answer;
 mod cache;
 mod edit;
+mod limit;
 mod listener;
 mod named;
 mod rewrite;
@@ -17,15 +18,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::address::Target;
+use super::limits::LimitName;
 use super::scalar::{FieldName, Network, PolicyName, Pseudonym};
 
 pub use answer::{Maintenance, MaintenanceTable, Redirect, Respond, RouteRedirect};
 pub use cache::{Cache, Key, Lifetime, Mode, Policy, Purge, PurgeMethod, QueryCase, Store, Tags, User};
 pub use edit::FieldChanges;
+pub use limit::{Algorithm, Counted, RateLimit, Tier, Who};
 pub use listener::{HttpsRedirect, Listen, Listener, Server, ServerHttp2};
 pub use named::Named;
 pub use rewrite::{PathEdit, QueryChanges};
-pub use route::{FieldRule, Match, Route};
+pub use route::{FieldRule, Match, Route, SchemeName};
 pub use telemetry::{AccessLog, LogFormat, LogTable, LogWord, Telemetry};
 pub use tls::{
     CertificateEntry, CertificateFact, ClientCertRule, ClientCertificates, Hsts, HstsTable, Tls, TlsName,
@@ -76,6 +79,9 @@ pub struct File {
     /// Whose bearer tokens (JWT) are believed, by name: who signs them, with what, and for whom they must be. A policy's
     /// `key.user` names one of these.
     pub tokens: Named<Tokens>,
+    /// Rate limits by name: how often the same client, or whatever the key tells apart, may ask. Routes name those that
+    /// hold for them.
+    pub rate_limits: Named<RateLimit, LimitName>,
     /// Purging by requests of clients, beside the command `cache purge`. Without this table PURGE and BAN are methods
     /// like any other, and forwarded.
     pub purge: Purge,

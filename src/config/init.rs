@@ -44,6 +44,9 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Route", "maintenance", "{ retry_after = \"10m\" }"),
     ("Route", "tunnel_timeout", "\"1d\""),
     ("Server", "max_tunnels", "10000"),
+    ("Route", "min_request_rate", "\"1KiB\""),
+    ("Route", "allow_methods", "[\"GET\", \"HEAD\", \"POST\"]"),
+    ("Route", "allow_schemes", "[\"http\", \"https\"]"),
     ("Policy", "ttl", "\"60s\""),
     ("Policy", "override_ttl", "{ 404 = \"10s\" }"),
     ("Policy", "min_ttl", "\"1s\""),
@@ -61,6 +64,12 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Policy", "slice", "\"1MiB\""),
     ("Policy", "max_memory", "\"64MiB\""),
     ("Policy", "max_disk", "\"1GiB\""),
+    ("RateLimit", "rate", "\"100/m\""),
+    ("RateLimit", "burst", "20"),
+    ("RateLimit", "tiers", "{ gold = { rate = \"1000/m\", headers = { x-plan = \"gold\" } } }"),
+    ("RateLimit", "exempt", "[{ clients = [\"10.0.0.0/8\"] }]"),
+    ("Server", "max_connections_per_client", "1000"),
+    ("Server", "max_requests_per_connection", "100000"),
     ("Purge", "allow", "[\"10.0.0.0/8\"]"),
     ("Purge", "token", "\"env:PURGE_TOKEN\""),
     ("Telemetry", "listen", "\"127.0.0.1:9090\""),
@@ -72,10 +81,11 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
 ];
 
 /// The sections after the top level: header, definition.
-const SECTIONS: [(&str, &str, &str); 7] = [
+const SECTIONS: [(&str, &str, &str); 8] = [
     ("upstreams", "[upstreams.api]", "Upstream"),
     ("routes", "[[routes]]", "Route"),
     ("policies", "[policies.default]", "Policy"),
+    ("rate_limits", "[rate_limits.per-client]", "RateLimit"),
     ("purge", "[purge]", "Purge"),
     ("store", "[store]", "Store"),
     ("server", "[server]", "Server"),

@@ -245,6 +245,55 @@ fn bad_values_are_told_where_they_stand() {
 }
 
 #[test]
+fn a_route_that_would_refuse_everything_is_told() {
+    for (route, wanted) in [
+        ("allow_methods = []", vec!["PS0112 3:17"]),
+        ("allow_schemes = []", vec!["PS0112 3:17"]),
+        ("allow_schemes = 'ftp'", vec!["PS0106 3:17"]),
+        ("allow_methods = ['get']", vec!["PS0206 3:18"]),
+        ("allow_methods = ['GET']", vec![]),
+    ] {
+        let config = format!("{UP}[[routes]]\n{route}\nmatch.path = '/x'\n");
+        assert_eq!(codes(&load_text(&config)), wanted, "{config}");
+    }
+}
+
+#[test]
+fn rate_limits_that_cannot_work_are_told() {
+    let table = [
+        ("rate = '0/m'", "PS0215 3:8"),
+        ("rate = '10'", "PS0231 3:8"),
+        ("burst = 2", "PS0105 2:1"),
+        ("rate = '1/m'\nburst = 0", "PS0107 4:9"),
+        ("rate = '1/m'\nkey = 'ip'", "PS0232 4:7"),
+        ("rate = '1/m'\nalgorithm = 'bucket'", "PS0106 4:13"),
+        ("rate = '1/m'\nstatus = 200", "PS0107 4:10"),
+        ("rate = '1/m'\nipv6_prefix = 129", "PS0107 4:15"),
+        ("rate = '1/2d'", "PS0460 3:8"),
+        ("rate = '1/m'\nalgorithm = 'fixed-window'\nburst = 2", "PS0411 5:9"),
+        ("rate = '1/m'\nkey = 'path:id'", "PS0462 4:7"),
+        ("rate = '1/m'\nexempt = [{}]", "PS0461 4:11"),
+        ("rate = '1/m'\nexempt = [{ headers = { x-probe = true } }]", "PS0461 4:23"),
+        ("rate = '1/m'\ntiers.all = { rate = '2/m' }", "PS0411 4:13"),
+    ];
+    for (config, wanted) in table {
+        let config = format!("{UP}[rate_limits.a]\n{config}\nevery_route = true\n");
+        // Where a key is missing, others can't be found either.
+        assert_eq!(codes(&load_text(&config)).first().map(String::as_str), Some(wanted), "{config}");
+    }
+    let limits = "[rate_limits.api]\nrate = '1/m'\n";
+    for (route, wanted) in [
+        ("rate_limits = ['apy']", vec!["PS0311 3:16"]),
+        ("rate_limits = ['api', 'api']", vec!["PS0411 3:23"]),
+        ("", vec!["PS0312 4:14"]),
+        ("rate_limits = ['api']", vec![]),
+    ] {
+        let lines = format!("{UP}[[routes]]\n{route}\nmatch.path = '/x'\n{limits}").replace("\n\n", "\n");
+        assert_eq!(codes(&load_text(&lines)), wanted, "{lines}");
+    }
+}
+
+#[test]
 fn a_config_that_routes_nothing_is_an_error() {
     assert_eq!(codes(&load_text("")), ["PS0306 1:1"]);
     assert_eq!(codes(&load_text("[upstreams.a]\nurl = 'http://a'")), ["PS0306 1:1"]);

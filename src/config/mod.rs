@@ -20,6 +20,7 @@ pub mod finding;
 pub mod init;
 pub mod keyed;
 pub mod lifetime;
+pub mod limits;
 pub mod load;
 pub mod pattern;
 pub mod place;

@@ -37,7 +37,7 @@ ttl = \"5s\"
 stale_if_error = \"1d\"
 ";
 
-const VALUES: [(&str, &str); 7] = [
+const VALUES: [(&str, &str); 8] = [
     (
         "duration",
         "A string of numbers with units: \"250ms\", \"60s\", \"1h30m\", \"1d\". Units are ms, s, m, h, d, w and y.",
@@ -61,6 +61,11 @@ const VALUES: [(&str, &str); 7] = [
         "Where a secret is, never the secret: \"env:NAME\" for an environment variable, \"file:PATH\" for a file, of which \
          a final line break does not count. It is read when the config is loaded.",
     ),
+    (
+        "rate",
+        "A number of requests, a slash and a time of whole seconds, of which a unit alone is one: \"10/s\", \"100/m\", \
+         \"30/10s\".",
+    ),
     ("paths", "A relative path of a file starts at the directory of the config file."),
     (
         "names",
@@ -70,7 +75,7 @@ const VALUES: [(&str, &str); 7] = [
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 29] = [
+const SECTIONS: [(&str, &str, &str); 32] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("HTTP/2", "The table http2 of an upstream.", "Http2"),
@@ -98,6 +103,9 @@ const SECTIONS: [(&str, &str, &str); 29] = [
     ("USER", "The table user of a policy's key.", "User"),
     ("TAGS", "The table tags of a policy.", "Tags"),
     ("TOKENS", "[tokens.NAME]", "Tokens"),
+    ("RATE LIMITS", "[rate_limits.NAME]", "RateLimit"),
+    ("TIERS", "Tables tiers.NAME of a rate limit.", "Tier"),
+    ("CLIENTS", "Items of exempt of a rate limit.", "Who"),
     ("PURGE", "[purge]", "Purge"),
     ("STORE", "[store]", "Store"),
     ("SERVER", "[server]", "Server"),

@@ -19,6 +19,7 @@ pub mod path;
 pub mod problem;
 pub mod proxy_status;
 pub mod range;
+pub mod rate_limit;
 pub mod request_id;
 pub mod scheme;
 pub mod structured;

@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::inbound::{Inbound, InboundBody};
 use super::pass;
 use super::respond::Reply;
+use super::settings::Counted;
 use super::site::{Route, Site};
 use crate::cache::policy::RequestPolicy;
 use crate::cache::policy::request::MethodKind;
@@ -44,6 +45,7 @@ impl Proxy {
             inbound.body = gather(route, exchange, inbound.body).await?;
         }
         if !matches!(inbound.body, InboundBody::Whole(_)) {
+            self.limit(route, exchange, &inbound, target, Counted::Origin)?;
             exchange.cache = CacheOutcome::Bypass;
             return self.pass_as(site, route, exchange, inbound, target, why).await;
         }
@@ -66,6 +68,7 @@ async fn gather(
     };
     let settings = &route.settings;
     let stream = StreamBody::new(incoming, settings.request_idle_timeout, settings.max_request_body);
+    let stream = stream.at_least(settings.min_request_rate);
     let mut stream = stream.ending_by_flag(exchange.protocol == Protocol::Http2);
     exchange.request_body = Some(stream.progress());
     // Not touched, so that a client that waits for 100 (RFC 9110 10.1.1) still hears it from the origin.

@@ -43,7 +43,9 @@ mod tests {
     fn rfc_9113_8_2_1_and_10_3() {
         let check = |version: Version, fields: &[(&str, &str)]| {
             let request = http::Request::builder().version(version);
-            let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            let name = |name: &str| http::HeaderName::from_lowercase(name.as_bytes()).unwrap();
+            let request =
+                fields.iter().fold(request, |request, (of, value)| request.header(name(of), *value));
             super::check(&request.body(()).unwrap().into_parts().0)
         };
         for (fields, verdict) in [

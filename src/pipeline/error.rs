@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use thiserror::Error;
 
 use super::edit::rewrite::BadRewrite;
+use super::limiting::Refusal;
 use crate::http::grpc;
 use crate::http::h1::Violation;
 use crate::http::problem::Problem;
@@ -56,6 +57,24 @@ pub(super) enum Failure {
     /// The request has passed through this proxy already.
     #[error("the request came back to this proxy")]
     Loop,
+    /// Its target is longer than it may be.
+    #[error("the request's target is too long")]
+    TargetTooLong,
+    /// It has more fields than it may have.
+    #[error("the request has too many fields")]
+    TooManyFields,
+    /// Its body is declared to be larger than the route allows.
+    #[error("the request's body is too large")]
+    BodyTooLarge,
+    /// The route does not serve its method; those that it serves.
+    #[error("the route does not serve the method")]
+    Method(HeaderValue),
+    /// The route does not serve its scheme.
+    #[error("the route does not serve the scheme")]
+    Scheme,
+    /// It came too soon after others, and a rate limit refuses it (RFC 6585 4).
+    #[error("a rate limit refused the request")]
+    Limited(Refusal),
     /// `only-if-cached`, and nothing stored can answer (RFC 9111 5.2.1.7).
     #[error("only-if-cached, and nothing stored can answer")]
     OnlyIfCached,
@@ -136,9 +155,14 @@ impl Failure {
         if let Some(error) = face.error {
             headers.insert("proxy-status", error.to_value(proxy));
         }
-        if face.status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Self::Limited(refusal) = self {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(refusal.retry_after));
+        } else if face.status == StatusCode::SERVICE_UNAVAILABLE {
             let after = if let Self::Maintenance(seconds) = self { *seconds } else { 1 };
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
+        }
+        if let Self::Method(allow) = self {
+            headers.insert(header::ALLOW, allow.clone());
         }
         if face.status == StatusCode::UNAUTHORIZED {
             // RFC 9110 15.5.2 wants a challenge.
@@ -249,6 +273,42 @@ impl Failure {
                 error: Some(ErrorType::ProxyLoopDetected),
                 title: "The request came back to this proxy",
                 detail: "An upstream leads to this very proxy.",
+            },
+            Self::TargetTooLong => Face {
+                status: StatusCode::URI_TOO_LONG,
+                error: Some(ErrorType::HttpRequestError),
+                title: "The request's target is too long",
+                detail: "Send what is long in the body.",
+            },
+            Self::TooManyFields => Face {
+                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                error: Some(ErrorType::HttpRequestError),
+                title: "The request has too many fields",
+                detail: "Send fewer.",
+            },
+            Self::BodyTooLarge => Face {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                error: Some(ErrorType::HttpRequestError),
+                title: "The request's body is larger than this route allows",
+                detail: "Nothing of it was read.",
+            },
+            Self::Method(_) => Face {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "The method is not served here",
+                detail: "Allow names those that are.",
+            },
+            Self::Scheme => Face {
+                status: StatusCode::FORBIDDEN,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "The scheme is not served here",
+                detail: "This route is served over the other of http and https only.",
+            },
+            Self::Limited(refusal) => Face {
+                status: refusal.status,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "Too many requests",
+                detail: "Send it again after the time that Retry-After gives, in seconds.",
             },
             Self::OnlyIfCached => Face {
                 status: StatusCode::GATEWAY_TIMEOUT,

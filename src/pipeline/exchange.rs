@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::edit::fields::{ReplyFacts, RequestFacts};
+use super::limiting::{Fate, Ruling, limited};
 use super::site::Route;
 use crate::cache::entry::EntryHead;
 use crate::cache::key::Digest;
@@ -42,6 +43,8 @@ pub struct Exchange {
     /// The key, where the route says that clients are told.
     pub(super) shown_key: Option<Digest>,
     pub(super) error: Option<&'static str>,
+    /// What rate limits said of it.
+    pub(super) limits: Vec<Ruling>,
     /// What the cache found and did.
     pub(super) caching: Caching,
     /// What caching goes by of the origin's reply.
@@ -98,6 +101,7 @@ impl Exchange {
             forward: None,
             shown_key: None,
             error: None,
+            limits: Vec::new(),
             caching: Caching::default(),
             reply: None,
             status: 0,
@@ -244,6 +248,8 @@ impl Drop for Exchange {
             end: self.end,
             lasting: self.lasting,
             error: self.error,
+            limit: limited(&self.limits, Fate::Refused),
+            limit_dry_run: limited(&self.limits, Fate::DryRun),
             caching: self.caching,
             reply: self.reply.take(),
         });

@@ -165,7 +165,9 @@ pub(super) fn request_body(body: InboundBody, head: &Parts, route: &Route) -> Re
     }
     let settings = &route.settings;
     let stream = StreamBody::new(body, settings.request_idle_timeout, settings.max_request_body);
-    RequestBody::Stream(stream.ending_by_flag(head.version == Version::HTTP_2))
+    RequestBody::Stream(
+        stream.at_least(settings.min_request_rate).ending_by_flag(head.version == Version::HTTP_2),
+    )
 }
 
 /// Passes interim replies on; 100 is the connection's own affair, since the client gets ours when its body is read.

@@ -9,6 +9,7 @@
 
 pub mod access;
 mod ask;
+mod bounds;
 mod cached;
 mod complaint;
 mod content;
@@ -28,6 +29,7 @@ mod inbound;
 pub mod internal;
 pub mod key;
 mod lead;
+pub mod limiting;
 pub mod local;
 mod parts;
 mod pass;
@@ -77,6 +79,7 @@ use heat::Heat;
 use in_flight::InFlight;
 use inbound::{Inbound, InboundBody};
 use respond::Reply;
+use settings::Counted;
 
 /// How long a reply that could not be shared keeps requests for its key from waiting for each other.
 const HIT_FOR_MISS: Duration = Duration::from_secs(10);
@@ -191,6 +194,7 @@ impl Proxy {
         if inbound.head.method == Method::CONNECT {
             return Err(Failure::Connect);
         }
+        site.bounds(&inbound.head)?;
         let secure = forwarded::is_secure(inbound.client.tls, &inbound.head.headers, inbound.trusted);
         let mut target = Target::of(&inbound.head, secure)?;
         exchange.host = target.authority().into();
@@ -212,6 +216,8 @@ impl Proxy {
         {
             return Err(Failure::Denied);
         }
+        route.serves(&inbound, &target)?;
+        self.limit(&route, exchange, &inbound, &target, Counted::All)?;
         if let Some(rewrite) = &route.settings.rewrite {
             target = rewrite.apply(&target)?;
         }
@@ -225,16 +231,19 @@ impl Proxy {
             edits.request(&mut inbound.head.headers, &exchange.request_facts(&route, &target));
         }
         if let Some(wanted) = upgrade::wanted(&inbound, &route)? {
+            self.limit(&route, exchange, &inbound, &target, Counted::Origin)?;
             return Box::pin(self.upgrade(site, &route, exchange, inbound, &target, wanted)).await;
         }
         match route.cache.mode {
             // Boxed, so that the future that a hit moves about stays small.
             // The answer to a call is for its caller.
-            Mode::Cache if exchange.grpc.is_some() => {
+            Mode::Cache if exchange.grpc.is_none() => {
+                self.cached(site, &route, exchange, inbound, &target).await
+            }
+            Mode::Off | Mode::Cache => {
+                self.limit(&route, exchange, &inbound, &target, Counted::Origin)?;
                 Box::pin(self.pass(site, &route, exchange, inbound, &target)).await
             }
-            Mode::Off => Box::pin(self.pass(site, &route, exchange, inbound, &target)).await,
-            Mode::Cache => self.cached(site, &route, exchange, inbound, &target).await,
         }
     }
 }

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::limiting;
 use super::reply::{ReplyBody, Source};
 use super::site::{Route, Site};
 use super::upgrade;
@@ -39,6 +40,7 @@ impl Reply {
         let cache_status = CacheStatus { key: key.as_deref(), ..self.cache_status };
         self.headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
         self.headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
+        limiting::tell(&exchange.limits, &mut self.headers);
         exchange.replied(self.status);
         exchange.lasting = match self.source {
             Source::Switched(_) => true,
@@ -69,6 +71,7 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
     exchange.caching.replied(&cache_status);
     headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
     headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
+    limiting::tell(&exchange.limits, &mut headers);
     exchange.replied(status);
     let source = if exchange.grpc.is_some() {
         // In HTTP/2 the head ends the stream then, and its fields are the trailers too ("Trailers-Only").

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
@@ -15,8 +15,10 @@ use super::key::KeySettings;
 use super::local::Local;
 use crate::cache::Mode;
 use crate::cache::policy::Rules;
+use crate::http::Scheme;
 use crate::http::upgrade::WEBSOCKET;
-use crate::route::MatchSpec;
+use crate::limit;
+use crate::route::{FieldMatch, MatchSpec};
 use crate::tls::Fact;
 use crate::tunnel;
 
@@ -37,6 +39,76 @@ pub struct Settings {
     pub purge: Option<PurgeSettings>,
     /// The most connections that may speak another protocol; `None`: as many as there may be connections.
     pub max_tunnels: Option<usize>,
+    /// The longest target, in bytes.
+    pub max_target: usize,
+    /// The most fields of a request.
+    pub max_fields: usize,
+    /// Rate limits, of which routes name those that hold for them.
+    pub limits: Vec<LimitSettings>,
+}
+
+/// A rate limit: whose requests are counted together, and what is answered when there are too many.
+#[derive(Clone, Debug)]
+pub struct LimitSettings {
+    /// What is counted by.
+    pub limiter: limit::Settings,
+    /// What the key is made of; empty: all requests are counted together.
+    pub key: Vec<LimitKey>,
+    /// Who has another quota, the first that takes a request; quota `n + 1` is that of tier `n`.
+    pub tiers: Vec<(Arc<str>, Who)>,
+    /// Whose requests are not limited.
+    pub exempt: Vec<Who>,
+    /// Which requests are counted.
+    pub counts: Counted,
+    /// Whether requests that are over it pass all the same.
+    pub dry_run: bool,
+    /// The status of a refusal.
+    pub status: StatusCode,
+    /// Whether replies tell how the client stands.
+    pub fields: bool,
+    /// Bits of an IPv4 address that tell clients apart.
+    pub ipv4_prefix: u8,
+    /// Bits of an IPv6 address that tell clients apart.
+    pub ipv6_prefix: u8,
+}
+
+/// A part of a rate limit's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitKey {
+    /// The client's address, or the network that counts as one client.
+    Client,
+    /// The route.
+    Route,
+    /// The host that is asked for.
+    Host,
+    /// The method.
+    Method,
+    /// A request field.
+    Header(HeaderName),
+    /// A cookie.
+    Cookie(Box<str>),
+    /// A query parameter.
+    Query(Box<str>),
+    /// A parameter of the route's path.
+    Path(Box<str>),
+}
+
+/// Which requests a rate limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// All, those that the cache answers too.
+    All,
+    /// Those that the cache does not answer.
+    Origin,
+}
+
+/// Some clients. All that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Who {
+    /// Networks, any of which; empty: any client.
+    pub clients: Vec<IpNet>,
+    /// Request fields, all of which.
+    pub headers: Vec<(HeaderName, FieldMatch)>,
 }
 
 /// Who may purge by a request, and how. All that is demanded must hold.
@@ -103,6 +175,14 @@ pub struct RouteSettings {
     pub rewrite: Option<Rewrite>,
     /// What becomes of fields.
     pub edits: Option<Box<FieldEdits>>,
+    /// The slowest that a request's body may come in, in bytes a second; `None`: no limit.
+    pub min_request_rate: Option<u64>,
+    /// The methods that it serves; `None`: all.
+    pub allow_methods: Option<Vec<Method>>,
+    /// The only scheme that it serves; `None`: both.
+    pub allow_schemes: Option<Scheme>,
+    /// Its rate limits, by name.
+    pub limits: Vec<Arc<str>>,
 }
 
 /// Which protocols the clients of a route may change to on their connection.

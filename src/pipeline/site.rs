@@ -10,6 +10,7 @@ use super::complaint::Complaints;
 use super::edit::rewrite::BadRewrite;
 use super::flight::Limits;
 use super::key::Users;
+use super::limiting::Limit;
 use super::local::Local;
 use super::purging::Purging;
 use super::settings::{CacheSettings, RouteSettings, Settings};
@@ -37,8 +38,14 @@ pub struct Site {
     identity: Vec<(HeaderName, Fact)>,
     /// Who may purge by a request.
     pub(super) purging: Option<Purging>,
-    limits: Limits,
     pub(super) max_tunnels: Option<usize>,
+    /// Its rate limits, in the order of the config.
+    pub limits: Vec<Arc<Limit>>,
+    store: Limits,
+    /// The longest target, in bytes.
+    pub(super) max_target: usize,
+    /// The most fields of a request.
+    pub(super) max_fields: usize,
 }
 
 /// A route, bound to its upstream and its metric series.
@@ -62,6 +69,8 @@ pub struct Route {
     pub settings: RouteSettings,
     /// Where it is counted.
     pub series: Series,
+    /// Its rate limits, in the order in which they are asked.
+    pub limits: Vec<Arc<Limit>>,
     /// Keeps a dead upstream from flooding the diagnostics.
     pub complaints: Complaints,
 }
@@ -77,23 +86,37 @@ pub enum SiteError {
         /// What it names.
         upstream: Arc<str>,
     },
+    /// A route names a rate limit that does not exist; `config` finds that first.
+    #[error("route `{route}` names rate limit `{limit}`, which does not exist")]
+    UnknownLimit {
+        /// The route.
+        route: Arc<str>,
+        /// What it names.
+        limit: Arc<str>,
+    },
     /// The routes contradict each other.
     #[error(transparent)]
     Router(#[from] crate::route::BuildError),
 }
 
 impl Site {
-    /// Binds settings to the upstreams and series of this instance.
+    /// Binds settings to the upstreams and series of this instance. Rate limits that the site `before` has with the
+    /// same settings keep their counts.
     ///
     /// # Errors
     /// When a route names no upstream, or the router refuses the routes.
     pub fn build(
         settings: Settings,
-        store: &cache::Settings,
+        caching: &cache::Settings,
         upstreams: &Upstreams,
         telemetry: &Telemetry,
+        before: Option<&Self>,
     ) -> Result<Self, SiteError> {
-        let limits = Limits { max_body: store.max_body, keep: store.keep };
+        let kept: Vec<_> =
+            before.iter().flat_map(|site| &site.limits).map(|limit| limit.limiter.clone()).collect();
+        let limits: Vec<_> =
+            settings.limits.into_iter().map(|limit| Arc::new(Limit::new(limit, &kept))).collect();
+        let store = Limits { max_body: caching.max_body, keep: caching.keep };
         let matchers =
             settings.routes.iter().map(|route| (route.name.clone(), route.matcher.clone())).collect();
         let router = Router::build(matchers)?;
@@ -101,9 +124,11 @@ impl Site {
             .routes
             .into_iter()
             .map(|route| {
-                Route::bind(route, settings.mode, &settings.identity, upstreams, telemetry).map(Arc::new)
+                Route::bind(route, settings.mode, &settings.identity, upstreams, telemetry, &limits)
+                    .map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
+        let (max_target, max_fields) = (settings.max_target, settings.max_fields);
         let purging = settings.purge.map(Purging::new);
         Ok(Self {
             router,
@@ -114,6 +139,9 @@ impl Site {
             purging,
             limits,
             max_tunnels: settings.max_tunnels,
+            store,
+            max_target,
+            max_fields,
         })
     }
 
@@ -136,7 +164,7 @@ impl Site {
     /// What a fetch for a route has to know of the store's limits.
     pub(super) fn limits_of(&self, route: &Route) -> Limits {
         let own = route.cache.max_body.unwrap_or(u64::MAX);
-        Limits { max_body: self.limits.max_body.min(own), keep: route.cache.keep.unwrap_or(self.limits.keep) }
+        Limits { max_body: self.store.max_body.min(own), keep: route.cache.keep.unwrap_or(self.store.keep) }
     }
 
     /// Whether what `peer` says about the client is believed.
@@ -152,7 +180,16 @@ impl Route {
         identity: &[(HeaderName, Fact)],
         upstreams: &Upstreams,
         telemetry: &Telemetry,
+        limits: &[Arc<Limit>],
     ) -> Result<Self, SiteError> {
+        let limits = settings.limits.iter().map(|wanted| {
+            let found = limits.iter().find(|limit| *limit.name() == **wanted);
+            found.cloned().ok_or_else(|| SiteError::UnknownLimit {
+                route: settings.name.clone(),
+                limit: wanted.clone(),
+            })
+        });
+        let limits = limits.collect::<Result<_, _>>()?;
         let answers_itself = settings.local.as_ref().is_some_and(Local::needs_no_upstream);
         let upstream = match answers_itself {
             true => Some(Upstream::nobody()),
@@ -176,6 +213,7 @@ impl Route {
                 route: telemetry.route_slot(&settings.name),
                 upstream: if answers_itself { 0 } else { telemetry.upstream_slot(&settings.upstream) },
             },
+            limits,
             complaints: Complaints::default(),
             settings,
         })

@@ -30,6 +30,34 @@ impl PathPattern {
     }
 }
 
+impl PathPattern {
+    /// What stands in a path (in normal form) where the pattern has a parameter, or its expression a group, of this name.
+    pub fn capture<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
+        match self {
+            Self::Exact(_) | Self::Prefix(_) => None,
+            Self::Params(pattern) => self.takes(path).then(|| captured(pattern, path, name))?,
+            Self::Regex(regex) => Some(regex.captures(path)?.name(name)?.as_str()),
+        }
+    }
+
+    /// Whether it has a parameter or a group of this name.
+    pub fn has_capture(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(_) | Self::Prefix(_) => false,
+            Self::Params(pattern) => {
+                segments(pattern).into_iter().flatten().any(|segment| segment.is_named(name))
+            }
+            Self::Regex(regex) => regex.capture_names().flatten().any(|own| own == name),
+        }
+    }
+}
+
+impl Segment<'_> {
+    fn is_named(&self, name: &str) -> bool {
+        matches!(self, Self::Param(own) | Self::Rest(own) if *own == name)
+    }
+}
+
 impl FieldMatch {
     /// Whether any of a field's lines (or a parameter's values) is as asked.
     fn takes<'v>(&self, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
@@ -44,7 +72,7 @@ impl FieldMatch {
     }
 
     /// Whether these lines of a field are as asked.
-    pub(super) fn takes_field(&self, headers: &HeaderMap, name: impl AsHeaderName) -> bool {
+    pub fn takes_field(&self, headers: &HeaderMap, name: impl AsHeaderName) -> bool {
         self.takes(headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes))
     }
 
@@ -114,6 +142,20 @@ fn params_take(pattern: &str, path: &str) -> bool {
     rest.is_none()
 }
 
+/// The part of a path that a pattern which takes it calls so.
+fn captured<'p>(pattern: &str, path: &'p str, name: &str) -> Option<&'p str> {
+    let mut rest = path.strip_prefix('/')?;
+    for segment in segments(pattern)? {
+        let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
+        match segment {
+            Segment::Rest(_) => return segment.is_named(name).then_some(rest),
+            _ if segment.is_named(name) => return Some(head),
+            _ => rest = tail,
+        }
+    }
+    None
+}
+
 /// Names and values as they stand in a query, still encoded.
 fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
     query
@@ -150,6 +192,24 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn captures() {
+        let regex = PathPattern::Regex(regex::Regex::new("^/t/(?<tenant>[a-z]+)/").unwrap());
+        let params = PathPattern::Params("/u/{id}/{*rest}".into());
+        for (pattern, path, name, wanted) in [
+            (&params, "/u/7/a/b", "id", Some("7")),
+            (&params, "/u/7/a/b", "rest", Some("a/b")),
+            (&params, "/u/7/a/b", "other", None),
+            (&params, "/x/7/a/b", "id", None),
+            (&regex, "/t/acme/x", "tenant", Some("acme")),
+            (&regex, "/t/7/x", "tenant", None),
+        ] {
+            assert_eq!(pattern.capture(path, name), wanted, "{pattern} {path} {name}");
+        }
+        assert!(params.has_capture("rest") && regex.has_capture("tenant") && !regex.has_capture("id"));
+        assert!(!PathPattern::Prefix("/a/".into()).has_capture("a"));
+    }
 
     #[test]
     fn paths() {

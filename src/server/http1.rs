@@ -221,6 +221,7 @@ fn respond<H: Handler>(
     let (number, in_flight) = connection.activity.begin(!request.body().is_end_stream());
     connection.activity.set_ends_by_closing(request.version() == Version::HTTP_10);
     let interim = (request.version() == Version::HTTP_11).then(|| connection.interim.open(number));
+    let last = connection.limits.is_last(number);
     let client = connection.client.clone();
     let reply = connection.handler.clone().handle(ClientRequest { request, client, interim });
     async move {
@@ -232,7 +233,7 @@ fn respond<H: Handler>(
             if let Some(tunnel) = response.extensions_mut().remove::<Handover>() {
                 connection.activity.hand_over(tunnel);
             }
-        } else if connection.shared.phase() != Phase::Serving {
+        } else if last || connection.shared.phase() != Phase::Serving {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)

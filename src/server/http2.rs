@@ -56,6 +56,7 @@ where
     let settings = &connection.limits.settings;
     watch.expect_frames();
     let mut told = false;
+    let spent = || connection.limits.is_last(connection.activity.requests());
     poll_fn(|cx| {
         loop {
             let ended = hyper.as_mut().poll(cx);
@@ -79,7 +80,7 @@ where
             let idle = if told { CLOSE_TIMEOUT } else { settings.keepalive };
             let over = watch.poll_over(cx, Watch::limit(stage, settings, idle)).is_ready();
             match over {
-                _ if !told && (phase == Phase::Draining || (over && stage == Stage::Idle)) => {
+                _ if !told && (phase == Phase::Draining || spent() || (over && stage == Stage::Idle)) => {
                     told = true;
                     watch.restart();
                     hyper.as_mut().graceful_shutdown();

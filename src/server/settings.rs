@@ -89,6 +89,12 @@ pub struct Settings {
     pub max_connections: usize,
     /// The most TLS handshakes at a time, over all workers.
     pub max_handshakes: usize,
+    /// The most connections of one client (IPv6: one /64), over all workers; `None`: no limit.
+    pub max_connections_per_client: Option<usize>,
+    /// Peers that speak for many clients, for whom that does not hold.
+    pub many_clients: Vec<IpNet>,
+    /// The most requests on one connection; `None`: no limit.
+    pub max_requests_per_connection: Option<u64>,
     /// How long in-flight exchanges may go on after a stop was asked.
     pub shutdown_grace: Duration,
     /// Limits of a connection that speaks HTTP/2.
@@ -121,6 +127,9 @@ impl Default for Settings {
             max_headers: 100,
             max_connections: 65_536,
             max_handshakes: 4096,
+            max_connections_per_client: None,
+            many_clients: Vec::new(),
+            max_requests_per_connection: None,
             shutdown_grace: Duration::from_secs(30),
             http2: Http2Settings::default(),
         }

@@ -1,6 +1,7 @@
 //! What all workers share: the count of connections and its cap, the limits for new ones, and the end.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -11,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::stream::LOCAL;
 use super::{Http2Settings, Settings};
 
 /// How far the server is from its end.
@@ -30,6 +32,8 @@ pub(super) struct Shared {
     phase: AtomicU8,
     open: AtomicUsize,
     handshakes: AtomicUsize,
+    /// Connections by client, where that is limited. Touched when a connection opens and closes.
+    clients: Mutex<HashMap<IpAddr, usize>>,
     limits: ArcSwap<Limits>,
     emptied: Notify,
     /// The tasks of open connections, woken when the phase changes. Touched when a connection opens and closes.
@@ -43,6 +47,7 @@ impl Shared {
             phase: AtomicU8::new(Phase::Serving as u8),
             open: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
+            clients: Mutex::default(),
             limits: ArcSwap::from_pointee(limits),
             emptied: Notify::new(),
             tasks: Mutex::default(),
@@ -73,7 +78,7 @@ impl Shared {
     /// A place for one more connection; `None` when there are as many as there may be.
     pub(super) fn admit(self: &Arc<Self>, max: usize) -> Option<Place> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
+        let place = Place { shared: self.clone(), client: None };
         (before < max).then_some(place)
     }
 
@@ -82,6 +87,16 @@ impl Shared {
         let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
         let place = Shaking(self.clone());
         (before < max).then_some(place)
+    }
+
+    fn leave(&self, client: IpAddr) {
+        let mut clients = self.clients.lock();
+        if let Some(held) = clients.get_mut(&client) {
+            *held -= 1;
+            if *held == 0 {
+                clients.remove(&client);
+            }
+        }
     }
 
     pub(super) fn drain(&self) {
@@ -119,14 +134,50 @@ impl Shared {
 
 /// One connection's place under the cap.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Shared>);
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    /// Whose connections it counts among.
+    client: Option<IpAddr>,
+}
+
+/// The address that stands for all that one client is likely to have: with IPv6, of its /64.
+fn one_client(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => (address & Ipv6Addr::from(!u128::from(u64::MAX))).into(),
+    }
+}
+
+impl Place {
+    /// Counts the connection among those of its client; `false` when that has as many as it may.
+    pub(super) fn is_among(&mut self, peer: SocketAddr, settings: &Settings) -> bool {
+        let Some(most) = settings.max_connections_per_client else { return true };
+        let address = peer.ip().to_canonical();
+        // Whoever speaks for many, on a Unix socket too, is not one client.
+        if peer == LOCAL || settings.many_clients.iter().any(|network| network.contains(&address)) {
+            return true;
+        }
+        let client = one_client(address);
+        let mut clients = self.shared.clients.lock();
+        let held = clients.get(&client).copied().unwrap_or_default();
+        if held >= most {
+            return false;
+        }
+        clients.insert(client, held + 1);
+        self.client = Some(client);
+        true
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.0.phase() != Phase::Serving {
-            self.0.emptied.notify_waiters();
+        if let Some(client) = self.client {
+            self.shared.leave(client);
+        }
+        if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.phase() != Phase::Serving {
+            self.shared.emptied.notify_waiters();
             // A waiter that has looked at the count but does not wait yet finds the permit.
-            self.0.emptied.notify_one();
+            self.shared.emptied.notify_one();
         }
     }
 }
@@ -168,6 +219,11 @@ const BODY_BUFFER: usize = 64 << 10;
 impl Limits {
     pub(super) fn new(settings: &Settings) -> Self {
         Self { settings: settings.clone(), http1: http1_builder(settings), http2: http2_builder(settings) }
+    }
+
+    /// Whether the request with this number, from 1, is the last that its connection may carry.
+    pub(super) fn is_last(&self, number: u64) -> bool {
+        self.settings.max_requests_per_connection.is_some_and(|most| number >= most)
     }
 }
 

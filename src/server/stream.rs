@@ -180,6 +180,16 @@ impl Stream {
     }
 }
 
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(secured) => secured.stream.get_ref().0.as_fd(),
+        }
+    }
+}
+
 impl Socket for Stream {
     fn reset_on_close(&self) {
         let marked = match self {

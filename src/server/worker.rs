@@ -16,9 +16,10 @@ use tracing::{debug, error, warn};
 use super::connection::{self, Facts};
 use super::handler::Handler;
 use super::handshake::{self, Shaken};
-use super::shared::{Limits, Shared};
+use super::shared::{Limits, Place, Shared};
 use super::stream::{Listener, Listening, Stream};
 use super::{ListenerSettings, announced};
+use crate::descriptors;
 use crate::telemetry::{ConnectionRefused, HandshakeFailure};
 use crate::tls::Terminator;
 
@@ -144,6 +145,18 @@ async fn accept<H: Handler>(
             Poll::Pending => std::pin::Pin::new(&mut stopped).poll(cx).map(|_| Turn::Stopped),
         });
         match turn.await {
+            // Closed at once: what is left is for the admin socket, the store and those who are there already.
+            Turn::Accepted(stream, _) if descriptors::is_reserved(&stream, descriptors::Use::Client) => {
+                drop(stream);
+                handler.connection_refused(ConnectionRefused::Resources);
+                if !in_trouble {
+                    warn!(
+                        "nearly all file descriptors are in use; connections are refused until some are free"
+                    );
+                }
+                in_trouble = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
             Turn::Accepted(stream, peer) => {
                 in_trouble = false;
                 admit(stream, peer, &speaks, &shared, &handler);
@@ -181,22 +194,24 @@ fn admit<H: Handler>(
     handler: &Arc<H>,
 ) {
     let limits = shared.limits();
-    let Some(place) = shared.admit(limits.settings.max_connections) else {
-        handler.connection_refused(ConnectionRefused::Limit);
-        return;
+    let Some(mut place) = shared.admit(limits.settings.max_connections) else {
+        return handler.connection_refused(ConnectionRefused::Limit);
     };
     stream.set_nodelay();
     let Ok(local) = stream.local_addr() else { return };
     let facts = Facts { peer, local, session: None, redirect: speaks.settings.redirect, protocol: None };
     let (shared, handler) = (shared.clone(), handler.clone());
     if speaks.settings.proxy_protocol.is_empty() && speaks.terminator.is_none() {
+        if !place.is_among(peer, &limits.settings) {
+            return handler.connection_refused(ConnectionRefused::ClientLimit);
+        }
         tokio::spawn(connection::serve(stream, facts, place, limits, shared, handler));
         return;
     }
     let speaks = speaks.clone();
     tokio::spawn(async move {
         // Boxed, and gone before the connection begins: what this needs is no burden to an idle one.
-        let begun = Box::pin(begin(stream, facts, speaks, &limits, &shared, &handler)).await;
+        let begun = Box::pin(begin(stream, facts, speaks, &mut place, &limits, &shared, &handler)).await;
         if let Some((stream, facts)) = begun {
             connection::serve(stream, facts, place, limits, shared, handler).await;
         }
@@ -209,6 +224,7 @@ async fn begin<H: Handler>(
     mut stream: Stream,
     mut facts: Facts,
     speaks: Speaks,
+    place: &mut Place,
     limits: &Limits,
     shared: &Arc<Shared>,
     handler: &Arc<H>,
@@ -224,6 +240,10 @@ async fn begin<H: Handler>(
                 return None;
             }
         }
+    }
+    if !place.is_among(facts.peer, &limits.settings) {
+        handler.connection_refused(ConnectionRefused::ClientLimit);
+        return None;
     }
     let Some(terminator) = &speaks.terminator else { return Some((stream, facts)) };
     let peer = facts.peer;

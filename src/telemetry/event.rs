@@ -61,6 +61,10 @@ pub struct Finished {
     pub lasting: bool,
     /// The error type told in `Proxy-Status` (RFC 9209 2.3), where there is one.
     pub error: Option<&'static str>,
+    /// The rate limit that refused it.
+    pub limit: Option<Arc<str>>,
+    /// The rate limit that would have refused it, did it not only try.
+    pub limit_dry_run: Option<Arc<str>>,
     /// What the cache found and did.
     pub caching: Caching,
     /// What caching goes by of the origin's reply, where the request went there.

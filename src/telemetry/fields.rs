@@ -43,6 +43,8 @@ impl Fields for Finished {
             help: "complete, client_aborted, upstream_aborted, timed_out, refused",
         },
         Field { name: "error", kind: Kind::Word, help: "error type of Proxy-Status" },
+        Field { name: "limit", kind: Kind::Word, help: "rate limit that refused it" },
+        Field { name: "limit_dry_run", kind: Kind::Word, help: "rate limit that would have refused it" },
     ];
 
     fn value(&self, field: &'static str) -> Value<'_> {
@@ -76,6 +78,8 @@ impl Fields for Finished {
             "id" => Value::Text(id(&self.id)),
             "end" => Value::Text(self.end.as_str().into()),
             "error" => maybe(self.error),
+            "limit" => named(self.limit.as_deref()),
+            "limit_dry_run" => named(self.limit_dry_run.as_deref()),
             _ => Value::Absent,
         }
     }
@@ -102,6 +106,7 @@ mod tests {
     fn every_field_has_a_value_of_its_kind() {
         let mut event = finished();
         event.error = Some("connection_refused");
+        (event.limit, event.limit_dry_run) = (Some("api".into()), Some("new".into()));
         for field in Finished::FIELDS {
             let fits = match event.value(field.name) {
                 Value::Text(_) => matches!(field.kind, Kind::Text | Kind::Word),

@@ -111,6 +111,14 @@ pub const CERTIFICATE_ENDS_SOON: &str = "certificate_ends_soon";
 pub const CERTIFICATE_FILES_BROKEN: &str = "certificate_files_broken";
 /// Gauge by `tls`: certificates replaced while the instance ran.
 pub const CERTIFICATES_REPLACED: &str = "certificates_replaced";
+/// Gauge by `limit` and `outcome` (`allowed`, `limited`, `dry_run`, `exempt`): requests since the limit was made.
+pub const RATE_LIMIT_REQUESTS: &str = "rate_limit_requests";
+/// Gauge by `limit`: keys in its table.
+pub const RATE_LIMIT_KEYS: &str = "rate_limit_keys";
+/// Gauge by `limit`: keys that made room for others though their quota was not whole.
+pub const RATE_LIMIT_EVICTIONS: &str = "rate_limit_evictions";
+/// Gauge by `limit`: requests counted against a quota that keys without room share.
+pub const RATE_LIMIT_SHARED: &str = "rate_limit_shared";
 
 /// The help line of a gauge that another room supplies.
 pub fn gauge_help(name: &str) -> &'static str {
@@ -133,6 +141,10 @@ pub fn gauge_help(name: &str) -> &'static str {
         TUNNELS_ENDED => "Tunnels that have ended since the start.",
         EXCHANGES_WAITING => "Exchanges whose reply has not begun.",
         SHARED_FETCHES => "Fetches that several requests may share.",
+        RATE_LIMIT_REQUESTS => "Requests that a rate limit has judged.",
+        RATE_LIMIT_KEYS => "Keys that a rate limit remembers.",
+        RATE_LIMIT_EVICTIONS => "Keys of a rate limit that made room before their quota was whole.",
+        RATE_LIMIT_SHARED => "Requests counted against a quota that keys without room share.",
         CONFIG_GENERATION => "Configs taken over, the first one included.",
         CERTIFICATE_EXPIRES_IN => "Seconds for which a certificate is still valid.",
         CERTIFICATE_ENDS_SOON => "1 where a certificate ends soon, or has ended.",

@@ -139,6 +139,8 @@ impl HandshakeFailure {
 pub enum ConnectionRefused {
     /// The instance has as many connections as it may.
     Limit,
+    /// The client has as many as one may.
+    ClientLimit,
     /// The process or the system ran out of file descriptors or memory.
     Resources,
     /// The instance is shutting down.
@@ -151,12 +153,14 @@ pub enum ConnectionRefused {
 
 impl ConnectionRefused {
     /// All reasons, in the order of their metric cells.
-    pub const ALL: [Self; 5] = [Self::Limit, Self::Resources, Self::Draining, Self::Tls, Self::ProxyProtocol];
+    pub const ALL: [Self; 6] =
+        [Self::Limit, Self::ClientLimit, Self::Resources, Self::Draining, Self::Tls, Self::ProxyProtocol];
 
     /// The word for logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Limit => "limit",
+            Self::ClientLimit => "client_limit",
             Self::Resources => "resources",
             Self::Draining => "draining",
             Self::Tls => "tls",

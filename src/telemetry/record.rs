@@ -68,6 +68,12 @@ pub struct LogRecord {
     pub end: String,
     /// The error type of `Proxy-Status` (RFC 9209 2.3).
     pub error: Option<String>,
+    /// The rate limit that refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// The rate limit that would have refused it, did it not only try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_dry_run: Option<String>,
     /// `http` or `https`, as the client sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
@@ -137,6 +143,8 @@ impl From<&Finished> for LogRecord {
             upstream_first_byte_ms: finished.upstream_first_byte.map(millis),
             end: finished.end.as_str().to_owned(),
             error: finished.error.map(str::to_owned),
+            limit: finished.limit.as_deref().map(str::to_owned),
+            limit_dry_run: finished.limit_dry_run.as_deref().map(str::to_owned),
             scheme: (!finished.host.is_empty())
                 .then(|| if caching.asks.secure { "https" } else { "http" }.to_owned()),
             key: caching.key.map(|key| format!("{:032x}", u128::from_be_bytes(key))),
@@ -182,6 +190,8 @@ impl LogRecord {
             upstream_first_byte_ms: None,
             end: String::new(),
             error: None,
+            limit: None,
+            limit_dry_run: None,
             scheme: None,
             key: None,
             forward: None,

@@ -33,6 +33,8 @@ pub(super) fn finished() -> Finished {
         end: End::Complete,
         lasting: false,
         error: None,
+        limit: None,
+        limit_dry_run: None,
         caching: Default::default(),
         reply: None,
     }

@@ -162,13 +162,19 @@ pub(super) mod tests {
         let hash = value(OCTETS, &[vec![7; 20]]);
         let id = value(
             SEQUENCE,
-            &[value(SEQUENCE, &[oid.clone()]), hash.clone(), hash, value(INTEGER, &[serial.to_vec()])],
+            &[
+                value(SEQUENCE, std::slice::from_ref(&oid)),
+                hash.clone(),
+                hash,
+                value(INTEGER, &[serial.to_vec()]),
+            ],
         );
         let next = value(CONTEXT, &[time(times[1])]);
         let single = value(SEQUENCE, &[id, vec![status, 0], time(times[0]), next]);
         let by_key = value(0xa2, &[value(OCTETS, &[vec![1; 20]])]);
         let data = value(SEQUENCE, &[by_key, time(times[0]), value(SEQUENCE, &[single])]);
-        let basic = value(SEQUENCE, &[data, value(SEQUENCE, &[oid.clone()]), value(0x03, &[vec![0, 1]])]);
+        let basic =
+            value(SEQUENCE, &[data, value(SEQUENCE, std::slice::from_ref(&oid)), value(0x03, &[vec![0, 1]])]);
         let bytes = value(SEQUENCE, &[oid, value(OCTETS, &[basic])]);
         value(SEQUENCE, &[vec![ENUMERATED, 1, 0], value(CONTEXT, &[bytes])])
     }

@@ -37,7 +37,7 @@ async fn a_route_answers_by_itself() {
     for method in ["GET", "POST", "DELETE"] {
         let body = if method == "POST" { "some" } else { "" };
         let reply = client.ask(method, "/healthz", &[], body).await;
-        assert_eq!((reply.status, reply.text()), (200, "fine\n".into()), "{method}");
+        assert_eq!((reply.status, reply.text()), (200, "fine\n"), "{method}");
         assert_eq!(reply.fields.get("content-type"), Some("text/plain; charset=utf-8"));
         assert_eq!(
             (reply.fields.get("x-own"), reply.fields.get("cache-control")),
@@ -95,7 +95,7 @@ async fn maintenance_answers_503_until_a_reload_ends_it() {
     let page = "maintenance = { body = \"<p>Soon\", type = \"text/html\", allow = [\"10.0.0.0/8\"] }";
     proxy.reload(&format!("trusted_proxies = [\"127.0.0.1\"]\n{page}\n{serving}")).unwrap();
     let reply = proxy.get("/a").await;
-    assert_eq!((reply.status, reply.text()), (503, "<p>Soon".into()));
+    assert_eq!((reply.status, reply.text()), (503, "<p>Soon"));
     assert_eq!(
         (reply.fields.get("retry-after"), reply.fields.get("content-type")),
         (Some("60"), Some("text/html"))

@@ -76,7 +76,10 @@ async fn cve_2023_44487_rapid_resets() {
 async fn cve_2025_8671_resets_that_the_client_makes_us_send() {
     calmed("made resets", "http2_violation", &[], |nth| {
         let stream = 2 * nth + 1;
-        vec![slow(stream), Frame::new(WINDOW_UPDATE, 0, stream, [0; 4])]
+        let [method, scheme, authority, path] = request("POST", "/slow");
+        let head = Frame::headers(stream, 0, &[method, scheme, authority, path, ("content-length", "1")]);
+        // More than was promised is an error of the stream, which is ours to reset.
+        vec![head, Frame::new(DATA, 0, stream, *b"more")]
     })
     .await;
 }

@@ -8,11 +8,13 @@
 mod certificates;
 mod commands;
 mod damage;
+mod descriptors;
 mod explaining;
 mod filling;
 mod giving_way;
 mod handover;
 mod kill;
+mod limiting;
 mod machines;
 mod memory;
 mod million;

@@ -106,7 +106,8 @@ fn eviction_is_the_store_s_own() {
         format!("upstream = \"http://127.0.0.1:9\"\n[store]\nmemory = \"64KiB\"\nmax_entries = {entries}\n")
     };
     let small = report(&simulate(&place, "crawl.json", &config(200)));
-    assert!(small["store"]["evicted"].as_u64().unwrap() > 3000, "{small}");
+    // What is asked for once is not written to a full disk, so that hardly anything has to go.
+    assert!(small["store"]["evicted"].as_u64().unwrap() < 400, "{small}");
     assert!(small["store"]["disk_entries"].as_u64().unwrap() <= 200, "{small}");
     let hits = small["total"]["candidate"]["hits"].as_u64().unwrap();
     assert!(hits > 3900, "a crawl does not flush what is hot: {hits} of 3980");

@@ -7,6 +7,7 @@ mod cache;
 mod certificate;
 mod explain;
 mod inspection;
+mod limits;
 mod problem;
 mod route;
 mod status;
@@ -24,6 +25,7 @@ pub use explain::{
     TakenRoute, TakenSlices, Variant, VariantField,
 };
 pub use inspection::{Gc, InspectionLine, InspectionProgress, Reclaimed, StoreFault, Verify};
+pub use limits::{LimitQuery, LimitReport, LimitReset, LimitRow, LimitedKey, LimitsForgotten, RouteLimit};
 pub use problem::{Problem, ProblemCode};
 pub use route::{Route, RouteTest, RouteTestReply, RouteVerdict};
 pub use status::{Connections, ListenerStatus, ReloadReport, State, Status, Stop, Stopping, StoreStatus};
@@ -79,6 +81,10 @@ pub mod path {
     pub const CACHE_VERIFY: &str = "/v1/cache/verify";
     /// POST [`Gc`](super::Gc): a stream of [`InspectionLine`](super::InspectionLine).
     pub const CACHE_GC: &str = "/v1/cache/gc";
+    /// Rate limits, and who is near them.
+    pub const LIMITS: &str = "/v1/limits";
+    /// Forgets keys of rate limits.
+    pub const LIMITS_RESET: &str = "/v1/limits/reset";
     /// GET [`LogQuery`](super::LogQuery): a stream of [`LogLine`](super::LogLine).
     pub const LOGS: &str = "/v1/logs";
     /// GET: a [`Snapshot`](crate::telemetry::Snapshot).
@@ -109,6 +115,8 @@ pub mod path {
         CACHE_STATS,
         CACHE_VERIFY,
         CACHE_GC,
+        LIMITS,
+        LIMITS_RESET,
         LOGS,
         METRICS,
         METRICS_WATCH,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::RouteLimit;
+
 /// One route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -52,6 +54,9 @@ pub struct RouteTest {
     /// Request fields, name and value.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
+    /// The client's address, for rate limits; the loopback's where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<std::net::IpAddr>,
 }
 
 /// Which route takes it.
@@ -76,6 +81,9 @@ pub struct RouteTestReply {
     pub key: Option<String>,
     /// Every route in order of precedence, and what it says to this request.
     pub verdicts: Vec<RouteVerdict>,
+    /// How the request would stand with the rate limits of the route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<RouteLimit>,
 }
 
 /// What one route says to a request.

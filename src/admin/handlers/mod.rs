@@ -7,6 +7,7 @@ mod cache;
 mod control;
 pub mod entry;
 mod inspection;
+mod limits;
 mod logs;
 mod metrics;
 pub mod reply;
@@ -83,6 +84,8 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::CACHE_STATS if get => cache::stats(admin),
         path::CACHE_VERIFY if post => inspection::verify(admin, asked),
         path::CACHE_GC if post => inspection::gc(admin, asked),
+        path::LIMITS if get => limits::list(admin, asked),
+        path::LIMITS_RESET if post => limits::reset(admin, asked),
         path::LOGS if get => logs::logs(admin, asked),
         path::METRICS if get => metrics::snapshot(admin),
         path::METRICS_WATCH if get => metrics::watch(admin, asked),

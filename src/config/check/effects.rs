@@ -2,7 +2,7 @@
 
 use super::{Checks, below, route_path};
 use crate::config::codes::Code;
-use crate::config::file::{AccessLog, Cache, Mode, Policy};
+use crate::config::file::{AccessLog, Cache, Mode, OneOrMany, Policy};
 use crate::config::scalar::Time;
 use crate::config::tree::Step;
 
@@ -16,6 +16,7 @@ impl Checks<'_> {
         self.log_without_file();
         self.store_of_nothing();
         self.unused_caching();
+        self.nothing_allowed();
         let found: Vec<_> =
             self.policies().into_iter().map(|(path, policy)| (path, policy.clone())).collect();
         for (path, policy) in found {
@@ -67,6 +68,23 @@ impl Checks<'_> {
                 &["store".into(), "memory".into()],
                 help,
             );
+        }
+    }
+
+    /// A route that serves no method, or no scheme.
+    fn nothing_allowed(&mut self) {
+        for (index, route) in self.file.routes.iter().enumerate() {
+            let methods = route.allow_methods.as_ref().is_some_and(Vec::is_empty);
+            let schemes = matches!(&route.allow_schemes, Some(OneOrMany::Many(many)) if many.is_empty());
+            for (key, empty) in [("allow_methods", methods), ("allow_schemes", schemes)] {
+                let path = route_path(index, key);
+                // What was not understood in it has been told already.
+                if empty && !self.damaged(&path) {
+                    let message = format!("an empty `{key}` would refuse every request");
+                    let found = self.found(Code::Empty, message, &path);
+                    found.help = Some("leave it out to allow all".into());
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod edits;
 mod effects;
 mod keys;
 mod lifetimes;
+mod limits;
 pub mod listeners;
 mod names;
 mod purging;
@@ -32,6 +33,8 @@ pub struct Declared {
     pub tokens: Vec<String>,
     /// Of `[tls.NAME]`s.
     pub tls: Vec<String>,
+    /// Of rate limits.
+    pub rate_limits: Vec<String>,
 }
 
 impl Declared {
@@ -46,6 +49,7 @@ impl Declared {
             policies: names("policies"),
             tokens: names("tokens"),
             tls: names("tls"),
+            rate_limits: names("rate_limits"),
         }
     }
 }
@@ -78,10 +82,12 @@ impl Checks<'_> {
         self.tokens();
         self.effects();
         self.keys();
+        self.limits();
         if super::finding::count(self.findings).0 == 0 {
             self.unused();
             self.unused_tokens();
             self.unused_tls();
+            self.unused_limits();
             self.shadowed();
         }
     }

@@ -112,6 +112,16 @@ pub struct Server {
     /// the limits of connections hold.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_tunnels: Option<u32>,
+    /// The most connections of one client, over all workers; an IPv6 client is its /64. Further ones are closed at once. It
+    /// does not hold for `trusted_proxies`, which speak for many. Without it there is no limit.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections_per_client: Option<u32>,
+    /// The most requests on one connection: the reply to the last one says that it closes. Without it there is no limit.
+    #[schemars(range(min = 1, max = 4_000_000_000_u32))]
+    pub max_requests_per_connection: Option<u32>,
+    /// The longest target (path and query) of a request; a longer one is answered 414.
+    #[schemars(extend("default" = "64KiB"))]
+    pub max_target: Option<Size>,
     /// How long exchanges may go on after a stop was asked for.
     #[schemars(extend("default" = "30s"))]
     pub shutdown_grace: Option<Time>,

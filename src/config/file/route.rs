@@ -12,6 +12,7 @@ use super::rewrite::{PathEdit, QueryChanges};
 use super::tls::ClientCertRule;
 use crate::config::access::Clients;
 use crate::config::address::Target;
+use crate::config::limits::LimitName;
 use crate::config::pattern::{FieldValue, Host, Path};
 use crate::config::scalar::{FieldName, Name, Parameter, PositiveTime, Size, Upgradable, Verb};
 
@@ -76,6 +77,17 @@ pub struct Route {
     /// The longest time that a connection may speak another protocol; without it there is no limit. `timeout` ends with
     /// the handshake.
     pub tunnel_timeout: Option<PositiveTime>,
+    /// The slowest that a request's body may come in, a second; what is slower is answered 408. It is counted over the time that
+    /// is spent waiting for the client, after the first five seconds. Without it only pauses are limited.
+    pub min_request_rate: Option<Size>,
+    /// The methods that are served; others are answered 405 with Allow. With GET goes HEAD. Without it all are.
+    pub allow_methods: Option<Vec<Verb>>,
+    /// The schemes that are served, as the client sees them; others are answered 403. Without it both are.
+    pub allow_schemes: Option<OneOrMany<SchemeName>>,
+    /// The rate limits that hold for its requests, by name. They are asked in this order, after those for every route;
+    /// what one of them refuses costs nothing of the others.
+    #[schemars(extend("default" = []))]
+    pub rate_limits: Vec<LimitName>,
 }
 
 impl Route {
@@ -106,11 +118,21 @@ pub struct Match {
 }
 
 /// What a field or parameter must be.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FieldRule {
     /// Whether it must be there.
     Presence(bool),
     /// Its value.
     Value(FieldValue),
+}
+
+/// A scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemeName {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
 }

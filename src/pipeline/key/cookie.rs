@@ -12,6 +12,12 @@ pub(super) fn value(headers: &HeaderMap, name: &str, secret: &Secret) -> Option<
     Some(secret.hash(values))
 }
 
+/// The value of a cookie that the request has just once.
+pub(in crate::pipeline) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let mut values = cookies(headers).filter(|(own, _)| *own == name.as_bytes()).map(|(_, value)| value);
+    values.next().filter(|_| values.next().is_none())
+}
+
 /// Whether there are cookies, and each has a name that holds.
 pub(super) fn all(headers: &HeaderMap, holds: impl Fn(&str) -> bool) -> bool {
     headers.contains_key(header::COOKIE)

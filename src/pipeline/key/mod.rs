@@ -4,7 +4,7 @@
 //! What is keyed decides what is shared; what is forwarded stays as it came. So each rule here either splits keys
 //! that might have been one, or joins keys on the route's word that the difference makes none.
 
-mod cookie;
+pub(super) mod cookie;
 mod forms;
 mod query;
 mod user;

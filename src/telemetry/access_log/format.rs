@@ -24,7 +24,8 @@ pub(in crate::telemetry) fn line(buffer: &mut String, event: &Finished, format: 
 }
 
 /// `TIME CLIENT "METHOD HOST TARGET PROTO" STATUS BYTES DURATION CACHE ROUTE ENDPOINT ID`, then
-/// `end=` and `error=` where the exchange did not end well, and what is known of the client's TLS.
+/// `end=` and `error=` where the exchange did not end well, `limit=` and `limit_dry_run=` where a rate limit was reached, and
+/// what is known of the client's TLS.
 fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
     write!(buffer, "{} {} \"", format_time(event.at), event.client)?;
     let host = if event.host.is_empty() { "-" } else { &event.host };
@@ -46,6 +47,11 @@ fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
     }
     if let Some(error) = event.error {
         write!(buffer, " error={}", Word(error))?;
+    }
+    for (name, limit) in [("limit", &event.limit), ("limit_dry_run", &event.limit_dry_run)] {
+        if let Some(limit) = limit {
+            write!(buffer, " {name}={}", Word(limit))?;
+        }
     }
     event.session.as_deref().map_or(Ok(()), |session| tls(buffer, session))
 }

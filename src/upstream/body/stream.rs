@@ -22,6 +22,9 @@ use crate::upstream::error::RequestBodyError;
 /// How long an origin may take to ask for a body (RFC 9110 10.1.1) before it gets it unasked.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a client may be slower than its least rate in all.
+const RATE_GRACE: Duration = Duration::from_secs(5);
+
 /// A body that is read from the client only as fast as the origin takes it: counted, bounded in size and in the
 /// length of a pause, and not touched at all before the origin has asked for it where the client waits for that
 /// (hyper's server sends the client its 100 at the first touch).
@@ -34,6 +37,10 @@ pub struct StreamBody {
     idle: Duration,
     max: Option<u64>,
     waiting_since: Option<Instant>,
+    /// Bytes a second that must come while the client is waited for.
+    min_rate: Option<u64>,
+    /// How long it was waited for in all, before the present time.
+    waited: Duration,
     alarm: Alarm,
     progress: Arc<BodyProgress>,
     trailers: TrailerRules,
@@ -74,6 +81,8 @@ impl StreamBody {
             idle,
             max,
             waiting_since: None,
+            min_rate: None,
+            waited: Duration::ZERO,
             alarm: Alarm::default(),
             progress,
             trailers: TrailerRules::default(),
@@ -83,6 +92,12 @@ impl StreamBody {
     /// What of its trailers goes on beside the usual.
     pub fn with_trailers(mut self, rules: TrailerRules) -> Self {
         self.trailers = rules;
+        self
+    }
+
+    /// Ends it as too slow once less than so many bytes a second come while the client is waited for.
+    pub fn at_least(mut self, min_rate: Option<u64>) -> Self {
+        self.min_rate = min_rate.filter(|rate| *rate > 0);
         self
     }
 
@@ -135,7 +150,16 @@ impl StreamBody {
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<RequestBodyError> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        self.alarm.poll(cx, since + self.idle).map(|()| RequestBodyError::IdleTimeout)
+        let longest = self.patience().map_or(self.idle, |left| left.min(self.idle));
+        self.alarm.poll(cx, since + longest).map(|()| RequestBodyError::IdleTimeout)
+    }
+
+    /// How much longer the client may be waited for by its rate: every byte that came has earned some time.
+    fn patience(&self) -> Option<Duration> {
+        let rate = self.min_rate?;
+        let bytes = self.progress.bytes.load(Ordering::Relaxed);
+        let earned = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
+        Some((RATE_GRACE.min(self.idle) + earned).saturating_sub(self.waited))
     }
 
     fn took(&mut self, frame: &Frame<Bytes>) -> Result<(), RequestBodyError> {
@@ -144,7 +168,7 @@ impl StreamBody {
         if self.max.is_some_and(|max| total > max) {
             return Err(RequestBodyError::TooLarge);
         }
-        self.waiting_since = None;
+        self.waited += self.waiting_since.take().map_or(Duration::ZERO, |since| since.elapsed());
         self.progress.moved();
         Ok(())
     }

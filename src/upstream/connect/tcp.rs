@@ -8,6 +8,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 
+use crate::descriptors;
+
 /// How long one address may stay silent before the next is tried beside it (RFC 8305 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
@@ -22,6 +24,9 @@ pub(crate) async fn dial(addresses: &[SocketAddr], turn: usize) -> io::Result<Tc
         let waits = rest.len() > 0;
         tokio::select! {
             Some(done) = dialling.next() => match done {
+                Ok(stream) if descriptors::is_reserved(&stream, descriptors::Use::Upstream) => {
+                    return Err(io::Error::other("nearly all file descriptors are in use"));
+                }
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     return Ok(stream);

@@ -222,7 +222,7 @@ async fn fields_of_one_hop_and_expectations() {
     let raw = "POST /a HTTP/1.1\r\nHost: api.test\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
     cases.push(Case::forwarded("RFC 9110 7.6.1", raw, &[("POST /a", &["transfer-encoding: chunked"], "hi")]));
     // What came before the answer to an upgrade is read once that is there.
-    let raw = get("Connection: upgrade\r\nUpgrade: websocket\r\n")
+    let raw = get("Connection: upgrade\r\nUpgrade: other\r\n")
         + &get("")
         + "POST /b HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nhi";
     cases.push(Case::forwarded(

@@ -282,7 +282,6 @@ async fn what_follows_a_message() {
         "0\r\n\r\n",
         "\0",
         "\n",
-        "\u{16}\u{3}\u{1}",
         " GET / HTTP/1.1\r\n\r\n",
         "HTTP/1.1 200 OK\r\n\r\n",
         "x\r\n",

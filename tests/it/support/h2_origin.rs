@@ -26,7 +26,6 @@ pub struct H2Origin {
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
-    closed: AtomicUsize,
     requests: Mutex<Vec<Request<()>>>,
 }
 
@@ -98,10 +97,6 @@ impl H2Origin {
         self.seen.connections.load(Ordering::SeqCst)
     }
 
-    pub fn closed(&self) -> usize {
-        self.seen.closed.load(Ordering::SeqCst)
-    }
-
     /// The head of the last request.
     pub fn last(&self) -> Request<()> {
         self.seen.requests.lock().last().expect("the origin was asked").clone()
@@ -118,7 +113,7 @@ async fn accept<S>(
     S: AsyncFn(H2Call) + 'static,
 {
     while let Ok((stream, _)) = listener.accept().await {
-        let nth = seen.connections.fetch_add(1, Ordering::SeqCst);
+        seen.connections.fetch_add(1, Ordering::SeqCst);
         let (seen, serve, builder, mut leave) = (seen.clone(), serve.clone(), builder.clone(), leave.clone());
         tokio::task::spawn_local(async move {
             let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
@@ -136,11 +131,10 @@ async fn accept<S>(
                 let (head, body) = request.into_parts();
                 let head = Request::from_parts(head, ());
                 seen.requests.lock().push(head.clone());
-                let call = H2Call { request: head, body, respond, connection: nth };
+                let call = H2Call { request: head, body, respond };
                 let serve = serve.clone();
                 tokio::task::spawn_local(async move { serve(call).await });
             }
-            seen.closed.fetch_add(1, Ordering::SeqCst);
         });
     }
 }
@@ -150,8 +144,6 @@ pub struct H2Call {
     pub request: Request<()>,
     pub body: RecvStream,
     pub respond: SendResponse<Bytes>,
-    /// How many connections came before its own.
-    pub connection: usize,
 }
 
 impl H2Call {

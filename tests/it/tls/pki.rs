@@ -67,7 +67,7 @@ impl Pki {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI(uri[4..].try_into().unwrap())));
-        let serial = fastrand::u64(1 << 32..1 << 62);
+        let serial = fastrand::u64(1 << 56..1 << 62);
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
