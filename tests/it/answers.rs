@@ -101,7 +101,7 @@ async fn maintenance_answers_503_until_a_reload_ends_it() {
         (Some("60"), Some("text/html"))
     );
     let allowed = proxy.ask("GET", "/a", &["X-Forwarded-For: 10.1.2.3"], "").await;
-    assert_eq!((allowed.status, allowed.text()), (200, "origin".into()));
+    assert_eq!((allowed.status, allowed.text()), (200, "origin"));
 
     proxy.reload(&serving).unwrap();
     assert_eq!(proxy.get("/a").await.text(), "origin");

@@ -362,7 +362,8 @@ async fn draining_says_1001_between_two_frames() {
         pass.pass().await;
         call.say(&frame[50_000..]).await;
         call.say([0x81, 1, b'x']).await;
-        note.lock().extend_from_slice(&call.wire.some().await);
+        let bytes = call.wire.some().await;
+        note.lock().extend_from_slice(&bytes);
         call.say([0x88, 2, 0x03, 0xe9]).await;
         call.gone().await;
     })

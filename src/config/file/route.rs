@@ -61,7 +61,7 @@ pub struct Route {
     /// A fixed reply, instead of an upstream's.
     pub respond: Option<Respond>,
     /// Where to go instead: a URL or a path for status 302, or a table. {scheme}, {host} (without the port), {authority}
-    /// (with it), {path} and {query} (with its `?`, or nothing) are the request's: "https://www.example.com{path}{query}".
+    /// (with it), {path} and {query} (with its `?`, or nothing) are the request's: `https://www.example.com{path}{query}`.
     pub redirect: Option<Redirect>,
     /// Maintenance: true answers 503 with `Retry-After` to every request, and so does a table that says more; false ends
     /// what the top of the file says.

@@ -6,7 +6,7 @@ use super::client::{Caller, Kind, ask_h2};
 use super::pki::{Made, Pki, edge};
 use crate::support::{Answer, Origin, Proxy, until};
 
-fn with<'a>(pki: &Pki, certificate: &'a Made) -> Caller {
+fn with(pki: &Pki, certificate: &Made) -> Caller {
     Caller::of(pki, Kind { certificate: Some(certificate), ..Kind::default() })
 }
 
