@@ -31,6 +31,9 @@ pub enum BadHandshake {
     /// It is for another version, or for none.
     #[error("Sec-WebSocket-Version is not 13")]
     Version,
+    /// The same on a stream of HTTP/2, where nothing can be upgraded (RFC 9113 8.6).
+    #[error("Sec-WebSocket-Version of an extended CONNECT is not 13")]
+    OnStream,
 }
 
 /// Why a 101 is no answer to the handshake.

@@ -223,7 +223,7 @@ impl Failure {
             Self::Handshake(bad) => Face {
                 status: match bad {
                     BadHandshake::Version => StatusCode::UPGRADE_REQUIRED,
-                    BadHandshake::Key => StatusCode::BAD_REQUEST,
+                    BadHandshake::Key | BadHandshake::OnStream => StatusCode::BAD_REQUEST,
                 },
                 error: Some(ErrorType::HttpRequestError),
                 title: "The WebSocket handshake is malformed",

@@ -166,8 +166,12 @@ impl Proxy {
         let site = self.site.load_full();
         let (head, body) = request.into_parts();
         let body = InboundBody::Client(body);
+        let connects = head.method == Method::CONNECT;
         let (inbound, mut exchange) = self.open(&site, head, body, client, interim.clone());
         let reply = match self.answer(&site, &mut exchange, inbound).await {
+            Ok(reply) if connects && reply.promises_a_tunnel() => {
+                respond::failed(&Failure::Connect, &site, exchange)
+            }
             Ok(reply) => reply.into_response(&site, exchange),
             Err(failure) => {
                 if let Some(reason) = failure.refusal() {
@@ -191,7 +195,7 @@ impl Proxy {
         mut inbound: Inbound,
     ) -> Result<Reply, Failure> {
         doubt::check(&inbound.head)?;
-        if inbound.head.method == Method::CONNECT {
+        if inbound.head.method == Method::CONNECT && !upgrade::bridge(&mut inbound.head) {
             return Err(Failure::Connect);
         }
         site.bounds(&inbound.head)?;

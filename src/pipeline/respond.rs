@@ -28,6 +28,11 @@ pub(super) struct Reply {
 }
 
 impl Reply {
+    /// Whether it tells who sent a CONNECT of a tunnel (RFC 9110 9.3.6) that there is not.
+    pub(super) fn promises_a_tunnel(&self) -> bool {
+        self.status.is_success() && !matches!(self.source, Source::Switched(_))
+    }
+
     /// The response: `Cache-Status` and the request id are added here and nowhere else.
     pub(super) fn into_response(mut self, site: &Site, mut exchange: Box<Exchange>) -> Response<ReplyBody> {
         if exchange.method == Method::HEAD || is_bodiless(self.status) {

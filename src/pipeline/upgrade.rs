@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
+use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
@@ -21,7 +22,7 @@ use crate::cache::policy::RequestPolicy;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::http::target::Target;
 use crate::http::upgrade::{self, WEBSOCKET};
-use crate::http::websocket::Handshake;
+use crate::http::websocket::{self, BadHandshake, Handshake};
 use crate::telemetry::event::{CacheOutcome, End};
 use crate::tunnel::{Ended, Handover, Place, Reason, Tunnel, Witness};
 
@@ -31,6 +32,8 @@ pub(super) struct Wanted {
     protocol: Arc<str>,
     /// Where it is a WebSocket.
     handshake: Option<Handshake>,
+    /// It was asked for by an extended CONNECT.
+    extended: bool,
 }
 
 /// A tunnel that waits for the reply to leave that says so.
@@ -40,12 +43,33 @@ pub(super) struct Switched {
     websocket: bool,
     limits: crate::tunnel::Limits,
     place: Place,
+    extended: bool,
+}
+
+/// Has an extended CONNECT (RFC 8441) go through the stages as the GET that asks for the same in HTTP/1.1 (RFC 6455 4.1), so
+/// that it takes the same route; `false`: it is a CONNECT like any other, or none.
+pub(super) fn bridge(head: &mut request::Parts) -> bool {
+    let Some(protocol) = head.extensions.get::<Protocol>() else { return false };
+    if !is_websocket(protocol.as_str()) || head.uri.path_and_query().is_none() {
+        return false;
+    }
+    head.method = Method::GET;
+    head.headers.insert(websocket::KEY, websocket::new_key());
+    true
 }
 
 /// What a request asks for that this route permits; `None`: it is a request like any other, and its `Upgrade` is not
 /// passed on (RFC 9110 7.8: a server may ignore it).
 pub(super) fn wanted(inbound: &Inbound, route: &Route) -> Result<Option<Wanted>, Failure> {
     let head = &inbound.head;
+    if head.extensions.get::<Protocol>().is_some() {
+        let mut known = route.settings.upgrade.protocols.iter();
+        let protocol = known.find(|known| is_websocket(known)).ok_or(Failure::Connect)?;
+        // The key is ours.
+        let handshake =
+            Handshake::of(&head.headers).map_err(|_| Failure::Handshake(BadHandshake::OnStream))?;
+        return Ok(Some(Wanted { protocol: protocol.clone(), handshake: Some(handshake), extended: true }));
+    }
     // hyper leaves a way out with each request that could take it, and with no other.
     if head.extensions.get::<OnUpgrade>().is_none() || !inbound.body.is_end_stream() {
         return Ok(None);
@@ -59,7 +83,7 @@ pub(super) fn wanted(inbound: &Inbound, route: &Route) -> Result<Option<Wanted>,
         true => Some(Handshake::of(&head.headers).map_err(Failure::Handshake)?),
         false => None,
     };
-    Ok(Some(Wanted { protocol: protocol.clone(), handshake }))
+    Ok(Some(Wanted { protocol: protocol.clone(), handshake, extended: false }))
 }
 
 /// RFC 6455 4.1: a handshake is a GET.
@@ -96,6 +120,9 @@ impl Proxy {
             Failure::from(error)
         })?;
         let way = brought.head.extensions.remove::<OnUpgrade>();
+        if wanted.extended && brought.status().is_success() {
+            return Err(Failure::Switch("the reply is to a request like any other".into()));
+        }
         if brought.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()));
         }
@@ -110,17 +137,29 @@ impl Proxy {
             Err(_) => return Err(Failure::Switch("the connection was not handed over in time".into())),
         };
         let websocket = wanted.handshake.is_some();
-        let switched = Switched { upstream, websocket, limits: route.settings.upgrade.limits, place };
+        let (limits, extended) = (route.settings.upgrade.limits, wanted.extended);
+        let switched = Switched { upstream, websocket, limits, place, extended };
         Ok(switching(brought, &wanted.protocol, switched))
     }
 }
 
-/// The 101 as the client gets it.
+/// The client's reply.
 fn switching(brought: Brought, protocol: &str, switched: Switched) -> Reply {
     let mut headers = brought.head.headers;
-    say_switching(&mut headers, protocol);
+    // RFC 8441 5: any 2xx agrees to an extended CONNECT, and there is no key that would be answered.
+    let status = match switched.extended {
+        true => StatusCode::OK,
+        false => StatusCode::SWITCHING_PROTOCOLS,
+    };
+    // Neither has content (RFC 9110 8.6).
+    headers.remove(CONTENT_LENGTH);
+    if switched.extended {
+        headers.remove(&websocket::ACCEPT);
+    } else {
+        say_switching(&mut headers, protocol);
+    }
     Reply {
-        status: StatusCode::SWITCHING_PROTOCOLS,
+        status,
         headers,
         source: Source::Switched(Box::new(switched)),
         cache_status: CacheStatus { forward: Some(Forward::Bypass), ..CacheStatus::default() },
@@ -129,8 +168,6 @@ fn switching(brought: Brought, protocol: &str, switched: Switched) -> Reply {
 }
 
 fn say_switching(headers: &mut HeaderMap, protocol: &str) {
-    // A 101 has no content (RFC 9110 8.6).
-    headers.remove(CONTENT_LENGTH);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Ok(protocol) = HeaderValue::try_from(protocol) {
         headers.insert(UPGRADE, protocol);
@@ -143,7 +180,7 @@ pub(super) fn hand_over(
     mut response: Response<ReplyBody>,
     exchange: Box<Exchange>,
 ) -> Response<ReplyBody> {
-    let Switched { upstream, websocket, limits, place } = switched;
+    let Switched { upstream, websocket, limits, place, .. } = switched;
     let upstream = Box::new(TokioIo::new(upstream));
     let tunnel = Tunnel::new(upstream, websocket, limits, place, Box::new(Lasting(exchange)));
     response.extensions_mut().insert(Handover::of(tunnel));

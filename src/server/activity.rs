@@ -82,6 +82,12 @@ impl Activity {
         (self.requests.load(Relaxed), InFlight(self.clone()))
     }
 
+    /// Something goes on beside requests, until the guard is dropped.
+    pub(super) fn hold(self: &Arc<Self>) -> InFlight {
+        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+        InFlight(self.clone())
+    }
+
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }

@@ -10,6 +10,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
 
@@ -20,8 +21,11 @@ use super::handler::{ClientRequest, Handler};
 use super::meter::{Flood, Meter};
 use super::refusal::RefusalReason;
 use super::shared::Phase;
+use super::tasks::Cutter;
+use super::tunnelled;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
 use super::wire::{Socket, Wire};
+use crate::tunnel::Handover;
 
 /// Serves the connection to its end.
 pub(super) async fn serve<IO, H>(wire: Wire<IO>, connection: &Arc<Connection<H>>, watch: &mut Watch)
@@ -98,12 +102,25 @@ where
 
 fn respond<H: Handler>(
     connection: &Arc<Connection<H>>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Reply<H::Body>>, Infallible>> + Send + 'static + use<H> {
+    // Those alone that ask for a tunnel have one.
+    let way = request.extensions_mut().remove::<OnUpgrade>();
     let (_, in_flight) = connection.activity.begin(!request.body().is_end_stream());
     let client = connection.client.clone();
     let reply = connection.handler.clone().handle(ClientRequest { request, client, interim: None });
-    async move { Ok(reply.await.map(|body| Reply::new(body, in_flight))) }
+    let connection = connection.clone();
+    async move {
+        let mut response = reply.await.map(|body| Reply::new(body, in_flight));
+        let handover =
+            way.and_then(|way| Some((way, response.extensions_mut().remove::<Handover>()?.take()?)));
+        if let Some((way, tunnel)) = handover {
+            let held = connection.activity.hold();
+            let cutter = Cutter::of_next();
+            tokio::spawn(tunnelled::stream(way, cutter, tunnel, connection, held));
+        }
+        Ok(response)
+    }
 }
 
 /// Tells of a connection that we ended since the client broke the protocol. hyper hands h2's error on without

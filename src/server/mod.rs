@@ -30,6 +30,7 @@ mod running;
 pub mod settings;
 mod shared;
 mod stream;
+mod tasks;
 mod tunnelled;
 mod unix;
 mod watch;

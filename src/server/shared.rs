@@ -8,11 +8,12 @@ use std::task::Waker;
 
 use arc_swap::ArcSwap;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::stream::LOCAL;
+use super::tasks::Tasks;
 use super::{Http2Settings, Settings};
 
 /// How far the server is from its end.
@@ -210,7 +211,7 @@ impl Drop for Registration {
 pub(super) struct Limits {
     pub(super) settings: Settings,
     pub(super) http1: http1::Builder,
-    pub(super) http2: http2::Builder<TokioExecutor>,
+    pub(super) http2: http2::Builder<Tasks>,
 }
 
 /// hyper's least buffer, and what suffices to stream bodies at full speed.
@@ -243,13 +244,14 @@ fn http1_builder(settings: &Settings) -> http1::Builder {
     builder
 }
 
-fn http2_builder(settings: &Settings) -> http2::Builder<TokioExecutor> {
+fn http2_builder(settings: &Settings) -> http2::Builder<Tasks> {
     let Http2Settings { max_streams, max_resets, stream_window } = settings.http2;
     // Streams that h2 resets for an error of the client's (CVE-2025-8671), or since they were too many.
     let own_resets = max_streams.saturating_add(max_resets) as usize;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Tasks);
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(max_streams)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(stream_window)

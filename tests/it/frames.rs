@@ -439,9 +439,9 @@ fn cases() -> Vec<(&'static str, Vec<Frame>, Then)> {
             Refused,
         ),
         (
-            "RFC 8441 :protocol that was not offered",
+            "RFC 8441 4 :protocol of a request that is no CONNECT",
             only(&[
-                (":method", "CONNECT"),
+                (":method", "GET"),
                 (":protocol", "websocket"),
                 (":scheme", "http"),
                 (":authority", "api.test"),

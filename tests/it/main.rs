@@ -30,4 +30,5 @@ mod routing;
 mod smuggling;
 mod tls;
 mod tunnels;
+mod tunnels_h2;
 mod upstream_h2;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use client::{Client, Reply, request};
 pub use gate::Gate;
-pub use h2::H2;
+pub use h2::{H2, Sent};
 pub use h2_origin::{H2Call, H2Origin};
 pub use message::{Fields, Framing, Head};
 pub use origin::{Answer, Call, Origin};
