@@ -9,7 +9,9 @@ use super::control::mode_word;
 use super::instance::Instance;
 use crate::admin::api::{Route, RouteLimit, RouteTest, RouteTestReply, RouteVerdict};
 use crate::clock::Timestamp;
+use crate::http::origin;
 use crate::http::target::Target;
+use crate::pipeline::edit::cors::Grant;
 use crate::pipeline::limiting::{self, Outlook};
 use crate::pipeline::{Route as SiteRoute, Site};
 use crate::route::Facts;
@@ -111,7 +113,8 @@ pub(super) fn test(
     now: Timestamp,
 ) -> Result<RouteTestReply, String> {
     let (head, target) = request(host, &test.method, &test.url, &test.headers)?;
-    let taken = site.router.find(&facts(&head, &target)).map(|position| &site.routes[position]);
+    let (taken, preflight) = site.taker(&target, &head, None).unzip();
+    let cors = taken.and_then(|route| cors(route, &head, preflight.unwrap_or_default()));
     let forwarded = taken.map_or(Ok(Cow::Borrowed(&target)), |route| route.forwarded(&target));
     let forwards = taken.filter(|route| route.settings.rewrite.is_some()).map(|_| match &forwarded {
         Ok(target) => target.path_and_query().to_string(),
@@ -127,6 +130,7 @@ pub(super) fn test(
         forwards,
         key: asking.map(|route| route.key_text(&forwarded)),
         verdicts: verdicts(site, &head, &target),
+        cors,
         limits: taken.map(|route| limits(route, &head, &target, test.client, now)).unwrap_or_default(),
     })
 }
@@ -134,6 +138,19 @@ pub(super) fn test(
 /// What a route answers by itself, in words.
 fn answer(route: &crate::pipeline::Route) -> Option<String> {
     route.settings.local.as_ref().map(ToString::to_string)
+}
+
+/// What a route's policy for cross-origin requests says to a request that names its origin.
+fn cors(route: &SiteRoute, head: &http::request::Parts, preflight: bool) -> Option<String> {
+    let cors = route.settings.cors.as_ref()?;
+    let origin = origin::of(&head.headers)?.to_str().unwrap_or("an origin that is no text");
+    let says = match (cors.grant(&head.headers), preflight) {
+        (Grant::None, true) => "a preflight, refused with 403: the origin is not allowed",
+        (Grant::None, false) => "the origin is not allowed to read the reply",
+        (_, true) => "a preflight, answered here with 204",
+        (_, false) => "the origin is allowed to read the reply",
+    };
+    Some(format!("{origin}: {says}"))
 }
 
 /// How the request would stand with the rate limits of its route.

@@ -74,6 +74,7 @@ const TEST_EXAMPLES: &str = "\
 Examples:
   proxy-stone route test GET http://api.example.com/v1/users/7
   proxy-stone route test POST /v1/users -H 'content-type: application/json'
+  proxy-stone route test OPTIONS /v1/users -H 'origin: https://app.example.com' -H 'access-control-request-method: PUT'
   proxy-stone route test GET /v1/users --client 192.0.2.7
 
 Exit codes:
@@ -148,6 +149,7 @@ fn summary(reply: &RouteTestReply) -> Vec<String> {
     };
     let mut lines = vec![format!("route     {}", output::human::safe(route))];
     let parts = [
+        ("cors", &reply.cors),
         ("answer", &reply.answer),
         ("upstream", &reply.upstream),
         ("forwards", &reply.forwards),

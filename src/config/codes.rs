@@ -141,6 +141,8 @@ codes! {
     BadTemplate = "PS0240", Error;
     /// A field that is not for a config to say
     ReservedField = "PS0241", Error;
+    /// Not an origin
+    BadOrigin = "PS0242", Error;
 
     /// An unknown upstream
     UnknownUpstream = "PS0301", Error;
@@ -229,6 +231,8 @@ codes! {
     ExemptsEveryone = "PS0461", Warning;
     /// A rate limit's key is made of what a route has not
     LimitKeyAbsent = "PS0462", Warning;
+    /// Credentials for every origin
+    CredentialsForAll = "PS0470", Error;
 
     /// A certificate file cannot be read
     CaUnreadable = "PS0501", Error;

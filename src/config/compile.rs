@@ -405,6 +405,7 @@ fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> 
         request_idle_timeout: route.request_idle_timeout.map_or(Duration::from_secs(60), positive),
         max_request_body: route.max_request_body.map(bytes),
         access: None,
+        cors: super::cors::cors(route),
         local: None,
         upgrade: upgrade_settings(route),
         rewrite: super::rewrites::rewrite(route),

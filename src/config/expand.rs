@@ -14,13 +14,17 @@ pub const DEFAULT: &str = "default";
 /// Keys of the top level that hold for every route which does not say otherwise, and asks an upstream.
 const FROM_TOP: [&str; 2] = ["cache", "maintenance"];
 
+/// Those that hold for every other route, too.
+const FOR_ALL: [&str; 1] = ["cors"];
+
 /// Expands a checked tree.
 pub fn expand(root: &mut Node) {
     let catch_all = root.get("upstream").cloned().map(|target| name_target(root, target, DEFAULT));
     if let Some(target) = &catch_all {
         root.set("upstream", target.clone());
     }
-    let from_top: Vec<_> = FROM_TOP.iter().filter_map(|key| Some((*key, root.get(key).cloned()?))).collect();
+    let keys = FROM_TOP.iter().chain(&FOR_ALL);
+    let from_top: Vec<_> = keys.filter_map(|key| Some((*key, root.get(key).cloned()?))).collect();
     let mut routes =
         root.remove("routes").unwrap_or_else(|| Node::made(Value::Array(Vec::new()), Origin::Default));
     if let Value::Array(items) = &mut routes.value {
@@ -55,7 +59,7 @@ fn expand_route(
         let name = format!("route-{}", index + 1);
         route.set("name", Node::made(Value::String(name), Origin::Default));
     }
-    for (key, value) in from_top.iter().filter(|_| !answers_itself) {
+    for (key, value) in from_top.iter().filter(|(key, _)| !answers_itself || FOR_ALL.contains(key)) {
         if route.get(key).is_none() {
             route.set(key, value.clone());
         }

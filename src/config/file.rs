@@ -3,6 +3,7 @@
 
 mod answer;
 mod cache;
+mod cors;
 mod edit;
 mod limit;
 mod listener;
@@ -23,6 +24,7 @@ use super::scalar::{FieldName, Network, PolicyName, Pseudonym};
 
 pub use answer::{Maintenance, MaintenanceTable, Redirect, Respond, RouteRedirect};
 pub use cache::{Cache, Key, Lifetime, Mode, Policy, Purge, PurgeMethod, QueryCase, Store, Tags, User};
+pub use cors::{Cors, CorsTable};
 pub use edit::FieldChanges;
 pub use limit::{Algorithm, Counted, RateLimit, Tier, Who};
 pub use listener::{HttpsRedirect, Listen, Listener, Server, ServerHttp2};
@@ -55,6 +57,9 @@ pub struct File {
     pub mode: Option<Mode>,
     /// Maintenance of all routes that do not say otherwise, and ask an upstream: true, or a table.
     pub maintenance: Option<Maintenance>,
+    /// Which scripts of other origins may read replies, of all routes that do not say otherwise: an origin, a list of them,
+    /// or a table.
+    pub cors: Option<Cors>,
     /// Worker threads; 0 means one per core.
     #[schemars(range(max = 1024), extend("default" = 0))]
     pub workers: Option<u16>,

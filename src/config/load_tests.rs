@@ -199,6 +199,20 @@ fn bad_values_are_told_where_they_stand() {
         ("[[routes]]\npath = { replace = { '(a)' = '/$1b' } }", "PS0240 3:30"),
         ("[[routes]]\npath = { prefix = '/a' }", "PS0103 3:10"),
         ("[[routes]]\nquery = { remove = ['a&b'] }", "PS0211 3:21"),
+        // Cross-origin requests.
+        ("cors = 'example.com'", "PS0242 2:8"),
+        ("cors = 'https://example.com/'", "PS0242 2:8"),
+        ("cors = ['null']", "PS0242 2:9"),
+        ("cors = true", "PS0112 2:8"),
+        ("cors = []", "PS0112 2:8"),
+        ("cors = { methods = ['GET'] }", "PS0105 2:8"),
+        ("cors = { origins = '*', credentials = true }", "PS0470 2:39"),
+        ("cors = { origins = 'https://a.test', credentials = true, expose = '*' }", "PS0411 2:67"),
+        ("cors = ['*', 'https://a.test']", "PS0411 2:8"),
+        (
+            "cors = '*'\n[[routes]]\nmatch = { path = '/a' }\nresponse_headers = { set = { Access-Control-Max-Age = '1' } }",
+            "PS0411 5:56",
+        ),
         // Who is served.
         ("[[routes]]\nallow = ['10.0.0.1/8']", "PS0205 3:10"),
         ("[[routes]]\nallow = []", "PS0112 3:9"),

@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod h1;
 pub mod interim;
 pub mod location;
+pub mod origin;
 pub mod path;
 pub mod problem;
 pub mod proxy_status;

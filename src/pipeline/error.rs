@@ -48,6 +48,9 @@ pub(super) enum Failure {
     /// The route does not serve the client's address.
     #[error("the route does not serve this client's address")]
     Denied,
+    /// A preflight of an origin that may nothing.
+    #[error("the route's policy does not allow this origin")]
+    Origin,
     /// The route is under maintenance, and is to be tried again after so many seconds.
     #[error("the route is under maintenance")]
     Maintenance(u64),
@@ -261,6 +264,12 @@ impl Failure {
                 error: Some(ErrorType::HttpRequestDenied),
                 title: "This client is not served here",
                 detail: "The config says which addresses are.",
+            },
+            Self::Origin => Face {
+                status: StatusCode::FORBIDDEN,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "This origin is not allowed",
+                detail: "The config says which origins' scripts may ask.",
             },
             Self::Maintenance(_) => Face {
                 status: StatusCode::SERVICE_UNAVAILABLE,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use super::edit::cors::Grant;
 use super::edit::fields::{ReplyFacts, RequestFacts};
 use super::limiting::{Fate, Ruling, limited};
 use super::site::Route;
@@ -43,6 +44,8 @@ pub struct Exchange {
     /// The key, where the route says that clients are told.
     pub(super) shown_key: Option<Digest>,
     pub(super) error: Option<&'static str>,
+    /// What its origin is told.
+    pub(super) cors: Grant,
     /// What rate limits said of it.
     pub(super) limits: Vec<Ruling>,
     /// What the cache found and did.
@@ -101,6 +104,7 @@ impl Exchange {
             forward: None,
             shown_key: None,
             error: None,
+            cors: Grant::None,
             limits: Vec::new(),
             caching: Caching::default(),
             reply: None,
@@ -177,20 +181,24 @@ impl Exchange {
     }
 
     /// Makes a reply's fields those that its route says.
-    pub(super) fn edit_reply(&self, status: StatusCode, headers: &mut HeaderMap) {
+    pub(super) fn edit_reply(&mut self, status: StatusCode, headers: &mut HeaderMap) {
         let Some(route) = &self.route else { return };
-        let Some(edits) = &route.settings.edits else { return };
-        let facts = ReplyFacts {
-            client: self.client_address,
-            id: &self.id,
-            method: &self.method,
-            secure: self.caching.asks.secure,
-            authority: &self.host,
-            status,
-            route: &route.name,
-            upstream: &route.upstream_name,
-        };
-        edits.reply(headers, &facts);
+        if let Some(edits) = &route.settings.edits {
+            let facts = ReplyFacts {
+                client: self.client_address,
+                id: &self.id,
+                method: &self.method,
+                secure: self.caching.asks.secure,
+                authority: &self.host,
+                status,
+                route: &route.name,
+                upstream: &route.upstream_name,
+            };
+            edits.reply(headers, &facts);
+        }
+        if let Some(cors) = &route.settings.cors {
+            cors.reply(std::mem::take(&mut self.cors), headers);
+        }
     }
 
     /// Notes that the reply's head is on its way.

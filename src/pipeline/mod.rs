@@ -35,6 +35,7 @@ mod parts;
 mod pass;
 mod pieces;
 mod posted;
+mod preflight;
 mod purging;
 mod reply;
 mod respond;
@@ -57,7 +58,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::cache::flight::Flights;
@@ -213,12 +214,19 @@ impl Proxy {
             return Box::pin(self.purge(site, purging, exchange, inbound, target)).await;
         }
         let client = inbound.client.session.as_ref().and_then(|session| session.identity.as_ref());
-        let route = site.route(&target, &inbound.head, client).ok_or(Failure::NoRoute)?;
+        let (route, preflight) = site.taker(&target, &inbound.head, client).ok_or(Failure::NoRoute)?;
+        let route = route.clone();
         exchange.route = Some(route.clone());
+        if let Some(cors) = &route.settings.cors {
+            exchange.cors = cors.grant(&inbound.head.headers);
+        }
         if let Some(access) = &route.settings.access
             && !access.admits(exchange.client_address)
         {
             return Err(Failure::Denied);
+        }
+        if let Some(cors) = route.settings.cors.as_ref().filter(|_| preflight) {
+            return preflight::answer(cors, exchange, &inbound.head);
         }
         route.serves(&inbound, &target)?;
         self.limit(&route, exchange, &inbound, &target, Counted::All)?;
@@ -260,15 +268,20 @@ impl Site {
         head: &http::request::Parts,
         client: Option<&Identity>,
     ) -> Option<Arc<Route>> {
-        let facts = Facts {
-            host: target.host(),
-            path: target.path(),
-            method: &head.method,
-            headers: &head.headers,
-            query: target.query(),
-            client,
-        };
-        self.router.find(&facts).map(|position| self.routes[position].clone())
+        self.route_by(target, &head.method, &head.headers, client).cloned()
+    }
+
+    /// The route that takes a request with this method and these fields.
+    fn route_by(
+        &self,
+        target: &Target,
+        method: &Method,
+        headers: &HeaderMap,
+        client: Option<&Identity>,
+    ) -> Option<&Arc<Route>> {
+        let (host, path, query) = (target.host(), target.path(), target.query());
+        let facts = Facts { host, path, method, headers, query, client };
+        self.router.find(&facts).map(|position| &self.routes[position])
     }
 }
 

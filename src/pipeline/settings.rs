@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
 use super::access::Access;
+use super::edit::cors::Cors;
 use super::edit::fields::FieldEdits;
 use super::edit::rewrite::Rewrite;
 use super::key::KeySettings;
@@ -167,6 +168,8 @@ pub struct RouteSettings {
     pub max_request_body: Option<u64>,
     /// Whom it serves; `None`: everyone.
     pub access: Option<Access>,
+    /// Which scripts of other origins may read its replies; `None`: that is the origin's to say.
+    pub cors: Option<Box<Cors>>,
     /// What it answers by itself.
     pub local: Option<Local>,
     /// Which protocols clients may change to.

@@ -14,6 +14,24 @@ every_route = true
 ";
 
 #[test]
+fn route_test_says_what_a_policy_makes_of_an_origin() {
+    let place = Place::new();
+    let config = "cors = 'https://*.example.com'\n[[routes]]\nmatch = { methods = ['PUT'] }\nrespond = {}\n";
+    let _proxy = Proxy::configured(&place, config);
+    let asked = |method: &str, origin: &str| {
+        let origin = format!("origin: https://{origin}");
+        let wanted = "access-control-request-method: PUT";
+        place.print(&["route", "test", method, "/", "-H", &origin, "-H", wanted])
+    };
+    let said = asked("OPTIONS", "a.example.com");
+    assert!(said.contains("https://a.example.com: a preflight, answered here with 204"), "{said}");
+    let said = asked("OPTIONS", "example.com");
+    assert!(said.contains("a preflight, refused with 403"), "{said}");
+    let said = asked("PUT", "a.example.com");
+    assert!(said.contains("the origin is allowed to read the reply"), "{said}");
+}
+
+#[test]
 fn who_is_limited_is_shown_and_can_begin_anew() {
     let place = Place::new();
     let origin = Origin::new(|_| Answer::fresh("hello", 600));

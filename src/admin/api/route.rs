@@ -79,6 +79,9 @@ pub struct RouteTestReply {
     /// The key under which a reply would be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// What the route's policy for cross-origin requests says, where the request names its origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<String>,
     /// Every route in order of precedence, and what it says to this request.
     pub verdicts: Vec<RouteVerdict>,
     /// How the request would stand with the rate limits of the route.

@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod cors;
 mod edits;
 mod effects;
 mod keys;
@@ -74,6 +75,7 @@ impl Checks<'_> {
         self.answers();
         self.rewrites();
         self.edits();
+        self.cors();
         self.upstreams();
         self.listeners();
         self.tls();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::OneOrMany;
 use super::answer::{Maintenance, Redirect, Respond};
 use super::cache::{Cache, Mode};
+use super::cors::Cors;
 use super::edit::FieldChanges;
 use super::named::Named;
 use super::rewrite::{PathEdit, QueryChanges};
@@ -53,6 +54,11 @@ pub struct Route {
     /// (frame-ancestors 'self') where the origin does not send them.
     #[schemars(extend("default" = false))]
     pub security_headers: Option<bool>,
+    /// Which scripts of other origins may read its replies (CORS): an origin, a list of them, a table that says more, or
+    /// false, which ends what the top of the file says. Preflights are then answered here, by the route that would take the
+    /// request they are sent for, and before rate limits; those of other origins get 403. Fields of the origin server that say who
+    /// may are replaced as replies leave, and not stored, so that one stored reply serves every origin.
+    pub cors: Option<Cors>,
     /// Networks of clients who are served; others get 403 (Forbidden). "file:PATH" is a file with a network in each line, which
     /// is watched with the config. By the client's address as far as it is believed (`trusted_proxies`).
     pub allow: Option<OneOrMany<Clients>>,
