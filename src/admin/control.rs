@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::pipeline::Proxy;
 
 use super::api::{
-    CertificateRow, Explain, Explanation, PastExplanation, Problem, ReloadReport, Route, RouteTest,
-    RouteTestReply, Status,
+    CertificateRow, Drain, Draining, Explain, Explanation, PastExplanation, Problem, ReloadReport, Route,
+    RouteTest, RouteTestReply, Status,
 };
 
 /// A boxed future: admin requests are few, so that a box costs nothing that matters.
@@ -29,6 +29,12 @@ pub trait Control: Send + Sync + 'static {
     /// Starts to stop: no new connections, what is in flight may take `grace` (the config's where `None`).
     /// Returns at once.
     fn stop(&self, grace: Option<Duration>);
+
+    /// Starts to drain: not ready at once, accepting for a while, then as [`stop`](Self::stop). Returns at once.
+    fn drain(&self, drain: Drain) -> Draining;
+
+    /// Takes a drain back; `None` when it is too late, or there is none.
+    fn stay(&self) -> Option<Draining>;
 
     /// The routes in order of precedence.
     fn routes(&self) -> Vec<Route>;

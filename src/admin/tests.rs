@@ -80,6 +80,20 @@ impl Control for Pretended {
         *self.stopped.lock() = Some(grace);
     }
 
+    fn drain(&self, drain: api::Drain) -> api::Draining {
+        api::Draining {
+            pid: 7,
+            state: api::State::Draining,
+            delay_ms: drain.delay_ms.unwrap_or(1),
+            grace_ms: drain.grace_ms.unwrap_or(2),
+            connections: api::Connections::default(),
+        }
+    }
+
+    fn stay(&self) -> Option<api::Draining> {
+        None
+    }
+
     fn routes(&self) -> Vec<api::Route> {
         vec![api::Route { order: 1, name: "all".to_owned(), ..api::Route::default() }]
     }

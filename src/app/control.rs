@@ -8,14 +8,15 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::ending::Ask;
 use super::error::Error;
 use super::instance::Instance;
 use super::options::ServeOptions;
 use super::serve::{Places, accept};
 use crate::admin::Control;
 use crate::admin::api::{
-    CertificateRow, Connections, Explain, Explanation, ListenerStatus, PastExplanation, Problem,
-    ReloadReport, Route, RouteTest, RouteTestReply, State, Status, StoreStatus,
+    CertificateRow, Connections, Drain, Draining, Explain, Explanation, ListenerStatus, PastExplanation,
+    Problem, ReloadReport, Route, RouteTest, RouteTestReply, State, Status, StoreStatus,
 };
 use crate::admin::control::{Boxed, Refused};
 use crate::admin::handlers::Admin;
@@ -32,7 +33,7 @@ pub(super) struct Controller {
     source: Source,
     profile: Option<String>,
     overrides: Overrides,
-    stop: mpsc::Sender<Option<Duration>>,
+    asks: mpsc::Sender<Ask>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     history: Mutex<History>,
@@ -53,7 +54,7 @@ impl Controller {
         source: Source,
         options: &ServeOptions,
         overrides: Overrides,
-        stop: mpsc::Sender<Option<Duration>>,
+        asks: mpsc::Sender<Ask>,
         named: (Vec<PathBuf>, SystemTime),
     ) -> Self {
         let loaded = instance.started;
@@ -63,15 +64,11 @@ impl Controller {
             source,
             profile: options.profile.clone(),
             overrides,
-            stop,
+            asks,
             reloading: tokio::sync::Mutex::default(),
             history: Mutex::new(History { loaded, error: None }),
             named: Mutex::new(named),
         }
-    }
-
-    pub(super) fn instance(&self) -> &Arc<Instance> {
-        &self.instance
     }
 
     /// The rooms that admin handlers ask.
@@ -136,6 +133,26 @@ impl Controller {
         }
     }
 
+    fn connections(&self) -> Connections {
+        Connections {
+            open: self.instance.connections() as u64,
+            in_flight: self.instance.proxy.in_flight(),
+            finished: self.instance.telemetry.snapshot().total.requests,
+            tunnels: self.instance.proxy.tunnels().open() as u64,
+        }
+    }
+
+    fn draining(&self, delay: Duration, grace: Duration) -> Draining {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Draining {
+            pid: std::process::id(),
+            state: self.instance.life(),
+            delay_ms: millis(delay),
+            grace_ms: millis(grace),
+            connections: self.connections(),
+        }
+    }
+
     fn listeners(&self) -> Vec<ListenerStatus> {
         let scheme = |tls: Option<_>| if tls.is_some() { "https" } else { "http" };
         let clients = self.instance.listeners().into_iter().map(|(address, tls)| (address, scheme(tls)));
@@ -167,12 +184,11 @@ impl Control for Controller {
         let now = instance.clock.now();
         let not_ready = instance.not_ready();
         let history = self.history.lock();
-        let snapshot = instance.telemetry.snapshot();
         Status {
             instance: self.places.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            state: if instance.is_draining() { State::Stopping } else { State::Serving },
+            state: instance.life(),
             ready: not_ready.is_none(),
             not_ready,
             started_ms: instance.started.millis(),
@@ -185,12 +201,7 @@ impl Control for Controller {
             mode: self.overrides.mode.map(|mode| mode_word(mode).to_owned()),
             workers: instance.workers(),
             listeners: self.listeners(),
-            connections: Connections {
-                open: instance.connections() as u64,
-                in_flight: instance.proxy.in_flight(),
-                finished: snapshot.total.requests,
-                tunnels: instance.proxy.tunnels().open() as u64,
-            },
+            connections: self.connections(),
             routes: instance.proxy.site().routes.len(),
             upstreams: instance.upstreams.all().len(),
             store: self.store(),
@@ -209,8 +220,27 @@ impl Control for Controller {
     }
 
     fn stop(&self, grace: Option<Duration>) {
-        // A second request to stop finds the first one waiting: the same answer.
-        let _ = self.stop.try_send(grace);
+        // Where so many wait that it finds no place, one of them stops it.
+        let _ = self.asks.try_send(Ask::Stop(grace));
+    }
+
+    fn drain(&self, drain: Drain) -> Draining {
+        let settings = self.instance.settings().server;
+        let delay = drain.delay_ms.map_or(settings.drain_delay, Duration::from_millis);
+        let grace = drain.grace_ms.map_or(settings.shutdown_grace, Duration::from_millis);
+        self.instance.leave();
+        if self.instance.life() == State::Draining {
+            let _ = self.asks.try_send(Ask::Drain { delay, grace });
+        }
+        self.draining(delay, grace)
+    }
+
+    fn stay(&self) -> Option<Draining> {
+        let stays = self.instance.stay();
+        if stays {
+            let _ = self.asks.try_send(Ask::Stay);
+        }
+        stays.then(|| self.draining(Duration::ZERO, Duration::ZERO))
     }
 
     fn routes(&self) -> Vec<Route> {

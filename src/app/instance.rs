@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::certificates::{self, Certificates};
 use super::error::Error;
 use super::handler::Gate;
-use crate::admin::api::CertificateRow;
+use crate::admin::api::{CertificateRow, State};
 use crate::cache::{self, Cache, Mode};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Compiled;
@@ -52,7 +52,7 @@ pub struct Instance {
     machine: Mutex<Option<Machine>>,
     workers: usize,
     generation: AtomicU64,
-    draining: AtomicBool,
+    life: Mutex<State>,
 }
 
 /// The machine listener and its task.
@@ -111,7 +111,7 @@ impl Instance {
             machine: Mutex::default(),
             workers,
             generation: AtomicU64::new(1),
-            draining: AtomicBool::new(false),
+            life: Mutex::new(State::Serving),
         });
         if let Some(machine) = machine {
             *instance.machine.lock() = Some(instance.serve_machine(machine));
@@ -128,7 +128,7 @@ impl Instance {
     /// When a new address cannot be listened on or a file cannot be opened; the old config goes on.
     pub fn reload(self: &Arc<Self>, settings: Compiled) -> Result<Vec<String>, Error> {
         // New listeners would accept again what a draining server has turned its back on.
-        let server = self.server.lock().clone().filter(|_| !self.is_draining()).ok_or(Error::Stopping)?;
+        let server = self.server.lock().clone().filter(|_| !self.is_leaving()).ok_or(Error::Stopping)?;
         let mut current = self.current.lock();
         let changes = super::changes::changes(&current, &settings);
         let prepared = server.prepare(&settings.listeners)?;
@@ -224,15 +224,22 @@ impl Instance {
         self.server.lock().as_ref().map_or(0, |server| server.connections())
     }
 
-    /// Whether it is finishing what is in flight.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    /// Where it is in its life.
+    pub fn life(&self) -> State {
+        *self.life.lock()
+    }
+
+    /// Whether its end has been decided.
+    fn is_leaving(&self) -> bool {
+        matches!(self.life(), State::Draining | State::Stopping)
     }
 
     /// Why it isn't ready for clients; `None` when it is.
     pub fn not_ready(&self) -> Option<String> {
-        if self.is_draining() {
-            return Some("stopping".to_owned());
+        match self.life() {
+            State::Draining => return Some("draining".to_owned()),
+            State::Stopping => return Some("stopping".to_owned()),
+            State::Starting | State::Serving => {}
         }
         // A route needs the store open only where a reply may come from nowhere else; in mode `cache` a miss is
         // forwarded, but until the store has opened what it holds would be fetched again.
@@ -241,9 +248,33 @@ impl Instance {
             .then(|| "the store is opening".to_owned())
     }
 
+    /// Is not ready any more, and tells clients to go elsewhere; those that come nevertheless are answered.
+    pub fn leave(&self) {
+        let mut life = self.life.lock();
+        if *life == State::Serving {
+            *life = State::Draining;
+            if let Some(server) = &*self.server.lock() {
+                server.leave();
+            }
+        }
+    }
+
+    /// Takes [leaving](Self::leave) back, as long as it accepts; whether there was something to take back.
+    pub fn stay(&self) -> bool {
+        let mut life = self.life.lock();
+        let does = *life == State::Draining;
+        if does {
+            *life = State::Serving;
+            if let Some(server) = &*self.server.lock() {
+                server.stay();
+            }
+        }
+        does
+    }
+
     /// Stops accepting and lets what is in flight finish.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        *self.life.lock() = State::Stopping;
         if let Some(server) = &*self.server.lock() {
             server.drain();
         }
@@ -260,7 +291,7 @@ impl Instance {
 
     /// Ends it: what is left of connections is cut, the store is closed, logs are written out.
     pub async fn close(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        *self.life.lock() = State::Stopping;
         *self.machine.lock() = None;
         let server = self.server.lock().take();
         if let Some(server) = server {

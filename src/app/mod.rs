@@ -10,6 +10,7 @@ mod certificates;
 mod changes;
 mod control;
 pub mod demo;
+mod ending;
 mod error;
 mod explain;
 mod gauges;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::control::Controller;
+use super::ending::{self, Signals};
 use super::error::Error;
 use super::instance::{Instance, Paths};
 use super::options::ServeOptions;
@@ -77,12 +78,12 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
     let loaded = config::load(&source, options.profile.as_deref(), &overrides);
     let named = (loaded.files.clone(), since);
     let settings = accept(loaded)?;
-    let (mut signals, hangups) = (Signals::new()?, listen(SignalKind::hangup())?);
+    let (mut signals, hangups) = (Signals::new()?, ending::listen(SignalKind::hangup())?);
     // Two instances of one name must not share a store: the socket's lock says who is first.
     let socket = admin::server::bind(&places.socket)?;
     let store = Some(places.store.clone());
     let instance = Instance::start(settings, &Paths { store }, Clock::System)?;
-    let (asks, mut asked) = mpsc::channel(1);
+    let (asks, mut asked) = mpsc::channel(ending::ASKS);
     let controller = Arc::new(Controller::new(
         instance.clone(),
         places.clone(),
@@ -101,49 +102,14 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
     tokio::spawn(tell_unresolved(instance.clone()));
     let reloading = reload_on(hangups, controller.clone());
     let watching = changes.map(|changes| follow(changes, controller.clone()));
-    let grace = wait_for_stop(&controller, &mut signals, &mut asked).await;
+    let grace = ending::wait(&instance, &mut signals, &mut asked).await;
     drop((watching, reloading));
-    stop(&instance, &mut signals, grace.unwrap_or_else(|| instance.settings().server.shutdown_grace)).await;
+    let grace = grace.unwrap_or_else(|| instance.settings().server.shutdown_grace);
+    ending::stop(&instance, &mut signals, grace).await;
     closing.cancel();
     let _ = admin_task.await;
     instance.close().await;
     Ok(())
-}
-
-/// Serves until someone asks to stop; how long what is in flight may take, where they said.
-async fn wait_for_stop(
-    controller: &Arc<Controller>,
-    signals: &mut Signals,
-    asked: &mut mpsc::Receiver<Option<Duration>>,
-) -> Option<Duration> {
-    loop {
-        tokio::select! {
-            grace = asked.recv() => return grace.flatten(),
-            _ = signals.interrupt.recv() => return None,
-            _ = signals.terminate.recv() => return None,
-            _ = signals.user1.recv() => match controller.instance().telemetry.reopen() {
-                Ok(()) => tracing::info!("access log opened anew"),
-                Err(error) => tracing::error!(%error, "access log not opened anew"),
-            },
-        }
-    }
-}
-
-/// Lets what is in flight finish; a second signal ends the process at once.
-async fn stop(instance: &Arc<Instance>, signals: &mut Signals, grace: Duration) {
-    instance.drain();
-    let left = instance.connections();
-    match left {
-        0 => tracing::info!("stopping"),
-        left => tracing::info!(connections = left, grace = ?grace, "stopping: waiting for what is in flight"),
-    }
-    tokio::select! {
-        left = instance.drained(grace) => if left > 0 {
-            tracing::warn!(connections = left, "the time for what is in flight is over: cutting it");
-        },
-        _ = signals.interrupt.recv() => std::process::exit(130),
-        _ = signals.terminate.recv() => std::process::exit(130),
-    }
 }
 
 /// Names that have no address yet: a finding, not an exit.
@@ -267,25 +233,4 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-}
-
-/// The signals that a proxy listens to.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    user1: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Error> {
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            user1: listen(SignalKind::user_defined1())?,
-        })
-    }
-}
-
-fn listen(kind: SignalKind) -> Result<Signal, Error> {
-    signal(kind).map_err(Error::system("listen to signals"))
 }

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod cert;
 pub mod completions;
 pub mod config;
+pub mod drain;
 pub mod exit;
 pub mod instance;
 pub mod limit;
@@ -128,6 +129,7 @@ pub enum Command {
     Serve(serve::Args),
     Status(status::Args),
     Reload(reload::Args),
+    Drain(drain::Args),
     Stop(stop::Args),
     Cache(cache::Args),
     Route(route::Args),
@@ -170,6 +172,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Serve(args) => serve::run(args, &cli.global),
         Command::Status(args) => status::run(args, &cli.global),
         Command::Reload(args) => reload::run(args, &cli.global),
+        Command::Drain(args) => drain::run(args, &cli.global),
         Command::Stop(args) => stop::run(args, &cli.global),
         Command::Cache(args) => cache::run(args, &cli.global),
         Command::Route(args) => route::run(args, &cli.global),

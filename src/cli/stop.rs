@@ -13,7 +13,7 @@ use crate::admin::client::Error;
 
 /// Stop the running instance once what is in flight has finished.
 ///
-/// It takes no new connections from that moment on. Exchanges that are in flight may take as long as the config's
+/// It takes no new connections from that moment on; `drain` has clients and balancers go elsewhere first. Exchanges that are in flight may take as long as the config's
 /// shutdown_grace, or --grace, says. The command returns when the instance has ended.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -40,7 +40,7 @@ Exit codes:
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long the end may take beyond the grace: closing the store, mostly.
-const BEYOND_GRACE: Duration = Duration::from_secs(30);
+pub(super) const BEYOND_GRACE: Duration = Duration::from_secs(30);
 
 /// The longest default wait where the config's own grace counts.
 const DEFAULT_WAIT: Duration = Duration::from_secs(3600);
@@ -61,7 +61,11 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
             (None, Some(grace)) => grace.saturating_add(BEYOND_GRACE),
             (None, None) => DEFAULT_WAIT,
         };
-        wait(&client, limit, stopping, global.quiet).await?;
+        let bar = progress(stopping.in_flight, global.quiet);
+        let show = |status: &Status| {
+            bar.set_position(stopping.in_flight.saturating_sub(status.connections.in_flight));
+        };
+        wait(&client, limit, stopping.pid, &bar, show).await?;
         if !global.quiet {
             output::lines(&[format!("stopped: process {}", stopping.pid)])?;
         }
@@ -70,17 +74,21 @@ pub fn run(args: &Args, global: &Global) -> Outcome {
 }
 
 /// Waits until the process has gone: the socket goes first, and the store closes after that.
-async fn wait(client: &Client, limit: Duration, stopping: Stopping, quiet: bool) -> Result<(), Failure> {
+pub(super) async fn wait(
+    client: &Client,
+    limit: Duration,
+    pid: u32,
+    bar: &ProgressBar,
+    show: impl Fn(&Status),
+) -> Result<(), Failure> {
     let began = Instant::now();
-    let bar = progress(stopping.in_flight, quiet);
     let mut socket_gone = false;
     loop {
         if !socket_gone {
             match client.get::<Status>(path::STATUS, &()).await {
-                Ok(status) => {
-                    let left = status.connections.in_flight;
-                    bar.set_position(stopping.in_flight.saturating_sub(left));
-                }
+                // Another has taken the socket over.
+                Ok(status) if status.pid != pid => socket_gone = true,
+                Ok(status) => show(&status),
                 Err(Error::NotRunning(_) | Error::Stale(_)) => {
                     socket_gone = true;
                     bar.set_message("closing the store");
@@ -90,13 +98,13 @@ async fn wait(client: &Client, limit: Duration, stopping: Stopping, quiet: bool)
                 Err(error) => return Err(error.into()),
             }
         }
-        if socket_gone && !is_alive(stopping.pid) {
+        if socket_gone && !is_alive(pid) {
             bar.finish_and_clear();
             return Ok(());
         }
         if began.elapsed() >= limit {
             bar.finish_and_clear();
-            return Err(Failure::new(Exit::TimedOut, format!("process {} is still running", stopping.pid))
+            return Err(Failure::new(Exit::TimedOut, format!("process {pid} is still running"))
                 .why(format!("it was given {limit:?}"))
                 .next("proxy-stone stop --grace 0"));
         }

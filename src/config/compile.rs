@@ -349,6 +349,7 @@ fn server_settings(file: &File) -> server::Settings {
     settings.many_clients = file.trusted_proxies.iter().map(|network| network.0).collect();
     settings.max_requests_per_connection = from.max_requests_per_connection.map(u64::from);
     put(&mut settings.shutdown_grace, from.shutdown_grace.map(time));
+    put(&mut settings.drain_delay, from.drain_delay.map(time));
     put(&mut settings.http2.max_streams, from.http2.max_streams);
     put(&mut settings.http2.max_resets, from.http2.max_resets);
     let window = from.http2.stream_window.map(bytes);

@@ -49,7 +49,7 @@ pub(super) async fn client(
         let mut reading = pin!(proxy_protocol::read(&mut stream));
         poll_fn(|cx| match reading.as_mut().poll(cx) {
             Poll::Ready(read) => Poll::Ready(read.map_err(Refused::from)),
-            Poll::Pending if shared.phase() != Phase::Serving => Poll::Ready(Err(Refused::Ending)),
+            Poll::Pending if shared.phase() >= Phase::Draining => Poll::Ready(Err(Refused::Ending)),
             Poll::Pending => Poll::Pending,
         })
         .await

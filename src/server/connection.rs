@@ -208,7 +208,7 @@ async fn opening<IO: AsyncRead + AsyncWrite + Unpin>(
             }
         }
         match shared.phase() {
-            Phase::Serving => {}
+            Phase::Serving | Phase::Leaving => {}
             Phase::Draining if !bytes.is_empty() => {}
             Phase::Draining | Phase::Aborted => return Poll::Ready(Opening::Closed),
         }

@@ -61,6 +61,11 @@ where
     watch.expect_frames();
     let mut told = false;
     let spent = || connection.limits.is_last(connection.activity.requests());
+    // A connection that was opened just now may send what it was opened for: many clients would not do so behind a GOAWAY.
+    let is_last = |phase| match phase {
+        Phase::Leaving => connection.activity.requests() > 0,
+        phase => phase == Phase::Draining,
+    };
     poll_fn(|cx| {
         loop {
             let ended = hyper.as_mut().poll(cx);
@@ -84,7 +89,7 @@ where
             let idle = if told { CLOSE_TIMEOUT } else { settings.keepalive };
             let over = watch.poll_over(cx, Watch::limit(stage, settings, idle)).is_ready();
             match over {
-                _ if !told && (phase == Phase::Draining || spent() || (over && stage == Stage::Idle)) => {
+                _ if !told && (is_last(phase) || spent() || (over && stage == Stage::Idle)) => {
                     told = true;
                     watch.restart();
                     hyper.as_mut().graceful_shutdown();

@@ -119,6 +119,17 @@ impl Running {
         self.unlisten(|listener| !prepared.wanted.contains(&*listener.settings));
     }
 
+    /// Lets each connection send one more request, whose reply says that it is the last one; goes on accepting. Those that
+    /// send nothing stay open until it [drains](Self::drain).
+    pub fn leave(&self) {
+        self.shared.leave();
+    }
+
+    /// Takes that back, unless it drains.
+    pub fn stay(&self) {
+        self.shared.stay();
+    }
+
     /// Stops accepting, closes idle connections and lets what is in flight finish: each reply is the last of
     /// its connection. Returns at once; calling it again does nothing.
     pub fn drain(&self) {

@@ -97,6 +97,8 @@ pub struct Settings {
     pub max_requests_per_connection: Option<u64>,
     /// How long in-flight exchanges may go on after a stop was asked.
     pub shutdown_grace: Duration,
+    /// How long before its end clients are told to go elsewhere.
+    pub drain_delay: Duration,
     /// Limits of a connection that speaks HTTP/2.
     pub http2: Http2Settings,
 }
@@ -131,6 +133,7 @@ impl Default for Settings {
             many_clients: Vec::new(),
             max_requests_per_connection: None,
             shutdown_grace: Duration::from_secs(30),
+            drain_delay: Duration::from_secs(5),
             http2: Http2Settings::default(),
         }
     }

@@ -21,6 +21,8 @@ use super::{Http2Settings, Settings};
 pub(super) enum Phase {
     /// Requests are welcome.
     Serving,
+    /// Each reply is the last of its connection.
+    Leaving,
     /// What is in flight may finish.
     Draining,
     /// Connections are cut.
@@ -59,7 +61,8 @@ impl Shared {
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Serving,
-            1 => Phase::Draining,
+            1 => Phase::Leaving,
+            2 => Phase::Draining,
             _ => Phase::Aborted,
         }
     }
@@ -90,7 +93,7 @@ impl Shared {
         (before < max).then_some(place)
     }
 
-    fn leave(&self, client: IpAddr) {
+    fn uncount(&self, client: IpAddr) {
         let mut clients = self.clients.lock();
         if let Some(held) = clients.get_mut(&client) {
             *held -= 1;
@@ -98,6 +101,17 @@ impl Shared {
                 clients.remove(&client);
             }
         }
+    }
+
+    pub(super) fn leave(&self) {
+        self.enter(Phase::Leaving);
+    }
+
+    /// Takes leaving back; what is further on stays so.
+    pub(super) fn stay(&self) {
+        let (leaving, serving) = (Phase::Leaving as u8, Phase::Serving as u8);
+        // An error is another phase, which is not to be left.
+        let _ = self.phase.compare_exchange(leaving, serving, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     pub(super) fn drain(&self) {
@@ -173,7 +187,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(client) = self.client {
-            self.shared.leave(client);
+            self.shared.uncount(client);
         }
         if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.phase() != Phase::Serving {
             self.shared.emptied.notify_waiters();

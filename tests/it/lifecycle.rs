@@ -179,3 +179,31 @@ async fn machines_are_told_whether_it_is_ready_and_what_it_counted() {
     assert_eq!(ask("/livez").await.status, 200);
     assert_eq!(ask("/readyz").await.status, 503);
 }
+
+#[tokio::test]
+async fn who_leaves_answers_one_more_request_of_each_connection() {
+    let origin = Origin::always(Answer::ok("here")).await;
+    let proxy = Proxy::passing(&origin).await;
+    let (mut idle, mut quiet) = (proxy.connect().await, proxy.connect().await);
+    let h2 = proxy.connect_h2().await;
+    assert_eq!(h2.get("/").await.text(), "here");
+    assert_eq!(idle.get("/").await.field("connection"), None);
+    proxy.instance.leave();
+    assert_eq!(proxy.instance.not_ready().as_deref(), Some("draining"));
+    let reply = idle.get("/").await;
+    assert_eq!((reply.text(), reply.field("connection")), ("here", Some("close")));
+    assert!(idle.closed().await.is_empty());
+    // Its GOAWAY has told it to go; a new one gets its first request answered, and is told then.
+    until("the connection that has been used goes", || proxy.instance.connections() == 1).await;
+    let h2 = proxy.connect_h2().await;
+    assert_eq!(h2.get("/").await.text(), "here");
+    until("and so does that one", || proxy.instance.connections() == 1).await;
+    assert!(proxy.instance.stay());
+    assert_eq!(proxy.instance.not_ready(), None);
+    assert_eq!(quiet.get("/").await.field("connection"), None);
+    proxy.instance.leave();
+    proxy.instance.drain();
+    assert!(!proxy.instance.stay(), "too late");
+    assert!(quiet.closed().await.is_empty());
+    assert_eq!(proxy.instance.drained(Duration::from_secs(10)).await, 0);
+}

@@ -9,6 +9,7 @@ mod certificates;
 mod commands;
 mod damage;
 mod descriptors;
+mod draining;
 mod explaining;
 mod filling;
 mod giving_way;

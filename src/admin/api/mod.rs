@@ -28,7 +28,9 @@ pub use inspection::{Gc, InspectionLine, InspectionProgress, Reclaimed, StoreFau
 pub use limits::{LimitQuery, LimitReport, LimitReset, LimitRow, LimitedKey, LimitsForgotten, RouteLimit};
 pub use problem::{Problem, ProblemCode};
 pub use route::{Route, RouteTest, RouteTestReply, RouteVerdict};
-pub use status::{Connections, ListenerStatus, ReloadReport, State, Status, Stop, Stopping, StoreStatus};
+pub use status::{
+    Connections, Drain, Draining, ListenerStatus, ReloadReport, State, Status, Stop, Stopping, StoreStatus,
+};
 pub use traffic::{EndpointRow, LogLine, LogQuery, WatchQuery};
 pub use warming::{FetchQuery, Pace, Refresh, Warm, WarmLine, Warmed};
 
@@ -49,6 +51,10 @@ pub mod path {
     pub const RELOAD: &str = "/v1/reload";
     /// POST [`Stop`](super::Stop): [`Stopping`](super::Stopping).
     pub const STOP: &str = "/v1/stop";
+    /// POST [`Drain`](super::Drain): [`Draining`](super::Draining).
+    pub const DRAIN: &str = "/v1/drain";
+    /// POST: [`Draining`](super::Draining), or a problem of code `not_found` where there is nothing to take back.
+    pub const DRAIN_CANCEL: &str = "/v1/drain/cancel";
     /// GET: a list of [`Route`](super::Route).
     pub const ROUTES: &str = "/v1/routes";
     /// POST [`RouteTest`](super::RouteTest): [`RouteTestReply`](super::RouteTestReply).
@@ -99,6 +105,8 @@ pub mod path {
         STATUS,
         RELOAD,
         STOP,
+        DRAIN,
+        DRAIN_CANCEL,
         ROUTES,
         ROUTE_TEST,
         UPSTREAMS,

@@ -66,6 +66,8 @@ pub enum State {
     Starting,
     /// Accepting clients.
     Serving,
+    /// Not ready any more, accepting still: clients are told to go elsewhere.
+    Draining,
     /// Finishing what is in flight.
     Stopping,
 }
@@ -131,6 +133,32 @@ pub struct Stop {
     /// How long what is in flight may take, in milliseconds; absent: as the config says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_ms: Option<u64>,
+}
+
+/// Asks the instance to drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// How long it goes on accepting, in milliseconds; absent: as the config says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// How long what is in flight may take after that, in milliseconds; absent: as the config says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
+}
+
+/// The instance is draining, or (`serving`) not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// Its process id.
+    pub pid: u32,
+    /// Where it is in its life now.
+    pub state: State,
+    /// How long it goes on accepting, in milliseconds.
+    pub delay_ms: u64,
+    /// How long what is in flight may take after that, in milliseconds.
+    pub grace_ms: u64,
+    /// Client connections and exchanges.
+    pub connections: Connections,
 }
 
 /// The instance is stopping.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::Admin;
 use super::reply::{self, Reply};
 use super::request::Asked;
-use crate::admin::api::{EndpointRow, Explain, PastQuery, Problem, ProblemCode, RouteTest, Stop, Stopping};
+use crate::admin::api::{
+    Drain, EndpointRow, Explain, PastQuery, Problem, ProblemCode, RouteTest, Stop, Stopping,
+};
 use crate::upstream::snapshot::UpstreamSnapshot;
 
 /// How the instance is doing.
@@ -33,6 +35,22 @@ pub fn stop(admin: &Admin, asked: &Asked) -> Reply {
     let status = admin.control.status();
     admin.control.stop(stop.grace_ms.map(Duration::from_millis));
     reply::accepted(&Stopping { pid: status.pid, in_flight: status.connections.in_flight })
+}
+
+/// Begins to drain, and answers before it is over.
+pub fn drain(admin: &Admin, asked: &Asked) -> Reply {
+    let drain: Drain = asked.json()?;
+    reply::accepted(&admin.control.drain(drain))
+}
+
+/// Takes a drain back.
+pub fn stay(admin: &Admin) -> Reply {
+    let none = || {
+        Problem::new(ProblemCode::NotFound, "there is no drain to take back")
+            .detail("it has not begun, or the instance has stopped accepting")
+            .help("proxy-stone status")
+    };
+    reply::json(&admin.control.stay().ok_or_else(none)?)
 }
 
 /// The routes.

@@ -68,6 +68,8 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::STATUS if get => control::status(admin),
         path::RELOAD if post => control::reload(admin).await,
         path::STOP if post => control::stop(admin, asked),
+        path::DRAIN if post => control::drain(admin, asked),
+        path::DRAIN_CANCEL if post => control::stay(admin),
         path::ROUTES if get => control::routes(admin),
         path::ROUTE_TEST if post => control::test_route(admin, asked),
         path::UPSTREAMS if get => control::upstreams(admin),

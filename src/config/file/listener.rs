@@ -125,6 +125,10 @@ pub struct Server {
     /// How long exchanges may go on after a stop was asked for.
     #[schemars(extend("default" = "30s"))]
     pub shutdown_grace: Option<Time>,
+    /// How long a drain goes on accepting while it is not ready and every reply says that its connection closes, so that
+    /// balancers notice; and how long idle connections may send one more request after an upgrade.
+    #[schemars(extend("default" = "5s"))]
+    pub drain_delay: Option<Time>,
     /// Limits of a connection that speaks HTTP/2.
     pub http2: ServerHttp2,
 }

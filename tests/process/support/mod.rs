@@ -1,6 +1,7 @@
 //! What the tests stand on: places of their own, the proxy as a child, a client and an origin over plain sockets.
 
 mod client;
+mod load;
 mod origin;
 mod place;
 mod proxy;
@@ -8,6 +9,7 @@ mod proxy;
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Reply, get};
+pub use load::{Aim, Load};
 pub use origin::{Answer, Asked, Gate, Origin};
 pub use place::{Output, Place, finish};
 pub use proxy::{Proxy, code};
