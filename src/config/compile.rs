@@ -409,6 +409,7 @@ fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> 
         cors: super::cors::cors(route),
         local: None,
         upgrade: upgrade_settings(route),
+        grpc_web: route.grpc_web,
         rewrite: super::rewrites::rewrite(route),
         edits: super::edits::edits(route),
         min_request_rate: route.min_request_rate.map(bytes),

@@ -173,6 +173,10 @@ fn bad_values_are_told_where_they_stand() {
         ("store = { memory = '0', disk = '0' }", "PS0411 2:20"),
         ("[[routes]]\nmatch = { path = '/a' }\nmode = 'off'\ncache = '1s'", "PS0411 5:9"),
         ("[[routes]]\nmatch = { path = '/a' }\ntimeout = '1s'\nrequest_idle_timeout = '2s'", "PS0401 5:24"),
+        (
+            "[[routes]]\nmatch = { path = '/a' }\nupstream = 'http://a.example'\ngrpc_web = true",
+            "PS0411 5:12",
+        ),
         // Fields.
         ("[[routes]]\nrequest_headers = { set = { host = 'a' } }", "PS0241 3:36"),
         ("[[routes]]\nrequest_headers = { remove = ['X-Forwarded-For'] }", "PS0241 3:31"),

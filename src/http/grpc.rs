@@ -22,12 +22,17 @@ pub struct Call {
 }
 
 impl Call {
-    /// The call that a request makes. Those of gRPC-Web are none: they are plain requests.
+    /// The call that a request makes. Those of gRPC-Web are plain requests, unless their route translates them.
     pub fn of(method: &Method, headers: &HeaderMap) -> Option<Self> {
         if *method != Method::POST || !is_grpc(headers.get(CONTENT_TYPE)?.as_bytes()) {
             return None;
         }
-        Some(Self { timeout: headers.get(&TIMEOUT).and_then(|value| timeout(value.as_bytes())) })
+        Some(Self::with(headers))
+    }
+
+    /// A call with these fields, whatever their type.
+    pub fn with(headers: &HeaderMap) -> Self {
+        Self { timeout: headers.get(&TIMEOUT).and_then(|value| timeout(value.as_bytes())) }
     }
 }
 

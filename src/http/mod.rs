@@ -12,6 +12,7 @@ pub mod date;
 pub mod etag;
 pub mod forwarded;
 pub mod grpc;
+pub mod grpc_web;
 pub mod h1;
 pub mod interim;
 pub mod location;

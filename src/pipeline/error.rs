@@ -425,6 +425,11 @@ fn fetch_face(failure: &upstream::Failure) -> Face {
             ErrorType::HttpRequestError,
             "The framing of the request's body is malformed",
         ),
+        F::RequestBody(RequestBodyError::Coding) => (
+            StatusCode::BAD_REQUEST,
+            ErrorType::HttpRequestError,
+            "The request's body is not base64, as its type says",
+        ),
         F::RequestBody(_) => {
             (StatusCode::BAD_REQUEST, ErrorType::HttpRequestError, "The request's body broke off")
         }

@@ -15,6 +15,7 @@ use crate::cache::key::Digest;
 use crate::cache::policy::RequestPolicy;
 use crate::clock::Timestamp;
 use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::grpc_web::WebCall;
 use crate::http::target::Target;
 use crate::http::{ClientConn, grpc};
 use crate::telemetry::Telemetry;
@@ -56,6 +57,8 @@ pub struct Exchange {
     pub(super) first_byte: Duration,
     /// Its request is a call of gRPC.
     pub(super) grpc: Option<grpc::Call>,
+    /// And came as one of gRPC-Web.
+    pub(super) web: Option<Box<WebCall>>,
     /// What has become of the request's body, where it has one.
     pub(super) request_body: Option<Arc<BodyProgress>>,
     pub(super) sent: u64,
@@ -111,6 +114,7 @@ impl Exchange {
             status: 0,
             first_byte: Duration::ZERO,
             grpc: None,
+            web: None,
             request_body: None,
             sent: 0,
             tunnelled: 0,

@@ -48,6 +48,7 @@ mod stored;
 mod tags;
 mod upgrade;
 mod upkeep;
+mod web_call;
 
 pub use reply::{ReplyBody, ReplyError};
 pub use settings::{CacheSettings, RouteSettings, Settings};
@@ -167,25 +168,32 @@ impl Proxy {
         let site = self.site.load_full();
         let (head, body) = request.into_parts();
         let body = InboundBody::Client(body);
-        let connects = head.method == Method::CONNECT;
         let (inbound, mut exchange) = self.open(&site, head, body, client, interim.clone());
-        let reply = match self.answer(&site, &mut exchange, inbound).await {
-            Ok(reply) if connects && reply.promises_a_tunnel() => {
-                respond::failed(&Failure::Connect, &site, exchange)
-            }
-            Ok(reply) => reply.into_response(&site, exchange),
-            Err(failure) => {
-                if let Some(reason) = failure.refusal() {
-                    self.telemetry.refused(reason);
-                }
-                respond::failed(&failure, &site, exchange)
-            }
-        };
+        let answered = self.answer(&site, &mut exchange, inbound).await;
+        let reply = self.respond(&site, exchange, answered);
         if let Some(interim) = interim {
             // The final reply must not overtake an interim one.
             interim.drained().await;
         }
         reply
+    }
+
+    /// The reply, or what is said of a failure.
+    fn respond(
+        &self,
+        site: &Site,
+        exchange: Box<Exchange>,
+        answered: Result<Reply, Failure>,
+    ) -> Response<ReplyBody> {
+        let failure = match answered {
+            Ok(reply) if exchange.method == Method::CONNECT && reply.promises_a_tunnel() => Failure::Connect,
+            Ok(reply) => return reply.into_response(site, exchange),
+            Err(failure) => failure,
+        };
+        if let Some(reason) = failure.refusal() {
+            self.telemetry.refused(reason);
+        }
+        respond::failed(&failure, site, exchange)
     }
 
     /// The stages, in their order.
@@ -219,6 +227,9 @@ impl Proxy {
         exchange.route = Some(route.clone());
         if let Some(cors) = &route.settings.cors {
             exchange.cors = cors.grant(&inbound.head.headers);
+        }
+        if route.settings.grpc_web {
+            web_call::translate(&mut inbound.head, exchange);
         }
         if let Some(access) = &route.settings.access
             && !access.admits(exchange.client_address)

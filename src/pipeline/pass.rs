@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
-use http::{HeaderMap, Method};
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TE};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::Proxy;
 use super::error::Failure;
@@ -126,10 +126,17 @@ impl Proxy {
         let facts = forward_facts(site, exchange, &client, target, trusted);
         let trailers = TrailerRules::of(&head.headers);
         forward::upstream_request_headers(&mut head.headers, &facts);
+        if exchange.web.is_some() {
+            // gRPC has its callers say so, which those of gRPC-Web cannot.
+            head.headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
         // What a call does nobody knows but its service: only what was not looked at is sent again.
         let repeatable = exchange.grpc.is_none() && is_repeatable(route, &head.method);
         let body = match fetch::request_body(body, &head, route) {
-            RequestBody::Stream(stream) => RequestBody::Stream(stream.with_trailers(trailers)),
+            RequestBody::Stream(stream) => {
+                let in_text = exchange.web.as_ref().is_some_and(|call| call.asks_in_text);
+                RequestBody::Stream(stream.with_trailers(trailers).in_base64(in_text))
+            }
             body => body,
         };
         if let RequestBody::Stream(stream) = &body {

@@ -17,6 +17,7 @@ use super::pieces::Pieces;
 use super::upgrade::Switched;
 use crate::cache::store::BodyReader;
 use crate::http::grpc;
+use crate::http::grpc_web::Encoder;
 use crate::telemetry::event::{End, Protocol};
 use crate::upstream::{BodyError, UpstreamBody};
 
@@ -52,6 +53,8 @@ pub struct ReplyBody {
     source: Source,
     exchange: Option<Box<Exchange>>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Writes it as gRPC-Web.
+    encoder: Option<Box<Encoder>>,
 }
 
 /// Why a reply broke off; the client sees a cut connection or a reset stream, never a body that looks whole.
@@ -92,12 +95,19 @@ impl ReplyBody {
         let timed =
             matches!(source, Source::Upstream(_) | Source::Shared(_) | Source::File(_) | Source::Pieces(_));
         let deadline = deadline.filter(|_| timed).map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        Self { source, exchange: Some(exchange), deadline }
+        Self { source, exchange: Some(exchange), deadline, encoder: None }
+    }
+
+    /// Has it written as gRPC-Web.
+    pub(super) fn written_by(mut self, encoder: Option<Box<Encoder>>) -> Self {
+        // What has ended with its head needs no content (`Trailers-Only`).
+        self.encoder = encoder.filter(|encoder| !(encoder.is_told() && self.source.is_end()));
+        self
     }
 
     /// None, for an exchange that does not end with its reply.
     pub(super) fn none() -> Self {
-        Self { source: Source::Empty, exchange: None, deadline: None }
+        Self { source: Source::Empty, exchange: None, deadline: None, encoder: None }
     }
 
     fn finish(&mut self, end: End) {
@@ -109,7 +119,11 @@ impl ReplyBody {
     /// The deadline has passed: a call is told so, anything else breaks off.
     fn ended_late(&mut self, error: ReplyError) -> Result<Frame<Bytes>, ReplyError> {
         let called = |exchange: &Exchange| exchange.grpc.is_some() && exchange.protocol == Protocol::Http2;
-        let call = self.exchange.as_deref().is_some_and(called);
+        // In content a trailer section is one only between two messages.
+        let call = match &self.encoder {
+            Some(encoder) => encoder.is_between(),
+            None => self.exchange.as_deref().is_some_and(called),
+        };
         self.fail(&error);
         if !call {
             return Err(error);
@@ -172,15 +186,34 @@ impl Source {
     }
 }
 
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = ReplyError;
+impl ReplyBody {
+    /// The next frame as the client takes it that speaks gRPC-Web.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        loop {
+            let next = ready!(self.poll_read(cx));
+            let Some(encoder) = &mut self.encoder else { return Poll::Ready(next) };
+            let last = match next {
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let data = encoder.data(data);
+                        if data.is_empty() {
+                            continue;
+                        }
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Err(frame) => encoder.end(frame.trailers_ref()),
+                },
+                None => encoder.end(None),
+            };
+            self.encoder = None;
+            self.source = Source::Empty;
+            return Poll::Ready(last.map(|last| Ok(Frame::data(last))));
+        }
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
-        let this = &mut *self;
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        let this = self;
         // Before the source: one that always has something ready must not outrun its time.
         if let Some(deadline) = &mut this.deadline
             && deadline.as_mut().poll(cx).is_ready()
@@ -211,12 +244,27 @@ impl Body for ReplyBody {
         }
         next
     }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        if self.encoder.is_some() { self.poll_written(cx) } else { self.poll_read(cx) }
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_end()
+        self.encoder.is_none() && self.source.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.encoder.is_some() {
+            return SizeHint::default();
+        }
         match &self.source {
             Source::Empty | Source::Switched(_) => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),

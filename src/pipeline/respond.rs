@@ -9,7 +9,7 @@ use super::exchange::Exchange;
 use super::limiting;
 use super::reply::{ReplyBody, Source};
 use super::site::{Route, Site};
-use super::upgrade;
+use super::{upgrade, web_call};
 use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
 use crate::http::request_id;
@@ -39,6 +39,7 @@ impl Reply {
             self.source = Source::Empty;
         }
         exchange.cached(&self.cache_status, &self.headers);
+        let encoder = web_call::answer(&exchange, &mut self.headers);
         // What is stored stays as the origin said.
         exchange.edit_reply(self.status, &mut self.headers);
         let key = exchange.shown_key.map(|digest| digest.to_string());
@@ -56,7 +57,8 @@ impl Reply {
             let response = respond(self.status, self.headers, ReplyBody::none());
             return upgrade::hand_over(*switched, response, exchange);
         }
-        respond(self.status, self.headers, ReplyBody::new(self.source, exchange, self.deadline))
+        let body = ReplyBody::new(self.source, exchange, self.deadline).written_by(encoder);
+        respond(self.status, self.headers, body)
     }
 }
 
@@ -71,6 +73,8 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
         Some(_) => failure.reply_to_call(&site.name),
         None => failure.reply(&site.name, &id),
     };
+    // Its head tells the end: there is nothing that would have to be written in another way.
+    let _ = web_call::answer(&exchange, &mut headers);
     exchange.edit_reply(status, &mut headers);
     let cache_status = failed_cache_status(&exchange, failure);
     exchange.caching.replied(&cache_status);

@@ -174,6 +174,8 @@ pub struct RouteSettings {
     pub local: Option<Local>,
     /// Which protocols clients may change to.
     pub upgrade: UpgradeSettings,
+    /// Whether calls of gRPC-Web go on as gRPC.
+    pub grpc_web: bool,
     /// What becomes of targets before they are keyed and forwarded.
     pub rewrite: Option<Rewrite>,
     /// What becomes of fields.

@@ -128,6 +128,9 @@ pub enum RequestBodyError {
     /// The client broke the grammar of chunks (RFC 9112 7.1).
     #[error("its framing is malformed: {0}")]
     Malformed(Violation),
+    /// It is not in the coding that its type says.
+    #[error("not base64, as its type says")]
+    Coding,
     /// The body is larger than the route allows.
     #[error("larger than allowed")]
     TooLarge,

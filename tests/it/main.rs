@@ -18,6 +18,7 @@ mod fields;
 mod floods;
 mod frames;
 mod grpc;
+mod grpc_web;
 mod http2;
 mod interim;
 mod lifecycle;

@@ -1,9 +1,9 @@
 //! Endpoints: none, too many ways to give them, or such that do not belong together.
 
-use super::{Checks, below, upstream_path};
+use super::{Checks, below, route_path, upstream_path};
 use crate::config::codes::Code;
 use crate::config::compile::{endpoints, listeners};
-use crate::config::file::{Protocol, Upstream};
+use crate::config::file::{Protocol, Route, Upstream};
 use crate::config::finding::Finding;
 use crate::config::scalar::Size;
 use crate::config::tree::Step;
@@ -62,7 +62,21 @@ impl Checks<'_> {
             let message = format!("`http2` does nothing: upstream `{name}` is spoken to in HTTP/1.1");
             self.no_effect(&message, &path, "write `protocol = \"h2\"` if the endpoints speak HTTP/2");
         }
+        if !spoken {
+            self.grpc_without_http2(name);
+        }
         self.stream_window(upstream.http2.stream_window, &path);
+    }
+
+    /// gRPC is spoken over HTTP/2 alone.
+    fn grpc_without_http2(&mut self, name: &str) {
+        let asks = |route: &Route| route.grpc_web && route.upstream.as_ref().is_some_and(|to| to.0 == name);
+        let routes = self.file.routes.iter().enumerate().filter(|(_, route)| asks(route));
+        for index in routes.map(|(index, _)| index).collect::<Vec<_>>() {
+            let message = format!("upstream `{name}` is spoken to in HTTP/1.1, which has no gRPC");
+            let help = format!("write `protocol = \"h2\"` in `[upstreams.{name}]`");
+            self.no_effect(&message, &route_path(index, "grpc_web"), &help);
+        }
     }
 
     pub(super) fn stream_window(&mut self, window: Option<Size>, path: &[Step]) {

@@ -83,6 +83,9 @@ pub struct Route {
     /// The longest time that a connection may speak another protocol; without it there is no limit. `timeout` ends with
     /// the handshake.
     pub tunnel_timeout: Option<PositiveTime>,
+    /// Whether calls of gRPC-Web, as browsers make them, are translated to gRPC, which the upstream must speak over HTTP/2.
+    /// Without it they pass as they are.
+    pub grpc_web: bool,
     /// The slowest that a request's body may come in, a second; what is slower is answered 408. It is counted over the time that
     /// is spent waiting for the client, after the first five seconds. Without it only pauses are limited.
     pub min_request_rate: Option<Size>,

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use crate::http::connection::TrailerRules;
+use crate::http::grpc_web::{Decoder, NotBase64};
 use crate::http::h1::Violation;
 use crate::upstream::alarm::Alarm;
 use crate::upstream::error::RequestBodyError;
@@ -44,6 +45,8 @@ pub struct StreamBody {
     alarm: Alarm,
     progress: Arc<BodyProgress>,
     trailers: TrailerRules,
+    /// Where it comes in base64, and goes on without.
+    decoder: Option<Box<Decoder>>,
 }
 
 enum Source {
@@ -86,12 +89,19 @@ impl StreamBody {
             alarm: Alarm::default(),
             progress,
             trailers: TrailerRules::default(),
+            decoder: None,
         }
     }
 
     /// What of its trailers goes on beside the usual.
     pub fn with_trailers(mut self, rules: TrailerRules) -> Self {
         self.trailers = rules;
+        self
+    }
+
+    /// Takes it for base64, where it is (gRPC-Web's text), and sends on what that stands for. Bounds are of what comes.
+    pub fn in_base64(mut self, is: bool) -> Self {
+        self.decoder = is.then(Box::default);
         self
     }
 
@@ -173,9 +183,38 @@ impl StreamBody {
         Ok(())
     }
 
+    /// What content in base64 stands for; its end is no end in the middle of four characters.
+    fn decode(&mut self, frame: Option<Frame<Bytes>>) -> Result<Option<Frame<Bytes>>, RequestBodyError> {
+        let ends = frame.as_ref().is_none_or(Frame::is_trailers) || self.is_end_stream();
+        let Some(decoder) = &mut self.decoder else { return Ok(frame) };
+        let decoded = match frame.map(Frame::into_data) {
+            Some(Ok(text)) => {
+                Some(Frame::data(decoder.decode(&text).map_err(|NotBase64| RequestBodyError::Coding)?))
+            }
+            Some(Err(trailers)) => Some(trailers),
+            None => None,
+        };
+        if ends && !decoder.is_whole() { Err(RequestBodyError::Coding) } else { Ok(decoded) }
+    }
+
     /// A declared length beyond the bound is refused before the first byte is read.
     fn declared_too_large(&self) -> bool {
-        self.max.is_some_and(|max| self.size_hint().lower() > max)
+        self.max.is_some_and(|max| self.expected().lower() > max)
+    }
+
+    /// What is to come, as it comes.
+    fn expected(&self) -> SizeHint {
+        let left = match &self.source {
+            Source::Client(body) => body.size_hint(),
+            Source::Boxed(body) => body.size_hint(),
+        };
+        let start: u64 = self.start.iter().filter_map(|frame| Some(frame.data_ref()?.len() as u64)).sum();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = left.upper() {
+            hint.set_upper(upper.saturating_add(start));
+        }
+        hint.set_lower(left.lower().saturating_add(start));
+        hint
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
@@ -193,8 +232,10 @@ impl StreamBody {
                 if let Some(trailers) = frame.trailers_mut() {
                     self.trailers.clean(trailers);
                 }
-                Poll::Ready(Some(self.took(&frame).map(|()| frame)))
+                let taken = self.took(&frame).map(|()| frame);
+                Poll::Ready(taken.and_then(|frame| self.decode(Some(frame))).transpose())
             }
+            Poll::Ready(None) => Poll::Ready(self.decode(None).transpose()),
             Poll::Ready(other) => Poll::Ready(other),
             Poll::Pending => self.poll_idle(cx).map(|error| Some(Err(error))),
         }
@@ -230,17 +271,7 @@ impl Body for StreamBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = match &self.source {
-            Source::Client(body) => body.size_hint(),
-            Source::Boxed(body) => body.size_hint(),
-        };
-        let start: u64 = self.start.iter().filter_map(|frame| Some(frame.data_ref()?.len() as u64)).sum();
-        let mut hint = SizeHint::new();
-        if let Some(upper) = left.upper() {
-            hint.set_upper(upper.saturating_add(start));
-        }
-        hint.set_lower(left.lower().saturating_add(start));
-        hint
+        if self.decoder.is_some() { SizeHint::default() } else { self.expected() }
     }
 }
 
