@@ -12,7 +12,8 @@ use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::meter::{Flood, Meter};
+use super::frames::Code;
+use super::meter::{Meter, Offence};
 
 /// Writes up to this size are gathered; a larger one leaves at once, behind what has gathered.
 const SMALL: usize = 4 << 10;
@@ -44,8 +45,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Coalesce<IO> {
     }
 
     /// What the connection is to be ended for; nothing more is read then.
-    pub(super) fn flood(&self) -> Option<Flood> {
-        self.0.lock().meter.flood()
+    pub(super) fn offence(&self) -> Option<Offence> {
+        self.0.lock().meter.offence()
+    }
+
+    /// Streams that were reset for what the client did, asked once.
+    pub(super) fn take_blamed(&self) -> u32 {
+        self.0.lock().meter.take_blamed()
     }
 
     /// Bytes of content that have been sent.
@@ -54,9 +60,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Coalesce<IO> {
     }
 
     /// Has the connection end with what it is ended for, if that can be said.
-    pub(super) fn go_away(&self, flood: Flood) {
+    pub(super) fn go_away(&self, offence: Offence) {
         let mut gathering = self.0.lock();
-        if let Some(frame) = gathering.meter.goaway(flood) {
+        if let Some(frame) = gathering.meter.goaway(offence) {
             gathering.out.extend_from_slice(&frame);
         }
     }
@@ -83,8 +89,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Gathering<IO> {
         let size: usize = slices.iter().map(|slice| slice.len()).sum();
         if size <= SMALL && self.out.len() + size <= GATHERED {
             for slice in slices {
-                self.meter.sent(slice);
+                let better = self.meter.sent(slice);
+                let begin = self.out.len();
                 self.out.extend_from_slice(slice);
+                if let Some((at, Code(code))) = better {
+                    self.out[begin + at..begin + at + 4].copy_from_slice(&code.to_be_bytes());
+                }
             }
             return Poll::Ready(Ok(size));
         }
@@ -129,14 +139,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Coalesce<IO> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut gathering = self.0.lock();
-        if gathering.meter.flood().is_some() {
+        if gathering.meter.offence().is_some() {
             // The task that drives the connection ends it as soon as hyper has had its say.
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut gathering.io).poll_read(cx, buffer))?;
-        gathering.meter.received(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
+        let come = buffer.filled().len() - before;
+        let passed = gathering.meter.received(&buffer.filled()[before..]);
+        buffer.set_filled(before + passed);
+        // Nothing at all would be the end.
+        if passed == 0 && come > 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }
 

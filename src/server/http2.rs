@@ -18,7 +18,7 @@ use super::activity::Reply;
 use super::coalesce::Coalesce;
 use super::connection::Connection;
 use super::handler::{ClientRequest, Handler};
-use super::meter::{Flood, Meter};
+use super::meter::{Meter, Offence};
 use super::refusal::RefusalReason;
 use super::shared::Phase;
 use super::tasks::Cutter;
@@ -35,9 +35,9 @@ where
 {
     let settings = &connection.limits.settings;
     let mut io = Coalesce::new(wire, Meter::new(settings.http2.max_resets));
-    if let Some(flood) = drive(&io, connection, watch).await {
-        connection.refused(0, flood.reason());
-        io.go_away(flood);
+    if let Some(offence) = drive(&io, connection, watch).await {
+        connection.refused(0, offence.reason());
+        io.go_away(offence);
         // What is still on its way is read, or its end would eat what we said last.
         connection.activity.set_head_begun();
         let closed = poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx));
@@ -45,12 +45,12 @@ where
     }
 }
 
-/// Drives the connection until it has ended, or must be ended for a flood.
+/// Drives the connection until it has ended, or must be ended for what the client did.
 async fn drive<IO, H>(
     io: &Coalesce<Wire<IO>>,
     connection: &Arc<Connection<H>>,
     watch: &mut Watch,
-) -> Option<Flood>
+) -> Option<Offence>
 where
     IO: Socket,
     H: Handler,
@@ -77,8 +77,11 @@ where
                 report(connection, result);
                 return Poll::Ready(None);
             }
-            if let Some(flood) = io.flood() {
-                return Poll::Ready(Some(flood));
+            if let Some(offence) = io.offence() {
+                return Poll::Ready(Some(offence));
+            }
+            for _ in 0..io.take_blamed() {
+                connection.refused(0, RefusalReason::Http2Stream);
             }
             connection.activity.set_data_sent(io.data_sent());
             let stage = watch.note(&connection.activity);

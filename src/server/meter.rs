@@ -1,4 +1,5 @@
-//! The frames of an HTTP/2 connection as they pass: what a client makes us do, against what it is good for.
+//! The frames of an HTTP/2 connection as they pass: what a client makes us do, against what it is good for, and what it may not
+//! send (`frames`).
 //!
 //! h2 bounds what it has to remember: streams, field sections, resets of streams that nobody took up, errors that it found
 //! itself, small DATA frames. What is merely work it does at once and for ever: requests that are made only to be reset
@@ -7,15 +8,8 @@
 
 use std::time::Instant;
 
+use super::frames::{Code, Cursor, DATA, END_STREAM, GOAWAY, HEADERS, Judge, RST_STREAM, Wrong};
 use super::refusal::RefusalReason;
-
-/// The client's connection preface (RFC 9113 3.4).
-const PREFACE: usize = 24;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const END_STREAM: u8 = 1;
 
 /// Frames that carry nothing which may come without anything that does.
 const CHATTER: u32 = 4_000;
@@ -28,18 +22,28 @@ const RESETS_PER_SECOND: u32 = 10;
 
 /// What a connection is ended for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flood {
-    /// Of requests that were reset.
+pub(super) enum Offence {
+    /// A flood of requests that were reset.
     Resets,
-    /// Of frames that carry nothing.
+    /// A flood of frames that carry nothing.
     Chatter,
+    /// What may not be sent at all.
+    Wrong(Code),
 }
 
-impl Flood {
+impl Offence {
     pub(super) const fn reason(self) -> RefusalReason {
         match self {
             Self::Resets => RefusalReason::Http2Resets,
             Self::Chatter => RefusalReason::Http2Flood,
+            Self::Wrong(_) => RefusalReason::Http2Violation,
+        }
+    }
+
+    const fn code(self) -> Code {
+        match self {
+            Self::Resets | Self::Chatter => Code::ENHANCE_YOUR_CALM,
+            Self::Wrong(code) => code,
         }
     }
 
@@ -47,6 +51,7 @@ impl Flood {
         match self {
             Self::Resets => "too_many_resets",
             Self::Chatter => "too_many_frames",
+            Self::Wrong(_) => "",
         }
     }
 }
@@ -54,64 +59,85 @@ impl Flood {
 /// Watches both directions of one connection.
 #[derive(Debug)]
 pub(super) struct Meter {
-    inbound: Cursor,
+    inbound: Judge,
     outbound: Cursor,
     resets: Budget,
     chatter: Budget,
-    last_stream: u32,
     data_sent: u64,
-    flood: Option<Flood>,
+    /// Streams that h2 has reset for what the client did, until that is told.
+    blamed: u32,
+    offence: Option<Offence>,
 }
 
 impl Meter {
     /// `resets`: requests that may be reset beyond those that are answered.
     pub(super) fn new(resets: u32) -> Self {
         Self {
-            inbound: Cursor { skip: PREFACE, ..Cursor::default() },
+            inbound: Judge::new(),
             outbound: Cursor::default(),
             resets: Budget::new(resets, RESETS_PER_SECOND),
             chatter: Budget::new(CHATTER, CHATTER_PER_SECOND),
-            last_stream: 0,
             data_sent: 0,
-            flood: None,
+            blamed: 0,
+            offence: None,
         }
     }
 
-    /// The client said this.
-    pub(super) fn received(&mut self, bytes: &[u8]) {
-        let Self { inbound, resets, chatter, last_stream, flood, .. } = self;
-        inbound.feed(bytes, |frame| {
+    /// The client said this; so much of it may be passed on.
+    pub(super) fn received(&mut self, bytes: &[u8]) -> usize {
+        let Self { inbound, resets, chatter, offence, .. } = self;
+        let judged = inbound.receive(bytes, |frame| {
             let (ok, kind) = match frame.kind {
                 HEADERS => {
-                    *last_stream = frame.stream.max(*last_stream);
                     chatter.give(PER_REQUEST);
                     return;
                 }
-                DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => {
+                DATA if frame.length > 0 || frame.has(END_STREAM) => {
                     chatter.give(frame.length / PER_BYTES);
                     return;
                 }
-                RST_STREAM => (resets.take(), Flood::Resets),
-                _ => (chatter.take(), Flood::Chatter),
+                RST_STREAM => (resets.take(), Offence::Resets),
+                _ => (chatter.take(), Offence::Chatter),
             };
             if !ok {
-                flood.get_or_insert(kind);
+                offence.get_or_insert(kind);
             }
         });
+        let Err(Wrong { passed, code }) = judged else { return bytes.len() };
+        offence.get_or_insert(Offence::Wrong(code));
+        passed
     }
 
-    /// This is on its way to the client.
-    pub(super) fn sent(&mut self, bytes: &[u8]) {
-        let Self { outbound, resets, chatter, data_sent, .. } = self;
-        outbound.feed(bytes, |frame| {
-            if frame.kind == DATA {
-                *data_sent += u64::from(frame.length);
-                chatter.give(frame.length / PER_BYTES);
+    /// This is on its way to the client; where in it there is a code that should be another, and which.
+    ///
+    /// h2 says PROTOCOL_ERROR of a field block that it cannot decode, where RFC 9113 4.3 has COMPRESSION_ERROR. Nothing else of
+    /// a new stream's head that has passed here is an error of the connection to it.
+    pub(super) fn sent(&mut self, bytes: &[u8]) -> Option<(usize, Code)> {
+        let Self { inbound, outbound, resets, chatter, data_sent, blamed, .. } = self;
+        let mut better = None;
+        outbound.feed(bytes, |frame, behind| {
+            match (frame.kind, behind) {
+                (DATA, _) => {
+                    *data_sent += u64::from(frame.length);
+                    chatter.give(frame.length / PER_BYTES);
+                }
+                (RST_STREAM, [a, b, c, d, ..]) => {
+                    let code = Code(u32::from_be_bytes([*a, *b, *c, *d]));
+                    *blamed += u32::from(code.blames_the_peer());
+                }
+                (GOAWAY, [_, _, _, _, a, b, c, d, ..]) => {
+                    let code = Code(u32::from_be_bytes([*a, *b, *c, *d]));
+                    if code == Code::PROTOCOL && inbound.was_a_head() {
+                        better = Some((bytes.len() - behind.len() + 4, Code::COMPRESSION));
+                    }
+                }
+                _ => {}
             }
-            if matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0 {
+            if matches!(frame.kind, DATA | HEADERS) && frame.has(END_STREAM) {
                 resets.give(1);
             }
         });
+        better
     }
 
     /// Bytes of content that have been sent.
@@ -119,21 +145,24 @@ impl Meter {
         self.data_sent
     }
 
-    pub(super) fn flood(&self) -> Option<Flood> {
-        self.flood
+    pub(super) fn offence(&self) -> Option<Offence> {
+        self.offence
+    }
+
+    /// Streams that were reset for what the client did, asked once.
+    pub(super) fn take_blamed(&mut self) -> u32 {
+        std::mem::take(&mut self.blamed)
     }
 
     /// The last frame of the connection (RFC 9113 6.8), if one can be said: not amid another.
-    pub(super) fn goaway(&self, flood: Flood) -> Option<Vec<u8>> {
-        const GOAWAY: u8 = 7;
-        const ENHANCE_YOUR_CALM: u32 = 11;
+    pub(super) fn goaway(&self, offence: Offence) -> Option<Vec<u8>> {
         if !self.outbound.is_between() {
             return None;
         }
-        let why = flood.as_str().as_bytes();
+        let why = offence.as_str().as_bytes();
         let mut frame = vec![0, 0, 8 + why.len() as u8, GOAWAY, 0, 0, 0, 0, 0];
-        frame.extend(self.last_stream.to_be_bytes());
-        frame.extend(ENHANCE_YOUR_CALM.to_be_bytes());
+        frame.extend(self.inbound.last_stream().to_be_bytes());
+        frame.extend(offence.code().0.to_be_bytes());
         frame.extend(why);
         Some(frame)
     }
@@ -173,81 +202,24 @@ impl Budget {
     }
 }
 
-/// The head of a frame (RFC 9113 4.1).
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    length: u32,
-    kind: u8,
-    flags: u8,
-    stream: u32,
-}
-
-/// Finds the frames in bytes that come in whatever pieces.
-#[derive(Debug, Default)]
-struct Cursor {
-    /// Bytes until the next head.
-    skip: usize,
-    head: [u8; 9],
-    filled: usize,
-}
-
-impl Cursor {
-    fn is_between(&self) -> bool {
-        self.skip == 0 && self.filled == 0
-    }
-
-    fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Head)) {
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return;
-            }
-            let taken = (self.head.len() - self.filled).min(bytes.len());
-            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
-            if self.filled < self.head.len() {
-                return;
-            }
-            let [l1, l2, l3, kind, flags, s1, s2, s3, s4] = self.head;
-            let length = u32::from_be_bytes([0, l1, l2, l3]);
-            self.filled = 0;
-            self.skip = length as usize;
-            each(Head { length, kind, flags, stream: u32::from_be_bytes([s1 & 0x7f, s2, s3, s4]) });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, flags: u8, stream: u8, length: u8) -> Vec<u8> {
-        let mut bytes = vec![0, 0, length, kind, flags, 0, 0, 0, stream];
-        bytes.resize(9 + usize::from(length), 0);
+    fn frame(kind: u8, flags: u8, stream: u32, length: u8) -> Vec<u8> {
+        let mut bytes = vec![0, 0, length, kind, flags];
+        bytes.extend(stream.to_be_bytes());
+        bytes.resize(9 + usize::from(length), 1);
         bytes
     }
 
     fn meter(resets: u32) -> Meter {
         let mut meter = Meter::new(resets);
-        meter.received(&[0; PREFACE]);
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        meter.received(&[&[0; 24][..], &settings].concat());
+        // Streams that the frames of tests are on.
+        meter.received(&frame(HEADERS, 4, 1, 0));
         meter
-    }
-
-    #[test]
-    fn frames_are_found_in_whatever_pieces() {
-        let bytes = [frame(HEADERS, 4, 1, 20), frame(DATA, 0, 1, 0), frame(6, 0, 0, 8)].concat();
-        for size in [1, 2, 8, 9, 10, 30, 100] {
-            let mut cursor = Cursor::default();
-            let mut found = Vec::new();
-            for piece in bytes.chunks(size) {
-                cursor.feed(piece, |head| found.push((head.kind, head.length, head.stream)));
-            }
-            assert_eq!(found, [(1, 20, 1), (0, 0, 1), (6, 8, 0)], "{size}");
-            assert!(cursor.is_between());
-        }
     }
 
     #[test]
@@ -258,23 +230,45 @@ mod tests {
             meter.received(&reset);
             meter.sent(&answer);
         }
-        assert_eq!(meter.flood(), None);
-        (0..4).for_each(|_| meter.received(&reset));
-        assert_eq!(meter.flood(), Some(Flood::Resets));
+        assert_eq!(meter.offence(), None);
+        for _ in 0..4 {
+            meter.received(&reset);
+        }
+        assert_eq!(meter.offence(), Some(Offence::Resets));
     }
 
     #[test]
     fn chatter_is_paid_for_by_content() {
         for (kind, length) in [(6, 8), (4, 0), (2, 5), (8, 4), (0x77, 0), (DATA, 0)] {
             let mut meter = meter(3);
-            let chatter = frame(kind, 0, 0, length);
-            for _ in 0..CHATTER * 2 {
+            let on_stream = matches!(kind, DATA | 2);
+            let chatter = frame(kind, 0, u32::from(on_stream), length);
+            for nth in 1..=CHATTER * 2 {
                 meter.received(&chatter);
-                meter.received(&frame(HEADERS, 5, 1, 3));
+                meter.received(&frame(HEADERS, 5, 1 + 2 * nth, 3));
             }
-            assert_eq!(meter.flood(), None);
-            (0..CHATTER + 200).for_each(|_| meter.received(&chatter));
-            assert_eq!(meter.flood(), Some(Flood::Chatter), "{kind}");
+            assert_eq!(meter.offence(), None);
+            for _ in 0..CHATTER + 200 {
+                meter.received(&chatter);
+            }
+            assert_eq!(meter.offence(), Some(Offence::Chatter), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_field_block_that_cannot_be_decoded_is_called_so() {
+        let goaway =
+            |code: u8| [&[0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0][..], &[code]].concat();
+        let ping = frame(6, 1, 0, 8);
+        for (last, code, better) in [
+            (frame(HEADERS, 5, 3, 2), 1, Some((17 + 9 + 4, Code::COMPRESSION))),
+            (frame(HEADERS, 5, 3, 2), 2, None),
+            (frame(HEADERS, 5, 1, 2), 1, None),
+            (frame(4, 1, 0, 0), 1, None),
+        ] {
+            let mut meter = meter(1);
+            meter.received(&last);
+            assert_eq!(meter.sent(&[ping.clone(), goaway(code)].concat()), better);
         }
     }
 
@@ -282,9 +276,9 @@ mod tests {
     fn goaway_stands_between_frames() {
         let mut meter = meter(1);
         meter.received(&frame(HEADERS, 5, 7, 3));
-        let goaway = meter.goaway(Flood::Resets).unwrap();
+        let goaway = meter.goaway(Offence::Resets).unwrap();
         assert_eq!(goaway[..17], [0, 0, 23, 7, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 11]);
         meter.sent(&frame(DATA, 0, 1, 50)[..20]);
-        assert_eq!(meter.goaway(Flood::Resets), None);
+        assert_eq!(meter.goaway(Offence::Resets), None);
     }
 }

@@ -17,6 +17,7 @@ mod activity;
 mod announced;
 mod coalesce;
 mod connection;
+mod frames;
 mod handler;
 mod handshake;
 mod http1;

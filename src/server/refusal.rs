@@ -33,6 +33,8 @@ pub enum RefusalReason {
     TlsToPlain,
     /// The client broke the rules of HTTP/2, which ends the connection (RFC 9113 5.4.1).
     Http2Violation,
+    /// The client broke the rules of HTTP/2 on one stream, which was reset (RFC 9113 5.4.2).
+    Http2Stream,
     /// The client reset too many requests without waiting for their replies, which ends the connection.
     Http2Resets,
     /// The client sent too many frames that carry nothing, which ends the connection.
@@ -49,6 +51,7 @@ impl RefusalReason {
             Self::HeadCutShort => "head_cut_short",
             Self::TlsToPlain => "tls_to_plain",
             Self::Http2Violation => "http2_violation",
+            Self::Http2Stream => "http2_stream",
             Self::Http2Resets => "http2_resets",
             Self::Http2Flood => "http2_flood",
         }
