@@ -41,6 +41,9 @@ pub mod upstream;
 /// Connections whose protocol was changed: bytes both ways.
 pub mod tunnel;
 
+/// Compression, and undoing it: bytes in, bytes out.
+pub mod coding;
+
 // -- vocabulary --
 
 /// What happened: events, metrics, the access log, the ring that `logs` reads.

@@ -83,6 +83,8 @@ impl Part<'static> {
     pub const CLIENT: &'static str = ":client_cert";
     /// The name of the part that numbers the slices of a body.
     pub const SLICE: &'static str = ":slice";
+    /// The name of the part that tells a stored body in another content coding from the response that it was made of.
+    pub const CODING: &'static str = ":coding";
     /// What the name of a part that is a cookie's value begins with.
     pub const COOKIE: &'static str = "cookie:";
 }

@@ -263,6 +263,13 @@ impl Spool {
     }
 }
 
+impl SpoolHandle {
+    /// Whether it may still be stored.
+    pub fn is_kept(&self) -> bool {
+        !self.shared.state.lock().discarded
+    }
+}
+
 impl Drop for Spool {
     fn drop(&mut self) {
         if !self.finished {

@@ -143,6 +143,8 @@ codes! {
     ReservedField = "PS0241", Error;
     /// Not an origin
     BadOrigin = "PS0242", Error;
+    /// Not a media type
+    BadMediaType = "PS0250", Error;
 
     /// An unknown upstream
     UnknownUpstream = "PS0301", Error;
@@ -233,6 +235,8 @@ codes! {
     LimitKeyAbsent = "PS0462", Warning;
     /// Credentials for every origin
     CredentialsForAll = "PS0470", Error;
+    /// Compressing what is compressed by itself
+    CompressedTwice = "PS0463", Warning;
 
     /// A certificate file cannot be read
     CaUnreadable = "PS0501", Error;

@@ -416,6 +416,7 @@ fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> 
         allow_methods: route.allow_methods.as_ref().map(|methods| allowed(methods)),
         allow_schemes: schemes(route),
         limits: limits::of_route(file, route),
+        compress: super::compression::compression(route),
     }
 }
 

@@ -12,7 +12,7 @@ use super::tree::{Node, Origin, Value};
 pub const DEFAULT: &str = "default";
 
 /// Keys of the top level that hold for every route which does not say otherwise, and asks an upstream.
-const FROM_TOP: [&str; 2] = ["cache", "maintenance"];
+const FROM_TOP: [&str; 3] = ["cache", "maintenance", "compress"];
 
 /// Those that hold for every other route, too.
 const FOR_ALL: [&str; 1] = ["cors"];

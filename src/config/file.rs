@@ -3,6 +3,7 @@
 
 mod answer;
 mod cache;
+mod compress;
 mod cors;
 mod edit;
 mod limit;
@@ -24,6 +25,7 @@ use super::scalar::{FieldName, Network, PolicyName, Pseudonym};
 
 pub use answer::{Maintenance, MaintenanceTable, Redirect, Respond, RouteRedirect};
 pub use cache::{Cache, Key, Lifetime, Mode, Policy, Purge, PurgeMethod, QueryCase, Store, Tags, User};
+pub use compress::{BreachGuard, CodingName, Compress, CompressTable};
 pub use cors::{Cors, CorsTable};
 pub use edit::FieldChanges;
 pub use limit::{Algorithm, Counted, RateLimit, Tier, Who};
@@ -57,6 +59,8 @@ pub struct File {
     pub mode: Option<Mode>,
     /// Maintenance of all routes that do not say otherwise, and ask an upstream: true, or a table.
     pub maintenance: Option<Maintenance>,
+    /// Compression of the replies of all routes that do not say otherwise, and ask an upstream: true, or a table.
+    pub compress: Option<Compress>,
     /// Which scripts of other origins may read replies, of all routes that do not say otherwise: an origin, a list of them,
     /// or a table.
     pub cors: Option<Cors>,

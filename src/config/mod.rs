@@ -13,6 +13,7 @@ pub mod check;
 pub mod codes;
 pub mod compile;
 pub mod compiled;
+pub mod compression;
 pub mod cors;
 pub mod edits;
 pub mod expand;

@@ -58,7 +58,7 @@ fn keys(root: &Node, index: usize, route: &super::file::Route) -> Vec<Said> {
     if let Some(node) = root.get("mode").or_else(|| root.at(&below("mode"))) {
         said.extend(told("mode", "mode", node));
     }
-    for key in ["respond", "redirect", "maintenance"] {
+    for key in ["respond", "redirect", "maintenance", "compress"] {
         if let Some(node) = root.at(&below(key)) {
             said.extend(told(key, &path_text(&below(key)), node));
         }

@@ -75,7 +75,7 @@ const VALUES: [(&str, &str); 8] = [
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 33] = [
+const SECTIONS: [(&str, &str, &str); 34] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("HTTP/2", "The table http2 of an upstream.", "Http2"),
@@ -98,6 +98,7 @@ const SECTIONS: [(&str, &str, &str); 33] = [
     ("RESPOND", "The table respond of a route.", "Respond"),
     ("REDIRECT", "The table redirect of a route.", "RouteRedirect"),
     ("MAINTENANCE", "The table maintenance of a route, or of the top level.", "MaintenanceTable"),
+    ("COMPRESS", "The table compress of a route, or of the top level.", "CompressTable"),
     ("POLICIES", "[policies.NAME], or a table in place of a policy's name.", "Policy"),
     ("KEY", "The table key of a policy.", "Key"),
     ("USER", "The table user of a policy's key.", "User"),

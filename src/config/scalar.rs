@@ -99,6 +99,7 @@ scalars!(
     FilePath,
     super::access::Clients,
     super::answers::FieldText,
+    super::compression::MediaTypeName,
     super::cors::OriginText,
     super::answers::Location,
     super::edits::FieldTemplate,

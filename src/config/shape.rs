@@ -241,7 +241,7 @@ fn unknown_key(schema: &'static Json, key: &str, value: &Node) -> Finding {
 
 /// Where a key that is not known here is known.
 fn belongs(key: &str) -> Option<String> {
-    const PLACES: [(&str, &str); 20] = [
+    const PLACES: [(&str, &str); 21] = [
         ("Tokens", "a table of tokens (`[tokens.NAME]`)"),
         ("User", "a policy's `key.user`"),
         ("Purge", "`[purge]`"),
@@ -253,6 +253,7 @@ fn belongs(key: &str) -> Option<String> {
         ("Respond", "a route's `respond`"),
         ("RouteRedirect", "a route's `redirect`"),
         ("MaintenanceTable", "`maintenance`"),
+        ("CompressTable", "`compress`"),
         ("Policy", "a policy (`[policies.NAME]`)"),
         ("Key", "a policy's `key`"),
         ("Tags", "a policy's `tags`"),

@@ -64,6 +64,17 @@ impl<'a> ETag<'a> {
     }
 }
 
+/// The opaque tags of those of a list's members that are weak, quotes and all.
+pub fn weak_tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = list;
+    let members = std::iter::from_fn(move || {
+        let (member, after) = next_member(rest)?;
+        rest = after;
+        Some(member)
+    });
+    members.filter_map(ETag::parse).filter(|tag| tag.weak).map(|tag| tag.tag)
+}
+
 /// Compares the tags that a condition lists, over all lines of the field, with a stored one.
 pub fn matched(
     headers: &HeaderMap,

@@ -1,5 +1,6 @@
 //! HTTP's own words: one file per header that we interpret, and the types that several rooms share.
 
+pub mod accept_encoding;
 pub mod age;
 pub mod authority;
 pub mod bearer;

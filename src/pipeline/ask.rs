@@ -298,11 +298,13 @@ impl Proxy {
         let age = head.age(now);
         let reply = match &landing {
             Landing::Streaming(streaming) => {
+                exchange.is_of_streaming(streaming);
                 let headers = &streaming.head.headers;
                 let with = (headers, Some(age));
                 self.streaming_reply(exchange, asking, streaming, ticket, None, with, status).await
             }
             Landing::Freshened(entry) => {
+                exchange.is_of(entry);
                 self.stored_reply(&asking.inbound.head, entry, age, status).await.ok()
             }
             Landing::Failed(_) | Landing::Erred(_) | Landing::Own => None,

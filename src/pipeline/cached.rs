@@ -341,6 +341,7 @@ impl Proxy {
         };
         match self.stored_reply(&inbound.head, entry, age, status).await {
             Ok(reply) => {
+                exchange.is_of(entry);
                 exchange.cache = outcome;
                 let refresh = ahead || stale == Some(StaleWhy::WhileRevalidate);
                 Look::Answer(Box::new(reply), refresh.then(|| entry.clone()))
@@ -377,6 +378,7 @@ impl Proxy {
         let detail = entry.head.freshness.source.detail();
         let status = CacheStatus { hit: true, ttl: Some(ttl), detail, ..CacheStatus::default() };
         let reply = self.stored_reply(head, entry, age, status).await.ok()?;
+        exchange.is_of(entry);
         // For those who have joined since.
         pilot.close();
         pilot.land(Landing::Freshened(entry.clone()));

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use super::coding::{Negotiated, Whole};
 use super::edit::cors::Grant;
 use super::edit::fields::{ReplyFacts, RequestFacts};
+use super::flight::Streaming;
 use super::limiting::{Fate, Ruling, limited};
 use super::site::Route;
-use crate::cache::entry::EntryHead;
+use crate::cache::entry::{Entry, EntryHead};
 use crate::cache::key::Digest;
 use crate::cache::policy::RequestPolicy;
 use crate::clock::Timestamp;
@@ -55,6 +57,8 @@ pub struct Exchange {
     pub(super) reply: Option<Box<ReplyFields>>,
     pub(super) status: u16,
     pub(super) first_byte: Duration,
+    /// Which codings its client takes, on a route that compresses.
+    pub(super) coding: Option<Box<Negotiated>>,
     /// Its request is a call of gRPC.
     pub(super) grpc: Option<grpc::Call>,
     /// And came as one of gRPC-Web.
@@ -113,6 +117,7 @@ impl Exchange {
             reply: None,
             status: 0,
             first_byte: Duration::ZERO,
+            coding: None,
             grpc: None,
             web: None,
             request_body: None,
@@ -141,6 +146,20 @@ impl Exchange {
     /// When the request head had been read.
     pub(super) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Notes what the reply is made from: on a route that compresses that may be stored in other codings too.
+    pub(super) fn is_of(&mut self, entry: &Arc<Entry>) {
+        if let Some(coding) = &mut self.coding {
+            coding.whole = entry.part.is_none().then(|| Whole::Stored(entry.clone()));
+        }
+    }
+
+    /// The same of what is being stored.
+    pub(super) fn is_of_streaming(&mut self, streaming: &Arc<Streaming>) {
+        if let Some(coding) = &mut self.coding {
+            coding.whole = streaming.new.is_some().then(|| Whole::Streaming(streaming.clone()));
+        }
     }
 
     /// Notes what the request says that caching goes by.

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, header, request};
 pub use slices::{Slice, Slicing, Wanted};
 
 use super::ask::Who;
+use super::coding::Negotiated;
 use super::edit::fields::RequestFacts;
 use super::guard::Guard;
 use super::key::{Doubt, Facts, Keyed, User};
@@ -316,8 +317,15 @@ pub(super) fn edited<'a>(
     head: &'a request::Parts,
     target: &Target,
 ) -> Cow<'a, request::Parts> {
-    let Some(edits) = &route.settings.edits else { return Cow::Borrowed(head) };
+    let (edits, compress) = (&route.settings.edits, &route.settings.compress);
+    if edits.is_none() && compress.is_none() {
+        return Cow::Borrowed(head);
+    }
     let mut edited = head.clone();
+    if let Some(rules) = compress {
+        Negotiated::of(rules, &mut edited, target.authority());
+    }
+    let Some(edits) = edits else { return Cow::Owned(edited) };
     let (client, id) = (None, None);
     let (route, upstream) = (&*route.name, &*route.upstream_name);
     let facts = RequestFacts { client, id, method: &head.method, target, route, upstream };

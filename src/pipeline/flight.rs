@@ -57,6 +57,8 @@ pub(super) struct Streaming {
     pub(super) part: Option<Part>,
     /// It is what was missing of stored parts, and nobody's own range.
     pub(super) completes: bool,
+    /// What is stored of it, on a route that may store it in other codings too.
+    pub(super) new: Option<Box<NewEntry>>,
 }
 
 impl Streaming {
@@ -321,6 +323,7 @@ impl Fetch {
             length,
             part: entry.part,
             completes,
+            new: self.is_codable(&entry).then(|| Box::new(entry.clone())),
         });
         let reader = streaming.body.reader(0).ok();
         pilot.land(Landing::Streaming(streaming.clone()));
@@ -338,6 +341,11 @@ impl Fetch {
         } else {
             self.store(id, entry, body);
         }
+    }
+
+    /// Whether what comes may be stored in other codings too.
+    fn is_codable(&self, entry: &NewEntry) -> bool {
+        self.route.settings.compress.is_some() && entry.part.is_none() && !self.compares()
     }
 
     /// Whether what is stored may still stand in for a reply that says that the origin fails.

@@ -64,6 +64,7 @@ impl Proxy {
                     detail: compares.then_some(guard::DETAIL),
                     ..CacheStatus::default()
                 };
+                exchange.is_of_streaming(&streaming);
                 let with = (&headers, None);
                 let reply =
                     self.streaming_reply(exchange, &asking, &streaming, ticket, reader, with, status).await;
@@ -270,6 +271,7 @@ impl Proxy {
         match self.stored_reply(&asking.inbound.head, &entry, age, status).await {
             Ok(reply) => {
                 exchange.cache = CacheOutcome::Revalidated;
+                exchange.is_of(&entry);
                 Ok(reply)
             }
             // Its body was lost meanwhile.
@@ -342,6 +344,7 @@ impl Proxy {
             ..CacheStatus::default()
         };
         let reply = self.stored_reply(&asking.inbound.head, &entry, age, status).await.ok()?;
+        exchange.is_of(&entry);
         exchange.cache = CacheOutcome::Stale;
         Some(reply)
     }

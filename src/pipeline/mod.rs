@@ -11,6 +11,7 @@ pub mod access;
 mod ask;
 mod bounds;
 mod cached;
+pub mod coding;
 mod complaint;
 mod content;
 mod doubt;
@@ -74,6 +75,7 @@ use crate::telemetry::Telemetry;
 use crate::tls::Identity;
 use crate::tunnel::Tunnels;
 
+use coding::{Coders, Negotiated};
 use error::Failure;
 use exchange::Exchange;
 use flight::Landing;
@@ -111,6 +113,7 @@ pub struct Proxy {
     /// How often replies were hit that are to be fetched anew before they are stale.
     heat: Heat,
     tunnels: Arc<Tunnels>,
+    coders: Coders,
 }
 
 impl Proxy {
@@ -129,6 +132,7 @@ impl Proxy {
             in_flight: InFlight::default(),
             heat: Heat::default(),
             tunnels: Arc::default(),
+            coders: Coders::default(),
         })
     }
 
@@ -244,8 +248,15 @@ impl Proxy {
         if let Some(rewrite) = &route.settings.rewrite {
             target = rewrite.apply(&target)?;
         }
+        if let Some(rules) = route.settings.compress.as_deref().filter(|_| exchange.grpc.is_none()) {
+            let negotiated = Negotiated::of(rules, &mut inbound.head, target.authority());
+            exchange.coding = Some(Box::new(negotiated));
+        }
         if let Some(reply) = route.settings.local.as_ref().and_then(|local| local.answer(exchange, &target)) {
-            return reply;
+            return match reply {
+                Ok(reply) if exchange.coding.is_some() => Ok(Box::pin(self.recoded(exchange, reply)).await),
+                reply => reply,
+            };
         }
         if via::loops(&inbound.head.headers, &site.name) {
             return Err(Failure::Loop);
@@ -256,6 +267,9 @@ impl Proxy {
         if let Some(wanted) = upgrade::wanted(&inbound, &route)? {
             self.limit(&route, exchange, &inbound, &target, Counted::Origin)?;
             return Box::pin(self.upgrade(site, &route, exchange, inbound, &target, wanted)).await;
+        }
+        if exchange.coding.is_some() {
+            return Box::pin(self.coded(site, &route, exchange, inbound, &target)).await;
         }
         match route.cache.mode {
             // Boxed, so that the future that a hit moves about stays small.

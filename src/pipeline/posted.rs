@@ -109,6 +109,7 @@ impl Proxy {
             return Err(Failure::Internal);
         };
         exchange.asked = Some(asked);
+        exchange.is_of_streaming(&streaming);
         let source = shared(&streaming, reader, ticket).ok_or(Failure::Internal)?;
         Ok(Reply {
             status,

@@ -11,11 +11,13 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::Sleep;
 
+use super::coding::Recoded;
 use super::exchange::Exchange;
 use super::flight::Shared;
 use super::pieces::Pieces;
 use super::upgrade::Switched;
 use crate::cache::store::BodyReader;
+use crate::coding::CodingError;
 use crate::http::grpc;
 use crate::http::grpc_web::Encoder;
 use crate::telemetry::event::{End, Protocol};
@@ -37,6 +39,8 @@ pub(super) enum Source {
     Pieces(Box<Pieces>),
     /// One of these, and then trailer fields.
     Trailed(Box<Trailed>),
+    /// One of these in another content coding.
+    Recoded(Box<Recoded>),
     /// None: the connection goes over to another protocol.
     Switched(Box<Switched>),
 }
@@ -72,6 +76,9 @@ pub enum ReplyError {
     /// The route's time for a whole exchange has passed.
     #[error("the exchange took too long")]
     Deadline,
+    /// The body cannot be put into the coding that the client takes.
+    #[error(transparent)]
+    Coding(#[from] CodingError),
 }
 
 impl ReplyError {
@@ -85,6 +92,7 @@ impl ReplyError {
             Self::Shared => (End::UpstreamAborted, "http_response_incomplete"),
             Self::Store(_) => (End::UpstreamAborted, "proxy_internal_error"),
             Self::Deadline => (End::TimedOut, "http_response_timeout"),
+            Self::Coding(_) => (End::UpstreamAborted, "http_response_content_coding"),
         }
     }
 }
@@ -92,8 +100,14 @@ impl ReplyError {
 impl ReplyBody {
     pub(super) fn new(source: Source, exchange: Box<Exchange>, deadline: Option<Instant>) -> Self {
         // What is in hand already is not timed: no timer on the hit path.
-        let timed =
-            matches!(source, Source::Upstream(_) | Source::Shared(_) | Source::File(_) | Source::Pieces(_));
+        let timed = matches!(
+            source,
+            Source::Upstream(_)
+                | Source::Shared(_)
+                | Source::File(_)
+                | Source::Pieces(_)
+                | Source::Recoded(_)
+        );
         let deadline = deadline.filter(|_| timed).map(|at| Box::pin(tokio::time::sleep_until(at.into())));
         Self { source, exchange: Some(exchange), deadline, encoder: None }
     }
@@ -168,12 +182,31 @@ impl Source {
                 None => Poll::Ready(trailed.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
                 next => Poll::Ready(next),
             },
+            Self::Recoded(recoded) => recoded.poll_frame(cx),
+        }
+    }
+
+    /// How many bytes will come, where that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.size_hint().exact()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Switched(_) => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File(reader) => SizeHint::with_exact(reader.remaining()),
+            Self::Upstream(body) => body.size_hint(),
+            Self::Shared(shared) => shared.size_hint(),
+            Self::Pieces(pieces) => SizeHint::with_exact(pieces.left()),
+            // A length that is known would be told, and trailers do not follow a body of known length (RFC 9112 7.1.2).
+            Self::Trailed(_) | Self::Recoded(_) => SizeHint::default(),
         }
     }
 
     /// Nothing more will come. A server does not look for the end of a body whose length it was told, so this must
     /// hold as soon as the last byte was taken.
-    fn is_end(&self) -> bool {
+    pub(super) fn is_end(&self) -> bool {
         match self {
             Self::Empty | Self::Switched(_) => true,
             Self::Full(bytes) => bytes.is_empty(),
@@ -182,6 +215,7 @@ impl Source {
             Self::Shared(shared) => shared.is_end(),
             Self::Pieces(pieces) => pieces.left() == 0,
             Self::Trailed(trailed) => trailed.trailers.is_none(),
+            Self::Recoded(recoded) => recoded.is_end(),
         }
     }
 }
@@ -262,19 +296,7 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.encoder.is_some() {
-            return SizeHint::default();
-        }
-        match &self.source {
-            Source::Empty | Source::Switched(_) => SizeHint::with_exact(0),
-            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::File(reader) => SizeHint::with_exact(reader.remaining()),
-            Source::Upstream(body) => body.size_hint(),
-            Source::Shared(shared) => shared.size_hint(),
-            Source::Pieces(pieces) => SizeHint::with_exact(pieces.left()),
-            // A length that is known would be told, and trailers do not follow a body of known length (RFC 9112 7.1.2).
-            Source::Trailed(_) => SizeHint::default(),
-        }
+        if self.encoder.is_some() { SizeHint::default() } else { self.source.size_hint() }
     }
 }
 

@@ -50,7 +50,7 @@ impl Reply {
         exchange.replied(self.status);
         exchange.lasting = match self.source {
             Source::Switched(_) => true,
-            Source::Upstream(_) | Source::Shared(_) => is_event_stream(&self.headers),
+            Source::Upstream(_) | Source::Shared(_) | Source::Recoded(_) => is_event_stream(&self.headers),
             _ => false,
         };
         if let Source::Switched(switched) = self.source {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
 use super::access::Access;
+use super::coding::Compression;
 use super::edit::cors::Cors;
 use super::edit::fields::FieldEdits;
 use super::edit::rewrite::Rewrite;
@@ -188,6 +189,8 @@ pub struct RouteSettings {
     pub allow_schemes: Option<Scheme>,
     /// Its rate limits, by name.
     pub limits: Vec<Arc<str>>,
+    /// What it compresses; `None`: replies are sent as they are coded.
+    pub compress: Option<Box<Compression>>,
 }
 
 /// Which protocols the clients of a route may change to on their connection.

@@ -51,13 +51,14 @@ use metrics::ThreadCells;
 
 pub use error::TelemetryError;
 pub use event::Finished;
-pub use outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure};
+pub use outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure, Recoding};
 pub use record::LogRecord;
 pub use ring::{Followed, Follower, Query};
 pub use settings::Settings;
 pub use snapshot::{GaugeSink, LogCounts, Snapshot};
 
 use crate::clock::{Clock, Timestamp};
+use crate::http::accept_encoding::Coding;
 
 /// Measures other rooms when a snapshot is made; called on the thread that asks for it, and must not wait.
 pub type GaugeSource = Box<dyn Fn(&mut GaugeSink) + Send + Sync>;
@@ -184,6 +185,11 @@ impl Telemetry {
     /// Counts a response that was not stored, and why; the reasons are a fixed set of snake-case words.
     pub fn cache_skip(&self, reason: &'static str) {
         self.count(|cells| cells.cache_skip(reason));
+    }
+
+    /// Counts content that was coded otherwise: bytes that went in and came out, and whether it is the first of a body.
+    pub fn recoded(&self, coding: Coding, way: Recoding, begins: bool, taken: u64, given: u64) {
+        self.count(|cells| cells.recoded(coding, way, begins, taken, given));
     }
 
     /// Counts a request that is refused for what it is; the reasons are a fixed set of snake-case words.

@@ -26,6 +26,14 @@ pub const CACHE: &str = "cache";
 /// Counter by `reason`: responses that were not stored.
 pub const CACHE_SKIPS: &str = "cache_skips";
 
+/// Counter by `coding` and `way` (`encode`, `decode`): bodies that were put into another content coding; what is sent from
+/// the store in the coding that it has there is not among them.
+pub const CODED: &str = "coded_bodies";
+/// Counter by `coding` and `way`, bytes: what went in.
+pub const CODED_IN: &str = "coded_in";
+/// Counter by `coding` and `way`, bytes: what came out.
+pub const CODED_OUT: &str = "coded_out";
+
 /// Counter by `reason`: requests refused for what they are (malformed, ambiguous, too large, too slow), whether an
 /// exchange came of them or not.
 pub const REFUSED: &str = "refused_requests";

@@ -1,5 +1,27 @@
 //! The words under which attempts and refused connections are counted; the same in logs and metrics.
 
+/// What was done with content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Recoding {
+    /// It was compressed.
+    Encode,
+    /// A coding was undone.
+    Decode,
+}
+
+impl Recoding {
+    /// Both, in the order of their metric cells.
+    pub const ALL: [Self; 2] = [Self::Encode, Self::Decode];
+
+    /// The word for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encode => "encode",
+            Self::Decode => "decode",
+        }
+    }
+}
+
 /// How one attempt to fetch from an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttemptOutcome {

@@ -31,6 +31,9 @@ pub struct Snapshot {
     pub handshakes: Handshakes,
     /// Responses that were not stored, by reason.
     pub cache_skips: BTreeMap<String, u64>,
+    /// Bodies that were put into another content coding, by coding.
+    #[serde(default)]
+    pub codings: Vec<CodingRow>,
     /// Requests that were refused for what they are, by reason.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
@@ -63,6 +66,21 @@ pub struct RouteRow {
     pub duration: Latency,
     /// From request head to the head of the reply.
     pub first_byte: Latency,
+}
+
+/// What was counted for a content coding.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CodingRow {
+    /// Its name.
+    pub coding: String,
+    /// `encode` or `decode`.
+    pub way: String,
+    /// Bodies.
+    pub bodies: u64,
+    /// Bytes that went in.
+    pub bytes_in: u64,
+    /// Bytes that came out.
+    pub bytes_out: u64,
 }
 
 /// What was counted for an upstream.
@@ -203,6 +221,7 @@ impl Snapshot {
             connections: self.connections.since(&earlier.connections),
             handshakes: self.handshakes.since(&earlier.handshakes),
             cache_skips: less(&self.cache_skips, &earlier.cache_skips),
+            codings: self.codings.iter().filter_map(|row| row.since(&earlier.codings)).collect(),
             refused: less(&self.refused, &earlier.refused),
             log: self.log.since(earlier.log),
             gauges: self.gauges.clone(),
@@ -245,6 +264,29 @@ impl UpstreamRow {
             retries: self.retries.saturating_sub(earlier.retries),
             first_byte: self.first_byte.since(&earlier.first_byte),
         }
+    }
+}
+
+impl CodingRow {
+    fn since(&self, earlier: &[Self]) -> Option<Self> {
+        let old = earlier.iter().find(|old| (&old.coding, &old.way) == (&self.coding, &self.way));
+        let less = |count: fn(&Self) -> u64| count(self).saturating_sub(old.map_or(0, count));
+        let row = Self {
+            bodies: less(|row| row.bodies),
+            bytes_in: less(|row| row.bytes_in),
+            bytes_out: less(|row| row.bytes_out),
+            ..self.clone()
+        };
+        (row.bytes_in > 0).then_some(row)
+    }
+
+    /// How many times larger what is not coded is than what is; `None` where nothing is.
+    pub fn ratio(&self) -> Option<f64> {
+        let (plain, coded) = match &*self.way {
+            "decode" => (self.bytes_out, self.bytes_in),
+            _ => (self.bytes_in, self.bytes_out),
+        };
+        (coded > 0).then(|| plain as f64 / coded as f64)
     }
 }
 

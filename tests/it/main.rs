@@ -9,6 +9,7 @@ mod answers;
 mod bodies;
 mod bounds;
 mod cache;
+mod compress;
 mod cors;
 mod edits;
 mod ends;

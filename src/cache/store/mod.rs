@@ -18,6 +18,7 @@
 //! Live bytes are counted: records times 3.5, since that is what sled's files take for them, plus body files.
 
 mod body;
+mod coded;
 mod disk;
 mod door;
 mod engine;
@@ -49,6 +50,7 @@ mod journeys;
 mod trace;
 
 pub use body::{BodyError, BodyReader};
+pub use coded::BodyHash;
 pub(crate) use disk::files;
 pub use engine::{Fault, FaultKind, RouteUsage, Store, StoreError, Usage, Walk};
 pub use inspection::{Found, Inspected, Inspection, Progress, Reclaimed};

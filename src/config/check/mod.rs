@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod compress;
 mod cors;
 mod edits;
 mod effects;
@@ -73,6 +74,7 @@ impl Checks<'_> {
         self.names();
         self.access();
         self.answers();
+        self.compress();
         self.rewrites();
         self.edits();
         self.cors();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::OneOrMany;
 use super::answer::{Maintenance, Redirect, Respond};
 use super::cache::{Cache, Mode};
+use super::compress::Compress;
 use super::cors::Cors;
 use super::edit::FieldChanges;
 use super::named::Named;
@@ -72,6 +73,9 @@ pub struct Route {
     /// Maintenance: true answers 503 with `Retry-After` to every request, and so does a table that says more; false ends
     /// what the top of the file says.
     pub maintenance: Option<Maintenance>,
+    /// Compression of replies for clients that take it (Accept-Encoding): true, or a table that says more; false ends what
+    /// the top of the file says.
+    pub compress: Option<Compress>,
     /// Protocols that clients may change to on an HTTP/1.1 connection, as Upgrade names them, if the upstream agrees:
     /// one, or a list; an empty list permits none. A WebSocket is asked for by GET. Where a request offers others, they
     /// are not passed on.

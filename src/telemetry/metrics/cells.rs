@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::histogram::Histogram;
 use super::slots::Slots;
 use super::status;
+use crate::http::accept_encoding::Coding;
 use crate::telemetry::event::{CacheOutcome, End, Finished};
-use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure};
+use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure, Recoding};
 
 /// A counter with a single writer: adding is a plain load and store, without the lock prefix of a shared one.
 #[derive(Debug, Default)]
@@ -38,6 +39,16 @@ pub(super) struct Cells {
     pub(super) opened: Count,
     pub(super) closed: Count,
     pub(super) refused: [Count; ConnectionRefused::ALL.len()],
+    /// By coding, and by whether it was made or undone.
+    pub(super) codings: [[CodingCells; Recoding::ALL.len()]; Coding::ALL.len()],
+}
+
+/// What is counted for a content coding.
+#[derive(Debug, Default)]
+pub(super) struct CodingCells {
+    pub(super) bodies: Count,
+    pub(super) taken: Count,
+    pub(super) given: Count,
 }
 
 /// What is counted for a route.
@@ -88,6 +99,7 @@ impl Cells {
             opened: Count::default(),
             closed: Count::default(),
             refused: Default::default(),
+            codings: Default::default(),
         }
     }
 

@@ -10,7 +10,8 @@ mod sum;
 use std::time::Duration;
 
 use super::event::Finished;
-use super::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure};
+use super::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure, Recoding};
+use crate::http::accept_encoding::Coding;
 pub(super) use openmetrics::encode;
 
 /// Route names that are told apart.
@@ -79,6 +80,13 @@ impl ThreadCells {
 
     pub(super) fn cache_skip(&self, reason: &'static str) {
         self.0.skips.add(reason);
+    }
+
+    pub(super) fn recoded(&self, coding: Coding, way: Recoding, begins: bool, taken: u64, given: u64) {
+        let cells = &self.0.codings[coding as usize][way as usize];
+        cells.bodies.add(begins.into());
+        cells.taken.add(taken);
+        cells.given.add(given);
     }
 
     pub(super) fn refused(&self, reason: &'static str) {

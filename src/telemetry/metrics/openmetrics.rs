@@ -11,7 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::telemetry::names;
-use crate::telemetry::snapshot::{Gauge, Latency, Snapshot};
+use crate::telemetry::snapshot::{CodingRow, Gauge, Latency, Snapshot};
 
 /// Upper bounds of the histograms' buckets: seconds as text and microseconds. Each is a bound of ours too.
 const BUCKETS: [(f64, u64); 17] = [
@@ -54,6 +54,7 @@ impl Collector for Encoder {
         let snapshot = &self.0;
         process(&mut encoder, snapshot)?;
         routes(&mut encoder, snapshot)?;
+        codings(&mut encoder, snapshot)?;
         upstreams(&mut encoder, snapshot)?;
         connections_and_log(&mut encoder, snapshot)?;
         gauges(&mut encoder, &snapshot.gauges)
@@ -112,6 +113,28 @@ fn routes(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> fmt::Resu
     skips.words(&[], "reason", &snapshot.cache_skips)?;
     let mut refused = Family::counter(encoder, names::REFUSED, "Requests refused for what they are.")?;
     refused.words(&[], "reason", &snapshot.refused)
+}
+
+fn codings(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> fmt::Result {
+    fn labels(row: &CodingRow) -> [(&str, &str); 2] {
+        [("coding", &*row.coding), ("way", &*row.way)]
+    }
+    if snapshot.codings.is_empty() {
+        return Ok(());
+    }
+    let mut bodies = Family::counter(encoder, names::CODED, "Bodies put into another content coding.")?;
+    for row in &snapshot.codings {
+        bodies.count(&labels(row), row.bodies)?;
+    }
+    let mut taken = Family::bytes(encoder, names::CODED_IN, "Bytes that went into a content coder.")?;
+    for row in &snapshot.codings {
+        taken.count(&labels(row), row.bytes_in)?;
+    }
+    let mut given = Family::bytes(encoder, names::CODED_OUT, "Bytes that came out of a content coder.")?;
+    for row in &snapshot.codings {
+        given.count(&labels(row), row.bytes_out)?;
+    }
+    Ok(())
 }
 
 fn upstreams(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> fmt::Result {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::cells::{Cells, Count, RouteCells, UpstreamCells};
 use super::histogram::Sum;
 use super::{Series, ThreadCells, slots, status};
+use crate::http::accept_encoding::Coding;
 use crate::telemetry::event::{CacheOutcome, End};
-use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure};
+use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure, Recoding};
 use crate::telemetry::snapshot::{
-    Connections, EndpointRow, HandshakeRow, Handshakes, RouteRow, Snapshot, UpstreamRow,
+    CodingRow, Connections, EndpointRow, HandshakeRow, Handshakes, RouteRow, Snapshot, UpstreamRow,
 };
 
 impl Series {
@@ -29,6 +30,7 @@ impl Series {
         for (reason, count) in threads.iter().flat_map(|cells| cells.skips.iter()) {
             *snapshot.cache_skips.entry(reason.to_owned()).or_default() += count;
         }
+        snapshot.codings = codings(&threads);
         for (reason, count) in threads.iter().flat_map(|cells| cells.refusals.iter()) {
             *snapshot.refused.entry(reason.to_owned()).or_default() += count;
         }
@@ -72,6 +74,22 @@ impl Series {
         }
         rows
     }
+}
+
+/// What was coded, and what was decoded, by coding.
+fn codings(threads: &[&Cells]) -> Vec<CodingRow> {
+    let pairs = Coding::ALL.into_iter().flat_map(|coding| Recoding::ALL.map(|way| (coding, way)));
+    let rows = pairs.map(|(coding, way)| {
+        let cells = || threads.iter().map(|cells| &cells.codings[coding as usize][way as usize]);
+        CodingRow {
+            coding: coding.as_str().to_owned(),
+            way: way.as_str().to_owned(),
+            bodies: cells().map(|cells| cells.bodies.get()).sum(),
+            bytes_in: cells().map(|cells| cells.taken.get()).sum(),
+            bytes_out: cells().map(|cells| cells.given.get()).sum(),
+        }
+    });
+    rows.filter(|row| row.bodies > 0).collect()
 }
 
 /// The names in order, then those who have none.
