@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::pipeline::Proxy;
 
 use super::api::{
     CertificateRow, Drain, Draining, Explain, Explanation, PastExplanation, Problem, ReloadReport, Route,
-    RouteTest, RouteTestReply, Status,
+    RouteTest, RouteTestReply, Status, Upgrade, UpgradeLine,
 };
 
 /// A boxed future: admin requests are few, so that a box costs nothing that matters.
@@ -32,6 +34,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Starts to drain: not ready at once, accepting for a while, then as [`stop`](Self::stop). Returns at once.
     fn drain(&self, drain: Drain) -> Draining;
+
+    /// Starts a new process that takes over, and tells of each step; `Err` where it cannot even begin.
+    fn upgrade(&self, asked: Upgrade) -> Result<mpsc::UnboundedReceiver<UpgradeLine>, Box<Problem>>;
 
     /// Takes a drain back; `None` when it is too late, or there is none.
     fn stay(&self) -> Option<Draining>;

@@ -7,10 +7,12 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -19,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::fs::FlockOperation;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::handlers::{self, Admin};
@@ -33,6 +35,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest request head in bytes.
 const MAX_HEAD: usize = 64 << 10;
+
+/// How long a connection that has asked nothing yet may take to, after the server was closed.
+const FIRST_REQUEST: Duration = Duration::from_millis(200);
 
 /// How long connections may take to end after the server was closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -65,8 +70,10 @@ pub struct Bound {
     path: PathBuf,
     listener: std::os::unix::net::UnixListener,
     identity: (u64, u64),
+    /// Whether it goes with this process: not before that has taken over, nor after it has handed over.
+    ours: Arc<AtomicBool>,
     // Held for as long as the socket is ours; the system lets go of it when the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 /// Opens the admin socket. A directory that was not given by `--socket` is made, or checked to be this user's.
@@ -89,13 +96,65 @@ pub fn bind(path: &Path) -> Result<Bound, BindError> {
     let bound = std::fs::rename(&temporary, path).and_then(|()| std::fs::symlink_metadata(path));
     match bound {
         Ok(meta) => {
-            Ok(Bound { path: path.to_owned(), listener, identity: (meta.dev(), meta.ino()), _lock: lock })
+            let identity = (meta.dev(), meta.ino());
+            Ok(Bound {
+                path: path.to_owned(),
+                listener,
+                identity,
+                ours: Arc::new(AtomicBool::new(true)),
+                lock,
+            })
         }
         Err(error) => {
             // The rename's failure is what counts.
             let _ = std::fs::remove_file(&temporary);
             Err(io(error))
         }
+    }
+}
+
+/// The admin socket that another process hands over; it stays that one's for now.
+///
+/// # Errors
+/// When it is not there any more.
+pub fn handed(path: &Path, socket: OwnedFd, lock: OwnedFd) -> Result<Bound, BindError> {
+    let io = |source| BindError::Io { path: path.to_owned(), source };
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    listener.set_nonblocking(true).map_err(io)?;
+    let meta = std::fs::symlink_metadata(path).map_err(io)?;
+    let (identity, ours) = ((meta.dev(), meta.ino()), Arc::new(AtomicBool::new(false)));
+    Ok(Bound { path: path.to_owned(), listener, identity, ours, lock: File::from(lock) })
+}
+
+/// What hands the admin socket over while it is being served.
+#[derive(Debug)]
+pub struct Handle {
+    listener: std::os::unix::net::UnixListener,
+    lock: File,
+    ours: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Descriptors of the socket and of its lock.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
+        Ok([self.listener.try_clone()?.into(), self.lock.try_clone()?.into()])
+    }
+
+    /// Says whether the socket goes with this process.
+    pub fn own(&self, ours: bool) {
+        self.ours.store(ours, Ordering::Relaxed);
+    }
+
+    /// Another one.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let (listener, lock) = (self.listener.try_clone()?, self.lock.try_clone()?);
+        Ok(Self { listener, lock, ours: self.ours.clone() })
     }
 }
 
@@ -156,6 +215,15 @@ impl Bound {
         &self.path
     }
 
+    /// What hands it over while it is being served.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn handle(&self) -> io::Result<Handle> {
+        let (listener, lock) = (self.listener.try_clone()?, self.lock.try_clone()?);
+        Ok(Handle { listener, lock, ours: self.ours.clone() })
+    }
+
     /// Answers requests until `admin.closing` is cancelled; then waits a moment for what is being answered, and
     /// removes the socket. Must run inside a tokio runtime.
     ///
@@ -199,7 +267,7 @@ impl Drop for Bound {
     fn drop(&mut self) {
         let ours =
             std::fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity);
-        if ours {
+        if ours && self.ours.load(Ordering::Relaxed) {
             // Nothing is lost when it stays: the next start replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -209,7 +277,9 @@ impl Drop for Bound {
 async fn connection(stream: UnixStream, admin: Arc<Admin>) {
     let closing = admin.closing.clone();
     let allowed = stream.peer_cred().is_ok_and(|peer| allowed(peer.uid()));
+    let asked = Notify::new();
     let service = service_fn(|request| {
+        asked.notify_one();
         let admin = Arc::clone(&admin);
         async move { Ok::<_, Infallible>(handlers::answer(admin, request, allowed).await) }
     });
@@ -223,8 +293,17 @@ async fn connection(stream: UnixStream, admin: Arc<Admin>) {
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = closing.cancelled() => {
+            // What was accepted just now has been sent a command, most likely: on an upgrade nobody else takes it.
+            let ended = tokio::select! {
+                ended = connection.as_mut() => Some(ended),
+                () = asked.notified() => None,
+                () = tokio::time::sleep(FIRST_REQUEST) => None,
+            };
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match ended {
+                Some(ended) => ended,
+                None => connection.await,
+            }
         }
     };
     if let Err(error) = ended {

@@ -39,6 +39,7 @@ impl Control for Pretended {
             instance: "test".to_owned(),
             version: "0".to_owned(),
             pid: 7,
+            predecessor: None,
             state: api::State::Serving,
             ready: true,
             not_ready: None,
@@ -88,6 +89,13 @@ impl Control for Pretended {
             grace_ms: drain.grace_ms.unwrap_or(2),
             connections: api::Connections::default(),
         }
+    }
+
+    fn upgrade(
+        &self,
+        _: api::Upgrade,
+    ) -> Result<tokio::sync::mpsc::UnboundedReceiver<api::UpgradeLine>, Box<api::Problem>> {
+        Err(Box::new(api::Problem::new(api::ProblemCode::Unavailable, "not now")))
     }
 
     fn stay(&self) -> Option<api::Draining> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -13,14 +14,16 @@ use super::error::Error;
 use super::instance::Instance;
 use super::options::ServeOptions;
 use super::serve::{Places, accept};
+use super::upgrade::{self, Order};
 use crate::admin::Control;
 use crate::admin::api::{
     CertificateRow, Connections, Drain, Draining, Explain, Explanation, ListenerStatus, PastExplanation,
-    Problem, ReloadReport, Route, RouteTest, RouteTestReply, State, Status, StoreStatus,
+    Problem, ProblemCode, ReloadReport, Route, RouteTest, RouteTestReply, State, Status, StoreStatus,
+    Upgrade, UpgradeLine,
 };
 use crate::admin::control::{Boxed, Refused};
 use crate::admin::handlers::Admin;
-use crate::cache::Mode;
+use crate::cache::{self, Mode};
 use crate::clock::Timestamp;
 use crate::config::{self, Finding, Overrides, Source};
 use crate::pipeline::Proxy;
@@ -188,6 +191,7 @@ impl Control for Controller {
             instance: self.places.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            predecessor: Some(instance.predecessor.load(Ordering::Relaxed)).filter(|pid| *pid != 0),
             state: instance.life(),
             ready: not_ready.is_none(),
             not_ready,
@@ -233,6 +237,26 @@ impl Control for Controller {
             let _ = self.asks.try_send(Ask::Drain { delay, grace });
         }
         self.draining(delay, grace)
+    }
+
+    fn upgrade(&self, asked: Upgrade) -> Result<mpsc::UnboundedReceiver<UpgradeLine>, Box<Problem>> {
+        let refused = |why: &str| {
+            Box::new(Problem::new(ProblemCode::Unavailable, "no upgrade can begin now").detail(why))
+        };
+        if self.instance.cache.state() == cache::store::State::Opening {
+            return Err(refused("the store is still opening"));
+        }
+        if !self.instance.begin_upgrade() {
+            return Err(refused("another one is under way, or the instance is draining"));
+        }
+        let (told, lines) = mpsc::unbounded_channel();
+        let limit = asked.timeout_ms.map_or(upgrade::LIMIT, Duration::from_millis);
+        let order = Order { binary: asked.binary.map(PathBuf::from), limit, told };
+        if self.asks.try_send(Ask::Upgrade(order)).is_err() {
+            self.instance.end_upgrade();
+            return Err(refused("the instance is about to end"));
+        }
+        Ok(lines)
     }
 
     fn stay(&self) -> Option<Draining> {

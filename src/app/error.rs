@@ -19,6 +19,12 @@ pub enum Error {
     /// It is finishing what is in flight, and takes over nothing new.
     #[error("the instance is stopping")]
     Stopping,
+    /// Another process starts to take over.
+    #[error("an upgrade is under way")]
+    Upgrading,
+    /// The process that was to hand over does not.
+    #[error("{0}")]
+    Handover(String),
     /// A client address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] server::BindError),

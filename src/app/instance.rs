@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,9 +20,11 @@ use crate::cache::{self, Cache, Mode};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Compiled;
 use crate::pipeline::{Proxy, Site};
+use crate::server::inherited::{self, Purpose};
 use crate::server::{self, ListenAddress, Running};
 use crate::telemetry::listener::Readiness;
 use crate::telemetry::{self, Telemetry};
+use crate::tls::Terminators;
 use crate::upstream::Upstreams;
 
 /// Where an instance keeps what must survive a restart.
@@ -52,6 +55,8 @@ pub struct Instance {
     machine: Mutex<Option<Machine>>,
     workers: usize,
     generation: AtomicU64,
+    /// The process that it has taken over from, until that has ended; 0: none.
+    pub(super) predecessor: Arc<AtomicU32>,
     life: Mutex<State>,
 }
 
@@ -59,12 +64,109 @@ pub struct Instance {
 struct Machine {
     wanted: SocketAddr,
     local: SocketAddr,
+    /// Another descriptor, for a process that takes over.
+    socket: Option<TcpListener>,
     task: JoinHandle<()>,
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// An instance of which everything is there but the store: it listens, and does not accept yet.
+pub(super) struct Prepared {
+    settings: Compiled,
+    clock: Clock,
+    workers: usize,
+    bound: server::Bound,
+    certificates: Arc<Certificates>,
+    terminators: Terminators,
+    machine: Option<BoundMachine>,
+    telemetry: Arc<Telemetry>,
+    upstreams: Arc<Upstreams>,
+    site: Site,
+}
+
+impl Prepared {
+    /// Takes everything that could be refused. To be called inside the control runtime.
+    pub(super) fn new(settings: Compiled, clock: Clock) -> Result<Self, Error> {
+        let workers = workers(settings.workers);
+        let bound = server::bind(&settings.listeners, workers)?;
+        let certificates = Arc::new(Certificates::new(&clock));
+        let terminators = certificates.apply(certificates.prepare(&settings.tls)?);
+        let machine = settings.telemetry.listen.map(bind_machine).transpose()?;
+        let telemetry = Telemetry::start(&settings.telemetry, clock.clone())?;
+        let upstreams = Upstreams::new(Handle::current());
+        upstreams.apply(&settings.upstreams);
+        let site = Site::build(settings.pipeline.clone(), &settings.cache, &upstreams, &telemetry, None)?;
+        Ok(Self {
+            settings,
+            clock,
+            workers,
+            bound,
+            certificates,
+            terminators,
+            machine,
+            telemetry,
+            upstreams,
+            site,
+        })
+    }
+
+    /// Opens the store; that goes on behind.
+    pub(super) fn open_cache(&self, paths: &Paths) -> Result<Arc<Cache>, Error> {
+        Ok(Cache::open(self.settings.cache.clone(), paths.store.clone(), self.clock.clone())?)
+    }
+
+    /// Accepts clients from here on.
+    pub(super) fn start(self, cache: Arc<Cache>) -> Result<Arc<Instance>, Error> {
+        let Self {
+            settings,
+            clock,
+            workers,
+            bound,
+            certificates,
+            terminators,
+            machine,
+            telemetry,
+            upstreams,
+            site,
+        } = self;
+        let proxy = Proxy::new(site, cache.clone(), telemetry.clone(), clock.clone());
+        let gate =
+            Arc::new(Gate { proxy: proxy.clone(), telemetry: telemetry.clone(), clock: clock.clone() });
+        let server = server::start(bound, &settings.server, &terminators, &gate);
+        let server = server.map_err(Error::system("start workers"))?;
+        let busy: Vec<_> = server.runtimes().map(Handle::metrics).collect();
+        // One worker is one runtime of one thread.
+        cache.give_way_to(u32::try_from(busy.len()).unwrap_or(u32::MAX), move || {
+            busy.iter().map(|worker| worker.worker_total_busy_duration(0)).sum()
+        });
+        let instance = Arc::new(Instance {
+            started: clock.now(),
+            proxy,
+            cache,
+            telemetry,
+            upstreams,
+            clock,
+            certificates,
+            control: Handle::current(),
+            server: Mutex::new(Some(Arc::new(server))),
+            current: Mutex::new(settings),
+            machine: Mutex::default(),
+            workers,
+            generation: AtomicU64::new(1),
+            predecessor: Arc::default(),
+            life: Mutex::new(State::Serving),
+        });
+        if let Some(machine) = machine {
+            *instance.machine.lock() = Some(instance.serve_machine(machine));
+        }
+        super::gauges::register(&instance);
+        instance.control.spawn(certificates::follow(Arc::downgrade(&instance)));
+        Ok(instance)
     }
 }
 
@@ -76,49 +178,9 @@ impl Instance {
     /// When an address cannot be listened on, a file cannot be opened or a thread cannot be started. Nothing is left
     /// running then.
     pub fn start(settings: Compiled, paths: &Paths, clock: Clock) -> Result<Arc<Self>, Error> {
-        let control = Handle::current();
-        let workers = workers(settings.workers);
-        let bound = server::bind(&settings.listeners, workers)?;
-        let certificates = Arc::new(Certificates::new(&clock));
-        let terminators = certificates.apply(certificates.prepare(&settings.tls)?);
-        let machine = settings.telemetry.listen.map(bind_machine).transpose()?;
-        let telemetry = Telemetry::start(&settings.telemetry, clock.clone())?;
-        let cache = Cache::open(settings.cache.clone(), paths.store.clone(), clock.clone())?;
-        let upstreams = Upstreams::new(control.clone());
-        upstreams.apply(&settings.upstreams);
-        let site = Site::build(settings.pipeline.clone(), &settings.cache, &upstreams, &telemetry, None)?;
-        let proxy = Proxy::new(site, cache.clone(), telemetry.clone(), clock.clone());
-        let gate =
-            Arc::new(Gate { proxy: proxy.clone(), telemetry: telemetry.clone(), clock: clock.clone() });
-        let server = server::start(bound, &settings.server, &terminators, &gate);
-        let server = server.map_err(Error::system("start workers"))?;
-        let busy: Vec<_> = server.runtimes().map(Handle::metrics).collect();
-        // One worker is one runtime of one thread.
-        cache.give_way_to(u32::try_from(busy.len()).unwrap_or(u32::MAX), move || {
-            busy.iter().map(|worker| worker.worker_total_busy_duration(0)).sum()
-        });
-        let instance = Arc::new(Self {
-            started: clock.now(),
-            proxy,
-            cache,
-            telemetry,
-            upstreams,
-            clock,
-            certificates,
-            control,
-            server: Mutex::new(Some(Arc::new(server))),
-            current: Mutex::new(settings),
-            machine: Mutex::default(),
-            workers,
-            generation: AtomicU64::new(1),
-            life: Mutex::new(State::Serving),
-        });
-        if let Some(machine) = machine {
-            *instance.machine.lock() = Some(instance.serve_machine(machine));
-        }
-        super::gauges::register(&instance);
-        instance.control.spawn(certificates::follow(Arc::downgrade(&instance)));
-        Ok(instance)
+        let prepared = Prepared::new(settings, clock)?;
+        let cache = prepared.open_cache(paths)?;
+        prepared.start(cache)
     }
 
     /// Takes over another config, all of it or (on an error) nothing, and says what changed. No connection is dropped, and what is warm
@@ -127,8 +189,14 @@ impl Instance {
     /// # Errors
     /// When a new address cannot be listened on or a file cannot be opened; the old config goes on.
     pub fn reload(self: &Arc<Self>, settings: Compiled) -> Result<Vec<String>, Error> {
-        // New listeners would accept again what a draining server has turned its back on.
-        let server = self.server.lock().clone().filter(|_| !self.is_leaving()).ok_or(Error::Stopping)?;
+        match self.life() {
+            // New listeners would accept again what a draining server has turned its back on.
+            State::Draining | State::Stopping => return Err(Error::Stopping),
+            // What is handed over is what was, not what comes.
+            State::Upgrading => return Err(Error::Upgrading),
+            State::Starting | State::Serving => {}
+        }
+        let server = self.server.lock().clone().ok_or(Error::Stopping)?;
         let mut current = self.current.lock();
         let changes = super::changes::changes(&current, &settings);
         let prepared = server.prepare(&settings.listeners)?;
@@ -229,9 +297,75 @@ impl Instance {
         *self.life.lock()
     }
 
-    /// Whether its end has been decided.
-    fn is_leaving(&self) -> bool {
-        matches!(self.life(), State::Draining | State::Stopping)
+    /// Is about to be taken over; false where something else is under way.
+    pub(super) fn begin_upgrade(&self) -> bool {
+        let mut life = self.life.lock();
+        let can = *life == State::Serving;
+        if can {
+            *life = State::Upgrading;
+        }
+        can
+    }
+
+    /// It is not taken over.
+    pub(super) fn end_upgrade(&self) {
+        let mut life = self.life.lock();
+        if *life == State::Upgrading {
+            *life = State::Serving;
+        }
+    }
+
+    /// Another descriptor of every socket that it listens on, for a process that takes over.
+    pub(super) fn sockets(&self) -> std::io::Result<Vec<(Purpose, OwnedFd)>> {
+        let server = self.server.lock().clone();
+        let mut all = server.map_or_else(|| Ok(Vec::new()), |server| server.sockets())?;
+        if let Some(machine) = &*self.machine.lock()
+            && let Some(socket) = &machine.socket
+        {
+            all.push((Purpose::Machines(machine.wanted), socket.try_clone()?.into()));
+        }
+        Ok(all)
+    }
+
+    /// Says whether the files of its sockets go with it.
+    pub(super) fn own_files(&self, ours: bool) {
+        if let Some(server) = &*self.server.lock() {
+            server.own_files(ours);
+        }
+    }
+
+    /// Serves nothing that is stored any more: it may be purged where this process does not hear of it.
+    pub(super) fn forward_only(&self) -> Result<(), Error> {
+        self.rebuild(Some(Mode::Off))
+    }
+
+    /// Serves what is stored again.
+    pub(super) fn resume(&self) {
+        let mode = self.current.lock().pipeline.mode;
+        if let Err(error) = self.rebuild(mode) {
+            tracing::error!(%error, "nothing stored is served until the next reload");
+        }
+    }
+
+    fn rebuild(&self, mode: Option<Mode>) -> Result<(), Error> {
+        let (mut settings, caching) = {
+            let current = self.current.lock();
+            (current.pipeline.clone(), current.cache.clone())
+        };
+        settings.mode = mode;
+        let before = self.proxy.site();
+        let site = Site::build(settings, &caching, &self.upstreams, &self.telemetry, Some(&before))?;
+        self.proxy.replace(site);
+        Ok(())
+    }
+
+    /// Another process has taken over: leaves the sockets to it, and lets each connection send one more request.
+    pub(super) fn withdraw(&self) {
+        *self.life.lock() = State::Stopping;
+        *self.machine.lock() = None;
+        if let Some(server) = &*self.server.lock() {
+            server.withdraw();
+        }
     }
 
     /// Why it isn't ready for clients; `None` when it is.
@@ -239,7 +373,7 @@ impl Instance {
         match self.life() {
             State::Draining => return Some("draining".to_owned()),
             State::Stopping => return Some("stopping".to_owned()),
-            State::Starting | State::Serving => {}
+            State::Starting | State::Serving | State::Upgrading => {}
         }
         // A route needs the store open only where a reply may come from nowhere else; in mode `cache` a miss is
         // forwarded, but until the store has opened what it holds would be fetched again.
@@ -251,7 +385,7 @@ impl Instance {
     /// Is not ready any more, and tells clients to go elsewhere; those that come nevertheless are answered.
     pub fn leave(&self) {
         let mut life = self.life.lock();
-        if *life == State::Serving {
+        if matches!(*life, State::Serving | State::Upgrading) {
             *life = State::Draining;
             if let Some(server) = &*self.server.lock() {
                 server.leave();
@@ -321,13 +455,14 @@ impl Instance {
             Some(Some(why)) => Readiness::NotReady(vec![why]),
             None => Readiness::NotReady(vec!["stopping".to_owned()]),
         });
+        let socket = listener.try_clone().ok();
         let serving = telemetry::listener::serve(listener, self.telemetry.clone(), ready);
         let task = self.control.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the telemetry listener ended");
             }
         });
-        Machine { wanted, local, task }
+        Machine { wanted, local, socket, task }
     }
 }
 
@@ -347,7 +482,11 @@ struct BoundMachine {
 
 fn bind_machine(wanted: SocketAddr) -> Result<BoundMachine, Error> {
     let bind = || {
-        let listener = TcpListener::bind(wanted)?;
+        let handed = inherited::take(&Purpose::Machines(wanted)).into_iter().next();
+        let listener = match handed {
+            Some(socket) => TcpListener::from(socket),
+            None => TcpListener::bind(wanted)?,
+        };
         listener.set_nonblocking(true)?;
         Ok(BoundMachine { wanted, local: listener.local_addr()?, listener })
     };

@@ -22,6 +22,7 @@ mod routes;
 mod serve;
 mod simulate;
 mod startup;
+mod upgrade;
 
 pub use certificates::of_config as certificates_of;
 pub use error::Error;

@@ -7,18 +7,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::control::Controller;
-use super::ending::{self, Signals};
+use super::ending::{self, Ending, Heritage, Signals};
 use super::error::Error;
-use super::instance::{Instance, Paths};
+use super::instance::{Instance, Paths, Prepared};
 use super::options::ServeOptions;
+use super::upgrade::{self, Predecessor, Succession};
 use super::{demo, startup};
 use crate::admin::{self, paths};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, Overrides, Severity, Source};
+use crate::server;
 use crate::tls::dev::Authority;
 
 /// Where this instance's things are.
@@ -45,21 +48,66 @@ impl Places {
 /// When it cannot start; once it serves, it ends well or not at all.
 pub fn serve(options: &ServeOptions) -> Result<(), Error> {
     let began = Instant::now();
-    // While there is but this thread: it changes the environment.
-    crate::server::inherited::adopt();
+    // As long as it is there: the file may be replaced.
+    let binary = std::env::current_exe().map_err(Error::system("find this program's own file"))?;
+    let predecessor = upgrade::find()?;
+    if predecessor.is_none() {
+        // While there is but this thread: it changes the environment.
+        server::inherited::adopt();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(32)
         .build()
         .map_err(Error::system("start the control runtime"))?;
-    let done = runtime.block_on(run(options, began));
+    let done = runtime.block_on(run(options, began, binary, predecessor));
     // Name look-ups that hang must not hold the process back.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
 
-async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
+async fn run(
+    options: &ServeOptions,
+    began: Instant,
+    binary: PathBuf,
+    predecessor: Option<Predecessor>,
+) -> Result<(), Error> {
     raise_descriptor_limit();
+    let mut succession = match predecessor {
+        Some(predecessor) => Some(predecessor.hello().await?),
+        None => None,
+    };
+    match start(options, began, binary, &mut succession).await {
+        Ok(started) => started.live().await,
+        Err(error) => {
+            if let Some(succession) = &mut succession {
+                succession.failed(&error).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// An instance that serves, and what it needs to come to its end.
+struct Started {
+    instance: Arc<Instance>,
+    controller: Arc<Controller>,
+    heritage: Heritage,
+    signals: Signals,
+    hangups: Signal,
+    asked: mpsc::Receiver<ending::Ask>,
+    changes: Option<config::watch::Changes>,
+    closing: CancellationToken,
+    admin_task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Starts to serve; where there is a process to take over from, when that says so.
+async fn start(
+    options: &ServeOptions,
+    began: Instant,
+    binary: PathBuf,
+    succession: &mut Option<Succession>,
+) -> Result<Started, Error> {
     let mut places = places(options)?;
     let source = source(options).await?;
     if let Source::File(path) = &source {
@@ -78,12 +126,23 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
     let loaded = config::load(&source, options.profile.as_deref(), &overrides);
     let named = (loaded.files.clone(), since);
     let settings = accept(loaded)?;
-    let (mut signals, hangups) = (Signals::new()?, ending::listen(SignalKind::hangup())?);
+    let (signals, hangups) = (Signals::new()?, ending::listen(SignalKind::hangup())?);
     // Two instances of one name must not share a store: the socket's lock says who is first.
-    let socket = admin::server::bind(&places.socket)?;
-    let store = Some(places.store.clone());
-    let instance = Instance::start(settings, &Paths { store }, Clock::System)?;
-    let (asks, mut asked) = mpsc::channel(ending::ASKS);
+    let socket = match succession {
+        Some(succession) => succession.admin_socket(&places.socket)?,
+        None => admin::server::bind(&places.socket)?,
+    };
+    let handle = socket.handle().map_err(Error::system("keep the admin socket"))?;
+    let prepared = Prepared::new(settings, Clock::System)?;
+    if let Some(succession) = succession {
+        succession.checked().await?;
+    }
+    let cache = prepared.open_cache(&Paths { store: Some(places.store.clone()) })?;
+    if let Some(succession) = succession {
+        succession.opened(&cache).await?;
+    }
+    let instance = prepared.start(cache)?;
+    let (asks, asked) = mpsc::channel(ending::ASKS);
     let controller = Arc::new(Controller::new(
         instance.clone(),
         places.clone(),
@@ -100,16 +159,42 @@ async fn run(options: &ServeOptions, began: Instant) -> Result<(), Error> {
         say(&startup::banner(&instance, &places, began.elapsed()));
     }
     tokio::spawn(tell_unresolved(instance.clone()));
-    let reloading = reload_on(hangups, controller.clone());
-    let watching = changes.map(|changes| follow(changes, controller.clone()));
-    let grace = ending::wait(&instance, &mut signals, &mut asked).await;
-    drop((watching, reloading));
-    let grace = grace.unwrap_or_else(|| instance.settings().server.shutdown_grace);
-    ending::stop(&instance, &mut signals, grace).await;
-    closing.cancel();
-    let _ = admin_task.await;
-    instance.close().await;
-    Ok(())
+    if let Some(succession) = succession.take() {
+        handle.own(true);
+        instance.own_files(true);
+        server::inherited::close_rest();
+        succession.serving(instance.cache.clone(), instance.predecessor.clone()).await;
+    }
+    upgrade::notify("READY=1");
+    let heritage = Heritage { admin: handle, binary, closing: closing.clone() };
+    Ok(Started { instance, controller, heritage, signals, hangups, asked, changes, closing, admin_task })
+}
+
+impl Started {
+    /// Serves until the end.
+    async fn live(mut self) -> Result<(), Error> {
+        let reloading = reload_on(self.hangups, self.controller.clone());
+        let watching = self.changes.map(|changes| follow(changes, self.controller.clone()));
+        let ending = ending::wait(&self.instance, &self.heritage, &mut self.signals, &mut self.asked).await;
+        drop((watching, reloading));
+        let settings = self.instance.settings().server;
+        let grace = match ending {
+            Ending::Stop(grace) => {
+                upgrade::notify("STOPPING=1");
+                grace
+            }
+            Ending::TakenOver => {
+                ending::give_way(&self.instance, &mut self.signals, settings.drain_delay).await;
+                None
+            }
+        };
+        ending::stop(&self.instance, &mut self.signals, grace.unwrap_or(settings.shutdown_grace)).await;
+        self.closing.cancel();
+        let _ = self.admin_task.await;
+        drop(self.heritage);
+        self.instance.close().await;
+        Ok(())
+    }
 }
 
 /// Names that have no address yet: a finding, not an exit.

@@ -49,12 +49,13 @@ impl From<Error> for Failure {
 }
 
 /// What the instance's own refusal means for the exit code.
-fn refused(problem: Problem) -> Failure {
+pub(super) fn refused(problem: Problem) -> Failure {
     let exit = match problem.code {
         ProblemCode::BadRequest | ProblemCode::MethodNotAllowed => Exit::Usage,
         ProblemCode::Denied => Exit::Denied,
         ProblemCode::NotFound => Exit::NotFound,
         ProblemCode::Config => Exit::Config,
+        ProblemCode::TimedOut => Exit::TimedOut,
         ProblemCode::Unavailable | ProblemCode::Machine | ProblemCode::Other => Exit::Machine,
     };
     Failure { exit, what: problem.title, why: problem.detail, next: problem.help, details: problem.rendered }

@@ -21,6 +21,7 @@ pub mod route;
 pub mod serve;
 pub mod status;
 pub mod stop;
+pub mod upgrade;
 pub mod upstream;
 pub mod values;
 
@@ -131,6 +132,7 @@ pub enum Command {
     Reload(reload::Args),
     Drain(drain::Args),
     Stop(stop::Args),
+    Upgrade(upgrade::Args),
     Cache(cache::Args),
     Route(route::Args),
     Upstream(upstream::Args),
@@ -174,6 +176,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Reload(args) => reload::run(args, &cli.global),
         Command::Drain(args) => drain::run(args, &cli.global),
         Command::Stop(args) => stop::run(args, &cli.global),
+        Command::Upgrade(args) => upgrade::run(args, &cli.global),
         Command::Cache(args) => cache::run(args, &cli.global),
         Command::Route(args) => route::run(args, &cli.global),
         Command::Upstream(args) => upstream::run(args, &cli.global),

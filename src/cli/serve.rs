@@ -19,7 +19,8 @@ use crate::server::BindErrorKind;
 ///
 /// Without URL and --config it reads ./proxy-stone.toml, then proxy-stone/proxy-stone.toml in the XDG config
 /// directory, then /etc/proxy-stone/proxy-stone.toml. SIGINT, SIGTERM and `proxy-stone stop` let what is in
-/// flight finish; a second signal ends at once. SIGHUP reloads the config.
+/// flight finish; a second signal ends at once. SIGHUP reloads the config, SIGUSR1 opens the access log anew, SIGUSR2
+/// upgrades (see `proxy-stone upgrade`).
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -168,6 +169,7 @@ fn failure(error: app::Error, options: &ServeOptions) -> Failure {
         app::Error::DevTls(_) => machine.next("proxy-stone cert dev localhost"),
         app::Error::Telemetry { .. } => machine.next("another address in [telemetry] listen"),
         app::Error::Log(_) | app::Error::System { .. } | app::Error::Stopping => machine,
+        app::Error::Upgrading | app::Error::Handover(_) => machine,
         app::Error::Tls { .. } | app::Error::Site(_) => {
             Failure::new(Exit::Config, what).next("proxy-stone config lint")
         }

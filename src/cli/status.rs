@@ -31,6 +31,7 @@ const COLUMNS: &[Column] = &[
     Column::new("not_ready", Kind::Text),
     Column::new("version", Kind::Text),
     Column::new("pid", Kind::Number),
+    Column::new("predecessor", Kind::Number),
     Column::new("uptime", Kind::Seconds).at("/uptime_s"),
     Column::new("config", Kind::Text),
     Column::new("profile", Kind::Text),

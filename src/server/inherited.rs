@@ -1,9 +1,18 @@
 //! Listening sockets that whoever started this process has opened for it, as systemd's socket activation does
-//! (`sd_listen_fds(3)`): known by name (`FileDescriptorName=`), else by their position.
+//! (`sd_listen_fds(3)`): known by name (`FileDescriptorName=`), else by their position. And those that the process before
+//! this one hands over (an upgrade of the binary): known by what it has used them for.
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
+use rustix::net::AddressFamily;
+use serde::{Deserialize, Serialize};
+
+use super::ListenAddress;
 use super::stream::Listening;
 
 /// The sockets that this process was given, for as long as it runs: a listener that a reload takes away may come back.
@@ -30,6 +39,83 @@ pub fn adopt() {
     let sockets = sockets.collect();
     // A second call finds nothing to take over.
     let _ = GIVEN.set(sockets);
+}
+
+/// What a descriptor is used for that goes from one process to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Clients come in; the address as the config has it, and which of its listeners it was.
+    Clients {
+        /// The address.
+        address: ListenAddress,
+        /// Two listeners may both have asked for any port.
+        listener: u64,
+    },
+    /// Machines ask; the address as the config has it.
+    Machines(SocketAddr),
+    /// Whoever started the first process gave it, under this name; in their order.
+    Given(String),
+    /// The instance is commanded there.
+    AdminSocket,
+    /// Says whose the admin socket is.
+    AdminLock,
+}
+
+/// What was handed over and is not in use yet.
+static HANDED: Mutex<Vec<(Purpose, OwnedFd)>> = Mutex::new(Vec::new());
+
+/// Takes over what the process before this one hands over. To be called once, instead of [`adopt`].
+pub fn adopt_handed(handed: impl Iterator<Item = (Purpose, OwnedFd)>) {
+    let mut given = Vec::new();
+    for (purpose, descriptor) in handed {
+        match purpose {
+            Purpose::Given(name) => given.push(Given { name, socket: listening(descriptor) }),
+            purpose => HANDED.lock().push((purpose, descriptor)),
+        }
+    }
+    let _ = GIVEN.set(given);
+}
+
+/// The descriptors that were handed over for this; they are the caller's from here on.
+pub fn take(purpose: &Purpose) -> Vec<OwnedFd> {
+    let mut handed = HANDED.lock();
+    let (taken, left) = std::mem::take(&mut *handed).into_iter().partition(|(known, _)| known == purpose);
+    *handed = left;
+    let taken: Vec<(Purpose, OwnedFd)> = taken;
+    taken.into_iter().map(|(_, descriptor)| descriptor).collect()
+}
+
+/// The sockets that were handed over for an address of the config.
+pub(super) fn take_sockets(address: &ListenAddress) -> Vec<Listening> {
+    let first = HANDED
+        .lock()
+        .iter()
+        .map(|(purpose, _)| purpose.clone())
+        .find(|purpose| matches!(purpose, Purpose::Clients { address: known, .. } if known == address));
+    first.map(|purpose| take(&purpose)).unwrap_or_default().into_iter().map(listening).collect()
+}
+
+/// Closes what was handed over and is of no use: else it would queue connections that nobody takes.
+pub fn close_rest() {
+    HANDED.lock().clear();
+}
+
+/// What this process was given, for the next one.
+///
+/// # Errors
+/// When there are no more descriptors.
+pub fn given() -> io::Result<Vec<(Purpose, OwnedFd)>> {
+    let given = GIVEN.get().map_or(&[][..], Vec::as_slice);
+    given.iter().map(|one| Ok((Purpose::Given(one.name.clone()), one.socket.try_clone()?.into()))).collect()
+}
+
+fn listening(descriptor: OwnedFd) -> Listening {
+    let family = rustix::net::getsockname(&descriptor).map(|address| address.address_family());
+    match family {
+        Ok(AddressFamily::UNIX) => Listening::Unix(UnixListener::from(descriptor)),
+        _ => Listening::Tcp(TcpListener::from(descriptor)),
+    }
 }
 
 /// Another descriptor of the socket that was given under `name`; the empty name means the only one.
@@ -64,6 +150,17 @@ mod tests {
     fn given(names: &[&str]) -> Vec<Given> {
         let socket = || Listening::Tcp(std::net::TcpListener::bind("127.0.0.1:0").expect("bound"));
         names.iter().map(|name| Given { name: (*name).into(), socket: socket() }).collect()
+    }
+
+    #[test]
+    fn what_is_handed_over_is_taken_by_address_one_listener_at_a_time() {
+        let address = ListenAddress::Inherited("nobody else's".into());
+        let socket = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").expect("bound"));
+        let of = |listener| (Purpose::Clients { address: address.clone(), listener }, socket());
+        HANDED.lock().extend([of(4), of(7), of(4)]);
+        assert_eq!(take_sockets(&address).len(), 2, "those of the first listener");
+        assert_eq!(take_sockets(&address).len(), 1);
+        assert!(take_sockets(&address).is_empty());
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(super) struct Group {
     pub(super) settings: ListenerSettings,
     /// Where it really listens (a port 0 has become a real one).
     pub(super) local: ListenAddress,
-    /// One socket per worker, non-blocking.
+    /// One socket per worker at least, non-blocking.
     pub(super) sockets: Vec<Listening>,
     /// Its file, where it has one.
     pub(super) file: Option<UnixSocket>,
@@ -113,17 +113,20 @@ pub(super) fn bind_group(
     own: &[ListenAddress],
 ) -> Result<Group, BindError> {
     let explain = |source| BindError::new(settings.address.clone(), source);
+    let handed = inherited::take_sockets(&settings.address);
     match &settings.address {
+        _ if !handed.is_empty() => take_over(&settings.address, handed, workers),
         ListenAddress::Tcp(wanted) => bind_tcp(*wanted, workers, own),
         ListenAddress::Unix(path) => {
             let ours = own.contains(&settings.address);
-            UnixSocket::bind(path, settings.mode, ours)
-                .and_then(|(file, socket)| shared(settings.address.clone(), socket, workers, Some(file)))
+            UnixSocket::bind(path, settings.mode, ours).and_then(|(file, socket)| {
+                for_all(settings.address.clone(), vec![socket], workers, Some(file))
+            })
         }
         ListenAddress::Inherited(name) => inherited::socket(name).and_then(|socket| {
             // Commands and the start-up text say where that is, if it is anywhere that can be said.
             let local = socket.address().map_or_else(|| settings.address.clone(), ListenAddress::Tcp);
-            shared(local, socket, workers, None)
+            for_all(local, vec![socket], workers, None)
         }),
     }
     .map(|(local, sockets, file)| Group { settings: settings.clone(), local, sockets, file })
@@ -148,17 +151,27 @@ fn bind_tcp(wanted: SocketAddr, workers: usize, own: &[ListenAddress]) -> io::Re
     Ok((ListenAddress::Tcp(local), sockets.into_iter().map(Listening::Tcp).collect(), None))
 }
 
-/// One socket that all workers accept from.
-fn shared(
+/// All sockets that another process listened on: with fewer, what is queued on the others would be reset.
+fn take_over(address: &ListenAddress, handed: Vec<Listening>, workers: usize) -> io::Result<Made> {
+    let local = handed[0].address().map_or_else(|| address.clone(), ListenAddress::Tcp);
+    let file = match address {
+        ListenAddress::Unix(path) => Some(UnixSocket::handed(path)?),
+        ListenAddress::Tcp(_) | ListenAddress::Inherited(_) => None,
+    };
+    for_all(local, handed, workers, file)
+}
+
+/// At least one descriptor for each worker: where there are fewer sockets, some accept from the same one.
+fn for_all(
     local: ListenAddress,
-    socket: Listening,
+    mut sockets: Vec<Listening>,
     workers: usize,
     file: Option<UnixSocket>,
 ) -> io::Result<Made> {
-    socket.set_nonblocking()?;
-    let mut sockets = vec![socket];
+    sockets.iter().try_for_each(Listening::set_nonblocking)?;
+    let different = sockets.len();
     while sockets.len() < workers {
-        sockets.push(sockets[0].try_clone()?);
+        sockets.push(sockets[sockets.len() % different].try_clone()?);
     }
     Ok((local, sockets, file))
 }

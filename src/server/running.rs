@@ -1,14 +1,17 @@
 //! The running server: workers and listeners as a whole, how they change on a reload, how they end.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use super::inherited::Purpose;
 use super::listener::{self, BindError, Bound, Group};
 use super::shared::{Limits, Shared};
+use super::stream;
 use super::unix::UnixSocket;
 use super::worker::{Command, Worker};
 use super::{Handler, ListenAddress, ListenerSettings, Settings};
@@ -53,7 +56,9 @@ struct Listener {
     settings: Arc<ListenerSettings>,
     local: ListenAddress,
     /// Removed when nobody listens any more.
-    _file: Option<UnixSocket>,
+    file: Option<UnixSocket>,
+    /// Further descriptors, for a process that takes over.
+    sockets: Vec<stream::Listening>,
 }
 
 /// Listeners that a reload brings, bound but not yet accepting. Dropping it changes nothing.
@@ -130,6 +135,39 @@ impl Running {
         self.shared.stay();
     }
 
+    /// Stops accepting, since another process does on the same sockets; otherwise as [`leave`](Self::leave).
+    pub fn withdraw(&self) {
+        self.shared.leave();
+        self.unlisten(|_| true);
+    }
+
+    /// Says whether the files of its Unix sockets go with it.
+    pub fn own_files(&self, ours: bool) {
+        for listener in &mut self.listening.lock().groups {
+            if let Some(file) = &mut listener.file {
+                file.set_ours(ours);
+            }
+        }
+    }
+
+    /// Another descriptor of every socket that it listens on, but for those that it was given itself.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn sockets(&self) -> io::Result<Vec<(Purpose, OwnedFd)>> {
+        let listening = self.listening.lock();
+        let own = listening
+            .groups
+            .iter()
+            .filter(|one| !matches!(one.settings.address, ListenAddress::Inherited(_)));
+        own.flat_map(|one| one.sockets.iter().map(move |socket| (one, socket)))
+            .map(|(one, socket)| {
+                let purpose = Purpose::Clients { address: one.settings.address.clone(), listener: one.id };
+                Ok((purpose, socket.try_clone()?.into()))
+            })
+            .collect()
+    }
+
     /// Stops accepting, closes idle connections and lets what is in flight finish: each reply is the last of
     /// its connection. Returns at once; calling it again does nothing.
     pub fn drain(&self) {
@@ -164,15 +202,17 @@ impl Running {
             let id = listening.last_id;
             let settings = Arc::new(group.settings);
             let terminator = settings.tls.as_ref().and_then(|name| terminators.get(name));
-            for (worker, socket) in self.workers.iter().zip(group.sockets) {
-                worker.command(Command::Listen {
+            // Without them it cannot be handed over, and is not.
+            let sockets = group.sockets.iter().filter_map(|socket| socket.try_clone().ok()).collect();
+            for (at, socket) in group.sockets.into_iter().enumerate() {
+                self.workers[at % self.workers.len()].command(Command::Listen {
                     id,
                     socket,
                     settings: settings.clone(),
                     terminator: terminator.cloned(),
                 });
             }
-            listening.groups.push(Listener { id, settings, local: group.local, _file: group.file });
+            listening.groups.push(Listener { id, settings, local: group.local, file: group.file, sockets });
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::http::HttpsRedirect;
 
@@ -43,7 +44,8 @@ impl ListenerSettings {
 }
 
 /// What to listen on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ListenAddress {
     /// An address. `[::]` takes IPv4 as well (that is what `":8080"` in the config becomes).
     Tcp(SocketAddr),

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -47,6 +47,15 @@ impl Listening {
         match self {
             Self::Tcp(socket) => socket.set_nonblocking(true),
             Self::Unix(socket) => socket.set_nonblocking(true),
+        }
+    }
+}
+
+impl From<Listening> for OwnedFd {
+    fn from(socket: Listening) -> Self {
+        match socket {
+            Listening::Tcp(socket) => socket.into(),
+            Listening::Unix(socket) => socket.into(),
         }
     }
 }

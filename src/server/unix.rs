@@ -17,6 +17,8 @@ pub(super) struct UnixSocket {
     path: Arc<Path>,
     /// Device and inode.
     identity: (u64, u64),
+    /// Whether it goes with this process: not before that has taken over, nor after it has handed over.
+    ours: bool,
 }
 
 impl UnixSocket {
@@ -32,7 +34,7 @@ impl UnixSocket {
         let identity = std::fs::rename(&beside, path).and_then(|()| std::fs::symlink_metadata(path));
         match identity {
             Ok(meta) => {
-                let file = Self { path: path.clone(), identity: (meta.dev(), meta.ino()) };
+                let file = Self { path: path.clone(), identity: (meta.dev(), meta.ino()), ours: true };
                 Ok((file, Listening::Unix(listener)))
             }
             Err(error) => {
@@ -44,8 +46,24 @@ impl UnixSocket {
     }
 }
 
+impl UnixSocket {
+    /// The file of a socket that another process hands over; it stays that one's for now.
+    pub(super) fn handed(path: &Arc<Path>) -> io::Result<Self> {
+        let meta = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.clone(), identity: (meta.dev(), meta.ino()), ours: false })
+    }
+
+    /// Says whether it goes with this process.
+    pub(super) fn set_ours(&mut self, ours: bool) {
+        self.ours = ours;
+    }
+}
+
 impl Drop for UnixSocket {
     fn drop(&mut self) {
+        if !self.ours {
+            return;
+        }
         let stands = std::fs::symlink_metadata(&self.path);
         if stands.is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity) {
             // Nothing is lost when it stays: the next start replaces it.

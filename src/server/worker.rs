@@ -102,12 +102,12 @@ async fn run<H: Handler>(mut inbox: mpsc::Receiver<Command>, shared: &Arc<Shared
                     Ok(listener) => {
                         let speaks = Speaks { settings, terminator };
                         tokio::spawn(accept(listener, speaks, stopped, shared.clone(), handler.clone()));
-                        accepting.insert(id, stop);
+                        accepting.entry(id).or_insert_with(Vec::new).push(stop);
                     }
                     Err(error) => error!(%error, "a listening socket cannot be used"),
                 }
             }
-            // Dropping its end tells the loop.
+            // Dropping their ends tells the loops.
             Command::Unlisten { id } => drop(accepting.remove(&id)),
             Command::Stop => return,
         }

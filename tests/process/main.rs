@@ -26,5 +26,6 @@ mod simulating;
 mod start;
 mod stopping;
 mod support;
+mod upgrading;
 mod verifying;
 mod warming;

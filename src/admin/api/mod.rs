@@ -30,6 +30,7 @@ pub use problem::{Problem, ProblemCode};
 pub use route::{Route, RouteTest, RouteTestReply, RouteVerdict};
 pub use status::{
     Connections, Drain, Draining, ListenerStatus, ReloadReport, State, Status, Stop, Stopping, StoreStatus,
+    Upgrade, UpgradeLine, Upgraded,
 };
 pub use traffic::{EndpointRow, LogLine, LogQuery, WatchQuery};
 pub use warming::{FetchQuery, Pace, Refresh, Warm, WarmLine, Warmed};
@@ -51,6 +52,8 @@ pub mod path {
     pub const RELOAD: &str = "/v1/reload";
     /// POST [`Stop`](super::Stop): [`Stopping`](super::Stopping).
     pub const STOP: &str = "/v1/stop";
+    /// POST [`Upgrade`](super::Upgrade): a stream of [`UpgradeLine`](super::UpgradeLine).
+    pub const UPGRADE: &str = "/v1/upgrade";
     /// POST [`Drain`](super::Drain): [`Draining`](super::Draining).
     pub const DRAIN: &str = "/v1/drain";
     /// POST: [`Draining`](super::Draining), or a problem of code `not_found` where there is nothing to take back.
@@ -105,6 +108,7 @@ pub mod path {
         STATUS,
         RELOAD,
         STOP,
+        UPGRADE,
         DRAIN,
         DRAIN_CANCEL,
         ROUTES,

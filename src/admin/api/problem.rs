@@ -41,6 +41,8 @@ pub enum ProblemCode {
     Config,
     /// It can't be done just now, such as while the store opens.
     Unavailable,
+    /// It took too long, and was given up.
+    TimedOut,
     /// The machine says no: disk full, no permission.
     Machine,
     /// A kind that this version doesn't know.
@@ -58,6 +60,7 @@ impl ProblemCode {
             Self::MethodNotAllowed => 405,
             Self::Config => 422,
             Self::Unavailable => 503,
+            Self::TimedOut => 504,
             Self::Machine | Self::Other => 500,
         }
     }

@@ -11,6 +11,9 @@ pub struct Status {
     pub version: String,
     /// Its process id.
     pub pid: u32,
+    /// The process that it has taken over from, while that one finishes what is in flight there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<u32>,
     /// Where it is in its life.
     pub state: State,
     /// Whether it is ready for clients.
@@ -66,6 +69,8 @@ pub enum State {
     Starting,
     /// Accepting clients.
     Serving,
+    /// Accepting clients, while another process starts to take over.
+    Upgrading,
     /// Not ready any more, accepting still: clients are told to go elsewhere.
     Draining,
     /// Finishing what is in flight.
@@ -133,6 +138,54 @@ pub struct Stop {
     /// How long what is in flight may take, in milliseconds; absent: as the config says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_ms: Option<u64>,
+}
+
+/// Asks the instance to hand over to a new process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// The binary; absent: the one that this process was started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<String>,
+    /// How long all of it may take, in milliseconds; absent: a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// One line of how that goes; the last is `done` or `failed`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum UpgradeLine {
+    /// It has come so far: `started`, `checked`, `store closed`, `store opened`, `serving`.
+    Step {
+        /// The step.
+        step: String,
+        /// The new process.
+        pid: u32,
+        /// Its version.
+        version: String,
+        /// Since the upgrade began.
+        after_ms: u64,
+    },
+    /// The new process serves.
+    Done(Upgraded),
+    /// The old process goes on.
+    Failed {
+        /// Why.
+        problem: Box<super::Problem>,
+    },
+}
+
+/// Another process has taken over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// The new process.
+    pub pid: u32,
+    /// The old one, which finishes what is in flight and ends.
+    pub before: u32,
+    /// The new one's version.
+    pub version: String,
+    /// How long it took until the new one served.
+    pub took_ms: u64,
 }
 
 /// Asks the instance to drain.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::stream;
+
 use super::Admin;
 use super::reply::{self, Reply};
 use super::request::Asked;
 use crate::admin::api::{
-    Drain, EndpointRow, Explain, PastQuery, Problem, ProblemCode, RouteTest, Stop, Stopping,
+    Drain, EndpointRow, Explain, PastQuery, Problem, ProblemCode, RouteTest, Stop, Stopping, Upgrade,
 };
 use crate::upstream::snapshot::UpstreamSnapshot;
 
@@ -41,6 +43,13 @@ pub fn stop(admin: &Admin, asked: &Asked) -> Reply {
 pub fn drain(admin: &Admin, asked: &Asked) -> Reply {
     let drain: Drain = asked.json()?;
     reply::accepted(&admin.control.drain(drain))
+}
+
+/// Has a new process take over, and tells of each step.
+pub fn upgrade(admin: &Admin, asked: &Asked) -> Reply {
+    let wanted: Upgrade = asked.json()?;
+    let steps = admin.control.upgrade(wanted).map_err(|problem| *problem)?;
+    reply::lines(stream::unfold(steps, async |mut steps| Some((steps.recv().await?, steps))))
 }
 
 /// Takes a drain back.

@@ -68,6 +68,7 @@ async fn dispatch(admin: &Arc<Admin>, asked: &Asked) -> Reply {
         path::STATUS if get => control::status(admin),
         path::RELOAD if post => control::reload(admin).await,
         path::STOP if post => control::stop(admin, asked),
+        path::UPGRADE if post => control::upgrade(admin, asked),
         path::DRAIN if post => control::drain(admin, asked),
         path::DRAIN_CANCEL if post => control::stay(admin),
         path::ROUTES if get => control::routes(admin),

@@ -282,7 +282,7 @@ fn apply(payload: &[u8], contents: &mut Contents, rules: &mut BTreeMap<u64, (Rul
     }
 }
 
-fn encode_rule(rule: &Rule) -> Vec<u8> {
+pub(super) fn encode_rule(rule: &Rule) -> Vec<u8> {
     let mut out = vec![RULE];
     out.extend_from_slice(&rule.sequence.to_le_bytes());
     out.push(u8::from(rule.soft));
@@ -314,7 +314,11 @@ fn encode_rule(rule: &Rule) -> Vec<u8> {
     out
 }
 
-fn decode_rule(payload: &[u8]) -> Option<Rule> {
+/// The rule of a payload that [`encode_rule`] made; `None` where it makes no sense.
+pub(super) fn decode_rule(payload: &[u8]) -> Option<Rule> {
+    if payload.first() != Some(&RULE) {
+        return None;
+    }
     let sequence = u64::from_le_bytes(payload.get(1..9)?.try_into().ok()?);
     let soft = *payload.get(9)? != 0;
     let kind = *payload.get(10)?;

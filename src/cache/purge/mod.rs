@@ -8,6 +8,7 @@
 
 mod criterion;
 pub mod group;
+pub mod heir;
 pub(crate) mod journal;
 mod prefixes;
 pub(crate) mod rules;

@@ -34,6 +34,7 @@ mod record;
 mod report;
 mod shared;
 mod simulated;
+mod succession;
 mod tiered;
 mod variant;
 mod writer;

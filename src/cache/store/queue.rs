@@ -35,6 +35,8 @@ pub(super) enum Op {
     Examine(Box<Examine>),
     /// Forget the purge rules whose removal is finished, and say how many.
     Forget { dry_run: bool, reply: std::sync::mpsc::Sender<u64> },
+    /// Open what was closed on purpose.
+    Open,
     /// Write what waits, flush, let go.
     Close(oneshot::Sender<()>),
 }

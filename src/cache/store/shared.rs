@@ -22,6 +22,7 @@ use crate::cache::Settings;
 use crate::cache::entry::Entry;
 use crate::cache::key::{Digest, Secret};
 use crate::cache::purge::Subject;
+use crate::cache::purge::heir::Heir;
 use crate::cache::purge::journal::Journal;
 use crate::cache::purge::rules::{Book, Rules, Verdict};
 use crate::clock::Clock;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     /// Counts openings of the disk tier.
     pub epoch: AtomicU64,
     pub journal: ArcSwapOption<Journal>,
+    /// The process that takes over, while one does.
+    pub heir: ArcSwapOption<Heir>,
     pub state: watch::Sender<State>,
     /// A copy of `state` being [`State::Open`], for the hot path.
     pub storing: AtomicBool,
@@ -142,6 +145,7 @@ impl Shared {
             disk: ArcSwapOption::empty(),
             epoch: AtomicU64::new(0),
             journal: ArcSwapOption::empty(),
+            heir: ArcSwapOption::empty(),
             state: watch::Sender::new(state),
             storing: AtomicBool::new(false),
             findings: Mutex::default(),

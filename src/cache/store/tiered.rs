@@ -23,6 +23,7 @@ use crate::cache::entry::{BodyRef, Entry, EntryHead, Part, VaryKey};
 use crate::cache::key::{Digest, KeyParts, Secret, StoredKey};
 use crate::cache::leak::Leaks;
 use crate::cache::policy::partial;
+use crate::cache::purge::journal::Journal;
 use crate::cache::purge::rules::Verdict;
 use crate::cache::purge::{Criterion, PurgeError, PurgeReport, Subject};
 use crate::cache::spool::{Spool, SpooledBody};
@@ -31,6 +32,8 @@ use crate::http::etag::ETag;
 
 /// As how many requests it counts that somebody wants an entry stored.
 const WANTED: u8 = 4;
+/// How long a purge waits until the process that takes over has it.
+const HEIR_PATIENCE: Duration = Duration::from_secs(10);
 /// Replies that a full disk does not take, after which the writer looks at it nevertheless.
 const LOOK_EVERY: u64 = 64;
 
@@ -85,6 +88,14 @@ pub struct Freshened {
     pub keep_until: Timestamp,
     /// [`Cache::sequence`] as it was when the validation began.
     pub sequence: u64,
+}
+
+/// A purge rule as it was added.
+struct Added {
+    sequence: u64,
+    journal: Option<Arc<Journal>>,
+    /// Hears when the process that takes over has it.
+    told: Option<oneshot::Receiver<()>>,
 }
 
 /// Why the cache cannot start.
@@ -495,15 +506,19 @@ impl Cache {
         soft: bool,
     ) -> Result<PurgeReport, PurgeError> {
         let mut report = PurgeReport { sequence: self.sequence(), durable: true };
-        let mut last = None;
+        let (mut last, mut confirmed) = (None, None);
         for criterion in criteria {
-            let (sequence, journal) = self.add_rule(criterion, soft);
+            let Added { sequence, journal, told } = self.add_rule(criterion, soft);
             report.sequence = sequence;
-            report.durable &= journal.is_some();
-            last = journal;
+            report.durable &= journal.is_some() || told.is_some();
+            (last, confirmed) = (journal, told);
         }
         if let Some(journal) = last {
             journal.commit(report.sequence).await.map_err(PurgeError::NotDurable)?;
+        }
+        if let Some(confirmed) = confirmed {
+            // Confirmed in order: with the last one all are. If the other process fails, this one's journal gets them.
+            report.durable = matches!(tokio::time::timeout(HEIR_PATIENCE, confirmed).await, Ok(Ok(())));
         }
         Ok(report)
     }
@@ -513,21 +528,18 @@ impl Cache {
         self.add_rule(criterion, false);
     }
 
-    fn add_rule(
-        &self,
-        criterion: Criterion,
-        soft: bool,
-    ) -> (u64, Option<Arc<crate::cache::purge::journal::Journal>>) {
-        let mut journal = None;
+    fn add_rule(&self, criterion: Criterion, soft: bool) -> Added {
+        let (mut journal, mut told) = (None, None);
         let sequence = self.shared.rules.add(criterion, soft, |rule| {
             // Under the rules' lock: whoever takes the journal over sees the rule in one place or the other.
             journal = self.shared.journal.load_full();
             if let Some(journal) = &journal {
                 journal.append(rule);
             }
+            told = self.shared.heir.load().as_ref().map(|heir| heir.tell(rule));
         });
         self.wake_once();
-        (sequence, journal)
+        Added { sequence, journal, told }
     }
 
     /// Counters.
@@ -622,7 +634,7 @@ impl Cache {
         }
     }
 
-    fn wake(&self, op: Op) {
+    pub(super) fn wake(&self, op: Op) {
         // The writer ends only after the cache, or by a panic that it reports itself.
         let _ = self.queue.send(op);
     }

@@ -150,6 +150,7 @@ impl Writer {
                 // Without a disk tier there is nothing to look at: whoever asked hears that nobody answers.
                 Ok(Op::Unwritten | Op::Examine(_) | Op::Forget { .. }) => {}
                 Ok(Op::Failed) => self.clear_failures(),
+                Ok(Op::Open) => return StandBy::TryAgain,
                 Ok(Op::Close(done)) => {
                     self.stopped(done);
                     return self.stand_by(None);
@@ -232,7 +233,7 @@ impl Writer {
                 let _ = reply.send(self.forget_retired(dry_run));
                 Ok(())
             }
-            Op::Close(_) => Ok(()),
+            Op::Open | Op::Close(_) => Ok(()),
         }
     }
 

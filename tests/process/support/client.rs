@@ -162,6 +162,13 @@ impl Client {
         String::from_utf8(line).map_err(|_| broken("a line that is not UTF-8"))
     }
 
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
     fn body(&mut self, mut left: u64, sink: &mut impl FnMut(&[u8])) -> io::Result<()> {
         while left > 0 {
             let taken = self.some(usize::try_from(left).unwrap_or(usize::MAX), sink)?;

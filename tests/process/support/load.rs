@@ -158,7 +158,6 @@ type Stream = BufReader<Box<dyn Duplex>>;
 impl Caller {
     async fn go_on(mut self, way: Way, pause: Duration, end: &AtomicBool) {
         let mut tick = tokio::time::interval(pause);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut kept: Option<Stream> = None;
         let mut h2: Option<SendRequest<Empty<Bytes>>> = None;
         while !end.load(SeqCst) {

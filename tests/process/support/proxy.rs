@@ -145,6 +145,12 @@ impl Proxy {
         code(self.child.wait().unwrap())
     }
 
+    /// Waits for the end of this very process, whoever else has its standard error; the exit code.
+    #[track_caller]
+    pub fn exited(&mut self) -> i32 {
+        code(eventually("it has ended", || self.child.try_wait().unwrap()))
+    }
+
     /// Asks it to stop and waits for its end.
     #[track_caller]
     pub fn stop(mut self) -> String {
