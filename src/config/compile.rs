@@ -133,7 +133,7 @@ impl Compiler<'_> {
         pipeline::Settings {
             routes: routes.collect(),
             trusted: file.trusted_proxies.iter().map(|network| network.0).collect(),
-            name: file.name.as_ref().map_or_else(|| "proxy-stone".into(), |name| name.0.as_str().into()),
+            name: name(file),
             identity: identity(file),
             mode: file.mode.map(mode),
             purge: self.purge(&file.purge),
@@ -336,8 +336,13 @@ fn identity(file: &File) -> Vec<(HeaderName, Fact)> {
     file.client_cert_headers.0.iter().filter_map(field).collect()
 }
 
+/// How this proxy is called in `Via` and `Cache-Status`.
+fn name(file: &File) -> Arc<str> {
+    file.name.as_ref().map_or_else(|| "proxy-stone".into(), |name| name.0.as_str().into())
+}
+
 fn server_settings(file: &File) -> server::Settings {
-    let mut settings = server::Settings::default();
+    let mut settings = server::Settings { name: name(file), ..server::Settings::default() };
     let from = &file.server;
     put(&mut settings.header_timeout, from.header_timeout.map(positive));
     put(&mut settings.keepalive, from.keepalive.map(positive));

@@ -37,6 +37,9 @@ impl<'a> Authority<'a> {
     /// Parses `host[:port]`; borrows when `text` is in normal form already. One final dot of a name is dropped: it
     /// means the same host to DNS.
     pub fn parse(text: &'a str, scheme: Scheme) -> Result<Self, BadAuthority> {
+        if let Some(normal) = Self::normal(text, scheme) {
+            return Ok(normal);
+        }
         if text.contains('@') {
             return Err(BadAuthority::Userinfo);
         }
@@ -53,6 +56,18 @@ impl<'a> Authority<'a> {
             },
         };
         Ok(Self { text, host_len, port })
+    }
+
+    /// What nearly every client sends, at one look: a name in normal form, and perhaps a port.
+    fn normal(text: &'a str, scheme: Scheme) -> Option<Self> {
+        let host_len = normal_name_length(text.as_bytes())?;
+        let port = match &text.as_bytes()[host_len..] {
+            [] => None,
+            [b':', digits @ ..] => Some(plain_port(digits)?).filter(|port| *port != scheme.default_port()),
+            _ => return None,
+        };
+        let text = if port.is_some() { text } else { &text[..host_len] };
+        Some(Self { text: Cow::Borrowed(text), host_len, port })
     }
 
     /// `host[:port]`, lower case, without the scheme's own port.
@@ -90,6 +105,9 @@ pub fn normal_host(host: &str) -> Result<Cow<'_, str>, BadAuthority> {
     if host.is_empty() {
         return Err(BadAuthority::Empty);
     }
+    if normal_name_length(host.as_bytes()) == Some(host.len()) {
+        return Ok(Cow::Borrowed(host));
+    }
     if host.len() > 253 || host.split('.').any(str::is_empty) || !host.bytes().all(is_name_char) {
         return Err(BadAuthority::Host);
     }
@@ -99,6 +117,44 @@ pub fn normal_host(host: &str) -> Result<Cow<'_, str>, BadAuthority> {
         Cow::Borrowed(host)
     })
 }
+
+/// How long a name in normal form is that these bytes begin with: one look at each. `None`: they begin with none.
+fn normal_name_length(bytes: &[u8]) -> Option<usize> {
+    let mut before = b'.';
+    let mut length = 0;
+    for &byte in bytes {
+        if !NORMAL_NAME[usize::from(byte)] {
+            break;
+        }
+        if byte == b'.' && before == b'.' {
+            return None;
+        }
+        before = byte;
+        length += 1;
+    }
+    (before != b'.' && length <= 253).then_some(length)
+}
+
+/// A port as everybody writes it.
+fn plain_port(digits: &[u8]) -> Option<u16> {
+    let plain = matches!(digits, [b'1'..=b'9', rest @ ..] if rest.len() < 5);
+    let add =
+        |number: u32, &digit: &u8| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'));
+    let number = digits.iter().take(5).try_fold(0, add)?;
+    if plain { u16::try_from(number).ok() } else { None }
+}
+
+/// The characters of names that have no upper case, to look up.
+const NORMAL_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let char = byte as u8;
+        table[byte] = is_name_char(char) && !char.is_ascii_uppercase();
+        byte += 1;
+    }
+    table
+};
 
 /// `host`, `host:` and `host:port`.
 fn split(text: &str) -> Result<(&str, Option<u16>), BadAuthority> {
@@ -202,6 +258,20 @@ mod tests {
     }
 
     proptest! {
+        /// The short way and the long way come to the same.
+        #[test]
+        fn what_is_seen_at_one_look_is_what_the_rules_say(
+            text in "[a-z0-9.-]{0,12}(:[0-9]{0,6})?",
+            https in any::<bool>(),
+        ) {
+            let scheme = Scheme::of(https);
+            if let Some(normal) = Authority::normal(&text, scheme) {
+                // An upper-case letter more, and it takes the long way.
+                let long = Authority::parse(&format!("X{text}"), scheme).map(|long| long.as_str()[1..].to_owned());
+                prop_assert_eq!(long.as_deref(), Ok(normal.as_str()));
+            }
+        }
+
         #[test]
         fn the_normal_form_is_stable(text in "[a-zA-Z0-9.:\\[\\]@_-]{0,20}") {
             if let Ok(authority) = Authority::parse(&text, Scheme::Https) {

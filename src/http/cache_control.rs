@@ -147,7 +147,7 @@ impl RequestDirectives {
     pub fn of(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
         if !headers.contains_key(CACHE_CONTROL) {
-            directives.no_cache = headers.get_all(PRAGMA).iter().any(has_no_cache);
+            directives.no_cache = headers.get_all(PRAGMA).iter().any(pragma_has_no_cache);
             return directives;
         }
         for member in members(headers) {
@@ -312,7 +312,8 @@ fn takes_seconds(name: &[u8]) -> bool {
         .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-fn has_no_cache(pragma: &HeaderValue) -> bool {
+/// Whether a `Pragma` says `no-cache` (RFC 9111 5.4).
+pub fn pragma_has_no_cache(pragma: &HeaderValue) -> bool {
     pragma
         .as_bytes()
         .split(|&byte| byte == b',')

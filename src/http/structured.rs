@@ -352,7 +352,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 fn is_token(byte: u8) -> bool {
-    super::token::is_tchar(byte) || matches!(byte, b':' | b'/')
+    super::token::TOKEN[usize::from(byte)] || matches!(byte, b':' | b'/')
 }
 
 /// Whether a text can be written as a token (3.3.4).

@@ -17,8 +17,10 @@ use crate::http::h1::Violation;
 use crate::tunnel::{Handover, Tunnel};
 
 /// Facts about one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Activity {
+    /// How a refusal calls this proxy.
+    name: Arc<str>,
     /// Exchanges between request head and the last frame of the reply.
     in_flight: AtomicU32,
     /// Requests handed to the handler so far.
@@ -73,6 +75,39 @@ fn add(cell: &AtomicU64, n: u64) {
 }
 
 impl Activity {
+    /// Nothing has happened yet.
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            in_flight: Default::default(),
+            requests: Default::default(),
+            had_body: Default::default(),
+            ends_by_closing: Default::default(),
+            head_begun: Default::default(),
+            write_blocked: Default::default(),
+            closing: Default::default(),
+            abandoned: Default::default(),
+            last_status: Default::default(),
+            received: Default::default(),
+            sent: Default::default(),
+            data_sent: Default::default(),
+            offered: Default::default(),
+            answered: Default::default(),
+            switched: Default::default(),
+            keeps_back: Default::default(),
+            cut_short: Default::default(),
+            refuses: Default::default(),
+            has_refused: Default::default(),
+            refused: Default::default(),
+            tunnel: Default::default(),
+        }
+    }
+
+    /// How a refusal calls this proxy.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A request begins; its number on this connection, from 1.
     pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> (u64, InFlight) {
         add(&self.requests, 1);

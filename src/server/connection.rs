@@ -83,7 +83,7 @@ pub(super) async fn serve<IO, H>(
     IO: Socket,
     H: Handler,
 {
-    let activity = Arc::new(Activity::default());
+    let activity = Arc::new(Activity::new(limits.settings.name.clone()));
     let _account = Account::open(&handler, facts.peer, activity.clone(), place);
     let _registration = poll_fn(|cx| Poll::Ready(shared.register(cx.waker()))).await;
     let mut wire = Wire::new(io, activity.clone());
@@ -106,11 +106,12 @@ pub(super) async fn serve<IO, H>(
     let connection = Arc::new(Connection { handler, client, shared, limits, activity, interim });
     match opened {
         Opening::Closed | Opening::TimedOut { begun: false } => {}
-        Opening::TimedOut { begun: true } => http1::time_out(wire, &connection).await,
+        Opening::TimedOut { begun: true } => Box::pin(http1::time_out(wire, &connection)).await,
         Opening::Bytes(bytes) if !tls && bytes.first() == Some(&handshake::HANDSHAKE) => {
             connection.refused(0, RefusalReason::TlsToPlain);
             // What a client that speaks TLS understands.
-            handshake::refuse(wire.io(), &handshake::alert(handshake::PROTOCOL_VERSION)).await;
+            let alert = handshake::alert(handshake::PROTOCOL_VERSION);
+            Box::pin(handshake::refuse(wire.io(), &alert)).await;
         }
         Opening::Bytes(bytes) => {
             wire.replay(bytes);
@@ -133,7 +134,8 @@ where
     wire.set_interim(connection.interim.clone());
     wire.read_requests(h1::Limits { bytes: settings.max_header_bytes, fields: settings.max_headers });
     loop {
-        wire = match http1::serve(wire, connection, watch).await {
+        // Boxed, so that what hyper needs is gone while the connection is quiet.
+        wire = match Box::pin(http1::serve(wire, connection, watch)).await {
             http1::End::Over => return,
             http1::End::MidHead(wire) => wire,
             http1::End::Quiet(mut wire) => {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::stream::{Secured, Stream};
+use crate::http::cache_status::CacheStatus;
 use crate::telemetry::HandshakeFailure;
 use crate::telemetry::event::Protocol;
 use crate::tls::{Session, Terminator};
@@ -46,18 +47,29 @@ pub(super) struct Shaken {
 }
 
 /// Shakes hands. A client that gets nowhere is told why, as far as it can understand it.
-pub(super) async fn shake(socket: Stream, terminator: &Arc<Terminator>) -> Result<Shaken, HandshakeFailure> {
+/// `name` is what this proxy is called.
+pub(super) async fn shake(
+    socket: Stream,
+    terminator: &Arc<Terminator>,
+    name: &str,
+) -> Result<Shaken, HandshakeFailure> {
     let limit = terminator.settings().handshake_timeout;
-    tokio::time::timeout(limit, begin(socket, terminator)).await.unwrap_or(Err(HandshakeFailure::TimedOut))
+    tokio::time::timeout(limit, begin(socket, terminator, name))
+        .await
+        .unwrap_or(Err(HandshakeFailure::TimedOut))
 }
 
-async fn begin(mut socket: Stream, terminator: &Arc<Terminator>) -> Result<Shaken, HandshakeFailure> {
+async fn begin(
+    mut socket: Stream,
+    terminator: &Arc<Terminator>,
+    name: &str,
+) -> Result<Shaken, HandshakeFailure> {
     match socket.first_byte().await.ok().flatten() {
         Some(HANDSHAKE) => {}
         None => return Err(HandshakeFailure::Closed),
         // No method begins otherwise that is in use, and TLS never does.
         Some(byte) if byte.is_ascii_alphabetic() => {
-            refuse(&mut socket, plain_http().as_bytes()).await;
+            refuse(&mut socket, plain_http(name).as_bytes()).await;
             return Err(HandshakeFailure::PlainHttp);
         }
         Some(_) => return Err(HandshakeFailure::NotTls),
@@ -95,14 +107,16 @@ async fn begin(mut socket: Stream, terminator: &Arc<Terminator>) -> Result<Shake
 }
 
 /// The reply to a request that came without TLS (nginx: 497).
-fn plain_http() -> String {
+fn plain_http(name: &str) -> String {
     let body = "{\"type\":\"about:blank\",\"title\":\"This port speaks HTTPS\",\"status\":400,\
                 \"detail\":\"The request came as plain HTTP. Ask for https:// instead.\"}\n";
+    let cache_status = CacheStatus { detail: Some("plain_http"), ..CacheStatus::default() }.to_value(name);
     let date = httpdate::fmt_http_date(SystemTime::now());
     format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         connection: close\r\ndate: {date}\r\n\r\n{body}",
-        body.len()
+         connection: close\r\ncache-status: {}\r\ndate: {date}\r\n\r\n{body}",
+        body.len(),
+        String::from_utf8_lossy(cache_status.as_bytes())
     )
 }
 

@@ -30,7 +30,7 @@ use crate::http::h1::Violation;
 use crate::tunnel::Handover;
 
 /// A connection without a request for this long keeps its socket only; hyper's buffers are made anew.
-const QUIET_AFTER: Duration = Duration::from_secs(5);
+const QUIET_AFTER: Duration = Duration::from_secs(1);
 
 /// How a stretch of a connection ended.
 pub(super) enum End<IO> {

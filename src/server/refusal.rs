@@ -5,6 +5,7 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
+use crate::http::cache_status::CacheStatus;
 use crate::http::h1::Violation;
 use crate::http::problem::{self, Problem};
 use crate::http::{date, request_id};
@@ -69,14 +70,14 @@ impl Refusal {
         Self { status: 408, reason: RefusalReason::HeaderTimeout }
     }
 
-    /// The reply, and the request id in it.
-    pub(super) fn reply(self) -> (Bytes, Uuid) {
+    /// The reply of the proxy with this name, and the request id in it.
+    pub(super) fn reply(self, name: &str) -> (Bytes, Uuid) {
         let now = Clock::System.now();
         let id = request_id::new_id(now);
-        (self.reply_at(now, &id.to_string()).into(), id)
+        (self.reply_at(now, name, &id.to_string()).into(), id)
     }
 
-    fn reply_at(self, now: Timestamp, id: &str) -> String {
+    fn reply_at(self, now: Timestamp, name: &str, id: &str) -> String {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         let title = status.canonical_reason().unwrap_or("Bad Request");
         let why = match self.reason {
@@ -86,12 +87,15 @@ impl Refusal {
         };
         let detail = format!("The connection is closed, since {why}.");
         let body = Problem { title, status: self.status, detail: &detail, request_id: id }.to_bytes();
+        let cache_status =
+            CacheStatus { detail: Some(self.reason.as_str()), ..CacheStatus::default() }.to_value(name);
         format!(
             "HTTP/1.1 {} {title}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\nconnection: close\r\n\
-             x-request-id: {id}\r\ndate: {}\r\n\r\n{}",
+             cache-status: {}\r\nx-request-id: {id}\r\ndate: {}\r\n\r\n{}",
             self.status,
             problem::MEDIA_TYPE,
             body.len(),
+            String::from_utf8_lossy(cache_status.as_bytes()),
             String::from_utf8_lossy(&date::format(now)),
             String::from_utf8_lossy(&body),
         )
@@ -105,10 +109,10 @@ mod tests {
     #[test]
     fn a_refusal_is_a_problem_that_ends_the_connection() {
         let expected = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: 124\r\n\
-             cache-control: no-store\r\nconnection: close\r\nx-request-id: 0190\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n\
+             cache-control: no-store\r\nconnection: close\r\ncache-status: edge; detail=folded_line\r\nx-request-id: 0190\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n\
              {\"title\":\"Bad Request\",\"status\":400,\"detail\":\"The connection is closed, since a field line is folded.\",\"request_id\":\"0190\"}\n";
         let refusal = Refusal::of(Violation::FoldedLine);
-        assert_eq!(refusal.reply_at(Timestamp::from_secs(0), "0190"), expected);
+        assert_eq!(refusal.reply_at(Timestamp::from_secs(0), "edge", "0190"), expected);
         assert_eq!(refusal.reason.as_str(), "folded_line");
     }
 }

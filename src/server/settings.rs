@@ -79,6 +79,8 @@ impl fmt::Display for ListenAddress {
 /// Limits of client connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// How refusals call this proxy in `Cache-Status`.
+    pub name: Arc<str>,
     /// From the first byte of a request (or the connection's start) to the end of its head.
     pub header_timeout: Duration,
     /// How long a keep-alive connection may stay without a request.
@@ -125,6 +127,7 @@ impl Default for Http2Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            name: "proxy-stone".into(),
             header_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(75),
             max_header_bytes: 64 << 10,

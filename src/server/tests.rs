@@ -15,6 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::connection::Facts;
+use super::shared::{Limits, Place, Shared};
+use super::stream::Stream;
 use super::*;
 use crate::http::ClientConn;
 use crate::http::h1::Violation;
@@ -577,4 +580,19 @@ async fn bodies_pass_both_ways() {
     read_until(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n").await;
     stream.write_all(body.as_bytes()).await.expect("sent");
     assert!(read_all(&mut stream).await.ends_with(&body));
+}
+
+fn size_of_output<F: Future, A>(_: impl FnOnce(A) -> F) -> usize {
+    size_of::<F>()
+}
+
+/// What ten thousand clients that say nothing cost, besides their sockets: this and a few small allocations each.
+#[test]
+fn the_future_of_a_quiet_connection_stays_small() {
+    type Given = (Stream, Facts, Place, Arc<Limits>, Arc<Shared>, Arc<Origin>);
+    let size = size_of_output(|given: Given| {
+        let (stream, facts, place, limits, shared, handler) = given;
+        connection::serve(stream, facts, place, limits, shared, handler)
+    });
+    assert!(size <= 1800, "{size} bytes");
 }

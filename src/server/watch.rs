@@ -154,7 +154,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn replies_that_wait_for_windows_do_not_wait_for_ever() {
         let settings = Settings::default();
-        let activity = Arc::new(Activity::default());
+        let activity = Arc::new(Activity::new("proxy-stone".into()));
         let (_, in_flight) = activity.begin(false);
         let part = Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"part")));
         let endless = futures_util::StreamExt::chain(

@@ -33,8 +33,8 @@ pub(super) struct Wire<IO> {
     activity: Arc<Activity>,
     /// Read already, not yet taken by hyper.
     replay: Bytes,
-    /// Looks at what is read; `None` where it is not HTTP/1.
-    inlet: Option<Inlet>,
+    /// Looks at what is read; `None` where it is not HTTP/1. Boxed: quiet connections have several places for a wire.
+    inlet: Option<Box<Inlet>>,
     interim: Option<Arc<InterimQueue>>,
     /// What is left to send of a refusal.
     refusal: Bytes,
@@ -91,14 +91,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     /// From here on requests are read, which pass only if they are beyond doubt.
     pub(super) fn read_requests(&mut self, limits: h1::Limits) {
-        let mut inlet = Inlet::new(Reader::requests(limits));
+        let mut inlet = Box::new(Inlet::new(Reader::requests(limits)));
         inlet.put_back(&std::mem::take(&mut self.replay));
         self.inlet = Some(inlet);
     }
 
     /// Whether something was read that hyper has not been given.
     pub(super) fn holds(&self) -> bool {
-        self.inlet.as_ref().is_some_and(Inlet::holds)
+        self.inlet.as_ref().is_some_and(|inlet| inlet.holds())
     }
 
     /// Reads past all checks; what comes must be replayed.
@@ -122,7 +122,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     /// Answers what cannot be read. The reply leaves as the connection is shut down, which must follow.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
-        let (reply, id) = refusal.reply();
+        let (reply, id) = refusal.reply(self.activity.name());
         self.refusal = reply;
         self.activity.refuse(refusal, id);
     }

@@ -251,7 +251,7 @@ async fn begin<H: Handler>(
         handler.handshake_failed(peer, HandshakeFailure::TooMany);
         return None;
     };
-    match handshake::shake(stream, terminator).await {
+    match handshake::shake(stream, terminator, &limits.settings.name).await {
         Ok(Shaken { stream, session, protocol }) => {
             handler.handshake_done(&session);
             let facts = Facts { session: Some(session), protocol: Some(protocol), ..facts };

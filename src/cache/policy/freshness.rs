@@ -8,7 +8,7 @@ use super::request::MethodKind;
 use super::{RequestPolicy, ResponseHead, Rules};
 use crate::cache::entry::{Freshness, Source};
 use crate::clock::Timestamp;
-use crate::http::cache_control::ResponseDirectives;
+use crate::http::cache_control::{self, ResponseDirectives};
 use crate::http::{age, date};
 
 /// A guess is not trusted for longer than a day, however old the resource is (RFC 9111 4.2.2).
@@ -139,7 +139,8 @@ fn may_be_given(
 ) -> bool {
     let personal = request.cookie || response.headers.contains_key(SET_COOKIE);
     // `Pragma: no-cache` in a response means nothing (RFC 9111 5.4), but who writes it does not want a guess.
-    let forbidden = directives.no_cache || response.headers.contains_key(PRAGMA);
+    let forbidden = directives.no_cache
+        || response.headers.get_all(PRAGMA).iter().any(cache_control::pragma_has_no_cache);
     !forbidden && (rules.cookies || !personal)
 }
 
@@ -256,6 +257,8 @@ mod tests {
         }
         assert_eq!(said(&[field, ("cache-control", "no-cache")]), (0, Source::None));
         assert_eq!(said(&[field, ("pragma", "no-cache")]), (0, Source::None));
+        assert_eq!(said(&[field, ("pragma", "foo, No-Cache")]), (0, Source::None));
+        assert_eq!(said(&[field, ("pragma", "foo")]).1, Source::Heuristic);
         assert_eq!(said(&[field, ("set-cookie", "a=b")]), (0, Source::None));
         assert_eq!(said(&[("last-modified", &http_date(-100_000_000))]), (MAX_HEURISTIC, Source::Heuristic));
         assert_eq!(said(&[("last-modified", &http_date(100))]), (0, Source::None));

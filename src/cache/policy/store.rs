@@ -203,10 +203,13 @@ fn unwanted(
     (!rules.cookies && request.cookie).then_some(SkipReason::Cookie)
 }
 
-/// A response without a validator that no request could ever be answered with.
+/// A response without a validator that hardly any request could be answered with. One that was fresh once may still serve
+/// who asks for stale ones, or the disconnected (RFC 9111 4.2.4, 5.2.1.2); one that never was (`max-age=0`) is not worth its
+/// place.
 fn useless(freshness: &Freshness) -> Option<SkipReason> {
     let may_be_stale = !freshness.must_revalidate
-        && (freshness.stale_while_revalidate > 0
+        && (freshness.lifetime > 0
+            || freshness.stale_while_revalidate > 0
             || freshness.stale_if_error.is_some_and(|window| window > 0));
     if freshness.no_cache {
         Some(SkipReason::NoCache)

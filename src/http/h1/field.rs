@@ -4,7 +4,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue};
 
 use super::violation::Violation;
-use crate::http::token::is_tchar;
+use crate::http::token::TOKEN;
 
 /// A field line without its line end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +13,6 @@ pub(super) struct Field<'a> {
     /// Without the white space around it.
     pub(super) value: &'a [u8],
 }
-
-/// Characters of tokens, to look up.
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = is_tchar(byte as u8);
-        byte += 1;
-    }
-    table
-};
 
 impl<'a> Field<'a> {
     pub(super) fn parse(line: &'a [u8]) -> Result<Self, Violation> {
@@ -128,14 +117,21 @@ pub(super) fn transfer_coding(value: &[u8]) -> Result<(), Violation> {
     Err(if ends_well && codings.all(is_token) { Violation::UnknownCoding } else { Violation::TransferCoding })
 }
 
-/// Whether a reply's coding is one that nobody knows, and that stands alone: then its content ends with the connection
-/// (RFC 9112 6.3), and what it is made of is between origin and client. A coding that is known says that the content is
-/// not what the client would take it for.
-pub(super) fn is_foreign_coding(value: &[u8]) -> bool {
+/// Whether a reply's codings are such as nobody knows: then its content ends with the connection (RFC 9112 6.3), and what
+/// it is made of is between origin and client. A coding that is known says that the content is not what the client would
+/// take it for; one that looks like `chunked` might be taken for that.
+pub(super) fn are_foreign_codings(value: &[u8]) -> bool {
     const KNOWN: [&str; 7] = ["gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd"];
+    let is_foreign = |coding: &[u8]| {
+        let (name, parameters) = coding.split_at(token_length(coding));
+        let known = KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        !name.is_empty() && !known && matches!(trimmed(parameters), [] | [b';', ..])
+    };
     let looks_chunked = value.windows(5).any(|part| part.eq_ignore_ascii_case(b"chunk"));
-    let known = KNOWN.iter().any(|coding| value.eq_ignore_ascii_case(coding.as_bytes()));
-    !value.is_empty() && token_length(value) == value.len() && !looks_chunked && !known
+    // Lists may have empty members (RFC 9110 5.6.1.2).
+    let mut codings =
+        value.split(|&byte| byte == b',').map(trimmed).filter(|coding| !coding.is_empty()).peekable();
+    codings.peek().is_some() && codings.all(is_foreign) && !looks_chunked
 }
 
 #[cfg(test)]
@@ -248,10 +244,16 @@ mod tests {
             ("gzip", false),
             ("xchunked", false),
             ("a b", false),
-            ("a,b", false),
+            ("a,b", true),
+            ("a, ,b;q=\"x\" ,", true),
+            ("a ;b=c", true),
+            ("a, gzip", false),
+            ("a;chunked", false),
+            ("a,b c", false),
+            (",", false),
             ("", false),
         ] {
-            assert_eq!(is_foreign_coding(value.as_bytes()), is_foreign, "{value}");
+            assert_eq!(are_foreign_codings(value.as_bytes()), is_foreign, "{value}");
         }
     }
 }

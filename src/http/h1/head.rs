@@ -26,7 +26,7 @@ enum Coding {
     #[default]
     None,
     Chunked,
-    /// See [`field::is_foreign_coding`].
+    /// See [`field::are_foreign_codings`].
     Foreign,
 }
 
@@ -92,14 +92,14 @@ impl Head {
                 if self.minor == 0 {
                     return Err(Violation::MisplacedCoding);
                 }
-                if self.coding != Coding::None {
-                    return Err(Violation::TransferCoding);
-                }
-                self.coding = match field::transfer_coding(field.value) {
-                    Err(_) if self.status > 0 && field::is_foreign_coding(field.value) => Coding::Foreign,
+                let coding = match field::transfer_coding(field.value) {
+                    Err(_) if self.status > 0 && field::are_foreign_codings(field.value) => Coding::Foreign,
                     read => read.map(|()| Coding::Chunked)?,
                 };
-                Ok(())
+                match (std::mem::replace(&mut self.coding, coding), coding) {
+                    (Coding::None, _) | (Coding::Foreign, Coding::Foreign) => Ok(()),
+                    _ => Err(Violation::TransferCoding),
+                }
             }
             _ => Ok(()),
         }
@@ -128,17 +128,13 @@ impl Head {
 
     /// The content of the reply whose head is complete; `to_head`: to a HEAD request.
     pub(super) fn reply_content(&self, to_head: bool) -> Result<Content, Violation> {
-        let bodiless = matches!(self.status, 100..=199 | 204);
-        if bodiless && self.coding != Coding::None {
-            return Err(Violation::MisplacedCoding);
-        }
-        // RFC 9110 8.6 allows none at all; a zero contradicts nothing.
-        if bodiless && self.length.is_some_and(|length| length > 0) {
-            return Err(Violation::ContentLength);
+        // They have no content, "regardless of the header fields present" (RFC 9112 6.3); the fields go no further.
+        if matches!(self.status, 100..=199 | 204) {
+            return Ok(Content::None);
         }
         let content = self.request_content()?;
         Ok(match content {
-            _ if bodiless || to_head || self.status == 304 => Content::None,
+            _ if to_head || self.status == 304 => Content::None,
             Content::None if self.length.is_none() => Content::UntilClose,
             content => content,
         })

@@ -88,3 +88,20 @@ async fn it_reaches_both_tiers_and_outlives_the_process() {
         assert_eq!(origin.hits() - before, hits, "{target} {field}");
     }
 }
+
+/// Whatever else is special about the request, and on whatever way through the proxy it goes.
+#[tokio::test]
+async fn calls_and_offers_of_another_protocol_invalidate_as_well() {
+    let origin = Origin::answering(|_| Answer::ok("x").field("Cache-Control", "max-age=60")).await;
+    let proxy = Proxy::of(format!("upstream = \"{}\"\ncache = {{}}", origin.url())).start().await;
+    for (method, fields) in [
+        ("POST", &["Content-Type: application/grpc", "TE: trailers"][..]),
+        ("POST", &["Upgrade: strange", "Connection: upgrade"]),
+        ("STRANGE", &[]),
+    ] {
+        proxy.get("/item").await;
+        assert!(proxy.has("api.test", "/item").await, "{method} {fields:?}");
+        assert_eq!(proxy.ask(method, "/item", fields, "new").await.status, 200, "{method} {fields:?}");
+        assert!(!proxy.has("api.test", "/item").await, "{method} {fields:?}");
+    }
+}

@@ -151,6 +151,25 @@ async fn a_policy_gives_the_windows_where_the_origin_is_silent_and_the_origin_ma
     }
 }
 
+/// Without it every stale use is forbidden beside `s-maxage` (RFC 9111 5.2.2.10).
+#[tokio::test]
+async fn by_a_switch_of_the_route_the_origin_s_windows_hold_beside_s_maxage() {
+    let field = "s-maxage=10, stale-while-revalidate=30, stale-if-error=60";
+    for (switch, expected) in [
+        ("true", "proxy-stone; hit; ttl=-5; detail=stale-while-revalidate"),
+        ("false", "proxy-stone; fwd=stale; stored"),
+    ] {
+        let origin = Origin::always(Answer::ok("x").field("Cache-Control", field)).await;
+        let clock = noon();
+        let policy = format!("cache = {{ stale_despite_s_maxage = {switch} }}");
+        let proxy =
+            Proxy::of(format!("upstream = \"{}\"\n{policy}", origin.url())).clock(&clock).start().await;
+        proxy.get("/").await;
+        pass(&clock, 15);
+        assert_eq!(proxy.get("/").await.cache_status(), expected, "{switch}");
+    }
+}
+
 /// How an origin fails after its first, good reply.
 #[derive(Clone, Copy, Debug)]
 enum Failing {

@@ -103,6 +103,7 @@ fn on_request() -> Table {
     const RULE: &str = "RFC 9111 5.2.1.2";
     let stored = |name: &str| case(RULE, name).says(&["Cache-Control: max-age=2"]).get().misses().pass(5);
     let asked = |value: &str| stored(value).get_with(&[&format!("Cache-Control: {value}")]);
+    let arrived = |field: &str| case(RULE, field).says(&[field, "Age: 2000"]).get().misses();
     let heard = |value: &str| {
         asked(value)
             .hits()
@@ -125,6 +126,18 @@ fn on_request() -> Table {
         asked("max-age=4, max-stale=9").misses(),
         asked("max-stale=9, min-fresh=1").misses(),
         asked("max-stale=9, no-cache").misses(),
+        // Stale when it came already.
+        arrived("Cache-Control: max-age=1500")
+            .get_with(&["Cache-Control: max-stale=1000"])
+            .hits()
+            .body("reply 1"),
+        arrived("Cache-Control: max-age=1500").get_with(&["Cache-Control: max-stale=400"]).misses(),
+        arrived("Cache-Control: max-age=1500").get().misses(),
+        arrived("Cache-Control: max-age=1500, must-revalidate")
+            .get_with(&["Cache-Control: max-stale=1000"])
+            .misses(),
+        arrived("Cache-Control: s-maxage=1500").get_with(&["Cache-Control: max-stale=1000"]).misses(),
+        arrived("Cache-Control: max-age=1500").says_nothing().get().status(200).body("reply 1"),
     ])
 }
 

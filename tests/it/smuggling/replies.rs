@@ -108,9 +108,7 @@ async fn replies_in_doubt_are_502() {
         replies.push(format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n5\r\nhello\r\n0\r\n\r\n").into());
     }
     replies.push(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_vec());
-    replies.push(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec());
-    replies.push(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello".to_vec());
-    replies.push(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nhello".to_vec());
+    replies.push(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nhello\r\n\r\n".to_vec());
     replies.push(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".to_vec());
     replies.push(b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello".to_vec());
     replies.push([b"HTTP/1.1 200 OK\r\n", "X: y\r\n".repeat(101).as_bytes(), b"\r\n"].concat());
@@ -180,6 +178,9 @@ async fn surplus_closes_the_connection_and_no_more() {
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
         ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "hello"),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n", ""),
+        // Never any content, whatever the fields say (RFC 9112 6.3).
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", ""),
+        ("GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", ""),
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", ""),
         ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ""),
         ("POST", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", ""),
@@ -243,6 +244,8 @@ async fn sound_replies_arrive_in_one_normal_form() {
             "",
         ),
         ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", None, ""),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", None, ""),
+        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", None, ""),
     ] {
         *reply.lock() = text.into();
         for h2 in [false, true] {

@@ -220,6 +220,9 @@ async fn refused(client: &mut Client, status: u16) -> Result<(), String> {
     if head.fields.get("connection") != Some("close") {
         return Err(format!("it does not say that it closes: {head:?}"));
     }
+    if !head.fields.get("cache-status").is_some_and(|said| said.starts_with("proxy-stone; ")) {
+        return Err(format!("it does not say what the cache did: {head:?}"));
+    }
     let length: usize = head.fields.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let rest = client.closed().await;
     if rest.len() == length { Ok(()) } else { Err(format!("more than one reply: {rest:?}")) }

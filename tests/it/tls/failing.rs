@@ -34,6 +34,7 @@ async fn a_plain_request_to_the_tls_port_is_answered() {
     let reply = String::from_utf8(reply).unwrap();
     assert!(reply.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{reply}");
     assert!(reply.contains("https://"), "{reply}");
+    assert!(reply.contains("cache-status: proxy-stone; detail=plain_http\r\n"), "{reply}");
     counted(&proxy, "plain_http", 1).await;
     assert_eq!(origin.hits(), 0);
 }
