@@ -215,7 +215,7 @@ fn bad_values_are_told_where_they_stand() {
         ("cors = ['*', 'https://a.test']", "PS0411 2:8"),
         (
             "cors = '*'\n[[routes]]\nmatch = { path = '/a' }\nresponse_headers = { set = { Access-Control-Max-Age = '1' } }",
-            "PS0411 5:56",
+            "PS0411 5:55",
         ),
         // Who is served.
         ("[[routes]]\nallow = ['10.0.0.1/8']", "PS0205 3:10"),
