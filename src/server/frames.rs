@@ -359,8 +359,8 @@ fn begins_with_pseudo(mut block: &[u8]) -> bool {
     };
     match (index, name) {
         // A colon as it is, and in Huffman's code (RFC 7541 B).
-        (0, [0..=0x7f, b':', ..]) => true,
-        (0, [0x80..=0xff, first, ..]) => first >> 1 == 0b101_1100,
+        (0, [0..=0x7e, b':', ..]) => true,
+        (0, [0x80..=0xfe, first, ..]) => first >> 1 == 0b101_1100,
         (index, _) => (1..=14).contains(&index),
     }
 }

@@ -83,6 +83,11 @@ impl Flow {
         self.frames.is_some_and(|frames| !frames.lost())
     }
 
+    /// Whether a whole Close frame was written.
+    pub(super) fn said_farewell(&self) -> bool {
+        self.frames.is_some_and(|frames| frames.closed())
+    }
+
     /// Ends it between two frames, with a farewell where none has passed.
     pub(super) fn part(&mut self, farewell: Farewell) {
         if matches!(self.course, Course::Passing) {

@@ -255,7 +255,16 @@ impl Tunnel {
             return None;
         }
         let own = self.closing.map(|closing| closing.reason);
-        own.or(broken).or(self.over.first)
+        own.or(broken.map(|broken| self.forgiven(broken))).or(self.over.first)
+    }
+
+    /// A side whose Close frame has passed may end its connection as it likes (RFC 6455 7.1.1).
+    fn forgiven(&self, broken: Reason) -> Reason {
+        match broken {
+            Reason::ClientBroke if self.up.said_farewell() => Reason::ClientClosed,
+            Reason::UpstreamBroke if self.down.said_farewell() => Reason::UpstreamClosed,
+            broken => broken,
+        }
     }
 
     fn can_part(&self) -> bool {

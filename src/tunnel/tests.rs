@@ -195,6 +195,23 @@ async fn a_close_frame_that_has_passed_is_not_sent_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_behind_its_close_frame_has_closed() {
+    for (said, expected) in
+        [(&b"\x88\x80abcd"[..], Reason::ClientClosed), (b"\x89\x80abcd", Reason::ClientBroke)]
+    {
+        let mut tunnel = between(1024, true, SHORT);
+        tunnel.client.write_all(said).await.unwrap();
+        let mut heard = [0; 6];
+        tunnel.upstream.read_exact(&mut heard).await.unwrap();
+        let (client, spare) = (std::mem::replace(&mut tunnel.client, duplex(1).0), &mut tunnel.upstream);
+        drop(client);
+        // Nobody is there to take it.
+        spare.write_all(b"\x81\x01x").await.unwrap();
+        assert_eq!(tunnel.ended().await.reason, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_no_frames_goes_on_until_it_is_cut() {
     for (websocket, bytes) in [(false, &b"anything"[..]), (true, &[0x88, 126, 0, 1])] {
         let mut between = between(64, websocket, SHORT);

@@ -59,6 +59,8 @@ struct Course {
     tried: Vec<usize>,
     /// How long the connection to be used may have been unused.
     unused: Duration,
+    /// It is to be one of HTTP/1.1, whatever the endpoint speaks otherwise.
+    over_http1: bool,
 }
 
 impl Upstream {
@@ -90,12 +92,13 @@ impl Upstream {
         let mut alarm = Alarm::default();
         let repeatable = (request.repeatable || request.method.is_idempotent()) && replayable;
         let mut course = Course::new(repeatable);
+        course.over_http1 = request.upgrade.is_some();
         let mut last: Option<(usize, Failure)> = None;
         loop {
             let now = Instant::now();
             let Some(index) = self.pick(&course.tried, now) else { return Err(self.give_up(&course, last)) };
             course.attempts += 1;
-            let missed = match self.attempt(index, &mut request, course.unused, now, &mut alarm).await {
+            let missed = match self.attempt(index, &mut request, &course, now, &mut alarm).await {
                 Ok(Attempt { arrived, conn, progress, first_byte }) => {
                     let response = self.receive(index, arrived, conn, progress, alarm, request.deadline);
                     return Ok(self.fetched(index, response, course.attempts, first_byte));
@@ -120,7 +123,7 @@ impl Upstream {
         &self,
         index: usize,
         request: &mut FetchRequest,
-        unused: Duration,
+        course: &Course,
         now: Instant,
         alarm: &mut Alarm,
     ) -> Result<Attempt, Missed> {
@@ -128,10 +131,10 @@ impl Upstream {
         let endpoint = &*member.endpoint;
         endpoint.addresses.touch(now);
         let patience = self.settings.connect_timeout;
-        let connected = match &request.upgrade {
-            None => endpoint.connection(unused, now, patience, request.deadline).await,
+        let connected = match course.over_http1 {
+            false => endpoint.connection(course.unused, now, patience, request.deadline).await,
             // Boxed: rare.
-            Some(_) => Box::pin(endpoint.connection_aside(now, patience, request.deadline)).await,
+            true => Box::pin(endpoint.connection_aside(now, patience, request.deadline)).await,
         };
         let (mut conn, reused) = connected.map_err(|failure| {
             endpoint.counters.failed(failure.as_str());
@@ -233,7 +236,7 @@ impl Course {
     /// those that have rested for a while (RFC 9112 9.5).
     fn new(can_be_sent_again: bool) -> Self {
         let unused = if can_be_sent_again { Duration::MAX } else { RESTED };
-        Self { attempts: 0, again: 0, retries: 0, tried: Vec::new(), unused }
+        Self { attempts: 0, again: 0, retries: 0, tried: Vec::new(), unused, over_http1: false }
     }
 
     /// Whether there is another attempt.
@@ -248,6 +251,9 @@ impl Course {
             Next::Again => {
                 self.again += 1;
                 return self.again <= AGAIN;
+            }
+            Next::OverHttp1 => {
+                return !std::mem::replace(&mut self.over_http1, true);
             }
             Next::Renewed => self.unused = Duration::ZERO,
             Next::Elsewhere => self.tried.push(index),

@@ -20,6 +20,8 @@ pub(crate) enum Sent {
     UnwrittenFresh,
     /// Something, but the peer says that it has not looked at it (RFC 9113 8.7), and the body is whole.
     Unprocessed,
+    /// Something, but the peer serves it over HTTP/1.1 alone (RFC 9113 7), and the body is whole.
+    NeedsHttp1,
     /// Perhaps all, on a connection that had served before and may have been closing.
     Reused,
     /// Perhaps all, on a new connection.
@@ -44,6 +46,8 @@ pub(crate) enum Next {
     Same,
     /// The same again on whichever connection takes it; it does not count either, but there is an end to it.
     Again,
+    /// The same again over HTTP/1.1, where this is asked at most once.
+    OverHttp1,
     /// The same again on a new connection.
     Renewed,
     /// Another endpoint.
@@ -58,6 +62,7 @@ pub(crate) fn next(missed: &Missed, repeatable: bool) -> Next {
         (_, Sent::UnwrittenReused) => Next::Same,
         (_, Sent::UnwrittenFresh) => Next::Renewed,
         (_, Sent::Unprocessed) => Next::Again,
+        (_, Sent::NeedsHttp1) => Next::OverHttp1,
         // A line too long here says nothing of the others; a wait in vain has used up the time.
         (Failure::QueueFull, Sent::Nothing) => Next::Elsewhere,
         (failure, Sent::Nothing) if failure.is_connect() => Next::Elsewhere,
@@ -86,6 +91,7 @@ mod tests {
     #[test]
     fn rfc_9113_8_7_what_the_peer_did_not_look_at_may_be_sent_whatever_it_is() {
         assert_eq!(after(Failure::reset("refused"), Sent::Unprocessed, false), Next::Again);
+        assert_eq!(after(Failure::reset("not here"), Sent::NeedsHttp1, false), Next::OverHttp1);
         assert_eq!(after(Failure::reset("reset"), Sent::Reused, false), Next::Stop);
         assert_eq!(after(Failure::reset("reset"), Sent::Reused, true), Next::Renewed);
     }

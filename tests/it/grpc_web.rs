@@ -212,7 +212,7 @@ async fn what_fails_here_is_told_as_the_call_s_end() {
     for media_type in [BINARY, TEXT] {
         let reply = call(&proxy, "/api/x", media_type, &[], b"AAAAAAA=").await;
         assert_eq!((reply.status, reply.field("grpc-status"), reply.body.len()), (200, Some("14"), 0));
-        assert_eq!(reply.field("content-type"), Some(&*media_type.replace("+proto", "+proto")));
+        assert_eq!(reply.field("content-type"), Some(media_type));
     }
     let service = service().await;
     let proxy = proxy_of(&service, "max_request_body = \"8B\"").await;

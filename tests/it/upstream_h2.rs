@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use h2::Reason;
 use http_body::Frame as BodyFrame;
 use http_body_util::{BodyExt, StreamBody};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::frames::{
@@ -164,6 +165,27 @@ async fn a_graceful_goaway_under_load_fails_nothing() {
     }
     join_all(clients).await.into_iter().for_each(Result::unwrap);
     assert!(origin.connections() > 1);
+}
+
+#[tokio::test]
+async fn rfc_9113_7_what_is_served_over_http_1_1_alone_is_asked_so() {
+    let (listener, proxy) = raw("retries = 0").await;
+    let address = proxy.address;
+    let asked =
+        tokio::spawn(
+            async move { H2::connect(address).await.ask(H2::request("POST", "/a", "")).await.status },
+        );
+    let mut peer = Frames::accept(&listener, &[]).await;
+    assert_eq!(peer.until(HEADERS).await.unwrap().stream, 1);
+    peer.send(&Frame::new(RST_STREAM, 0, 1, [0, 0, 0, 0xd])).await;
+    let (mut stream, _) = within(listener.accept()).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"\r\n\r\n") {
+        assert!(within(stream.read_buf(&mut said)).await.unwrap() > 0, "{said:?}");
+    }
+    assert!(said.starts_with(b"POST /a HTTP/1.1\r\n"), "{said:?}");
+    within(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).await.unwrap();
+    assert_eq!(statuses(vec![asked]).await, [200]);
 }
 
 #[tokio::test]

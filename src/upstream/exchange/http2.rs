@@ -146,12 +146,17 @@ fn missed(
     // h2 tells a stream of a GOAWAY only where it is above the last one that the peer has looked at (RFC 9113 6.8).
     let unprocessed = refused || (error.is_go_away() && error.is_remote());
     let body = pump.and_then(Pump::untouched);
-    let sent = if unprocessed && (bodiless || body.is_some()) { Sent::Unprocessed } else { sent };
+    let elsewhere = error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED);
+    let sent = match bodiless || body.is_some() {
+        true if elsewhere => Sent::NeedsHttp1,
+        true if unprocessed => Sent::Unprocessed,
+        _ => sent,
+    };
     let failure = match error.is_library() {
         true => Failure::InvalidResponse(error.into()),
         false => Failure::reset(error),
     };
-    (Missed { failure, sent }, body.filter(|_| sent == Sent::Unprocessed))
+    (Missed { failure, sent }, body.filter(|_| matches!(sent, Sent::Unprocessed | Sent::NeedsHttp1)))
 }
 
 #[cfg(test)]
