@@ -248,8 +248,9 @@ impl Caller {
         let request = http::Request::get(uri).body(Empty::new()).unwrap();
         let reply = match sender.send_request(request).await {
             Ok(reply) => reply,
-            // It was not sent: the connection has ended between the two.
-            Err(error) if error.is_canceled() => {
+            // It was not sent, or was not looked at: a GOAWAY came between the two (RFC 9113 6.8). Requests that the server
+            // has begun with end otherwise.
+            Err(error) if error.is_canceled() || is_told_to_go(&error) => {
                 self.tally.moved.fetch_add(1, SeqCst);
                 return Box::pin(self.http2(kept)).await;
             }
@@ -263,6 +264,13 @@ impl Caller {
         *kept = Some(sender);
         Ok(())
     }
+}
+
+fn is_told_to_go(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR)
+    })
 }
 
 /// One exchange of HTTP/1.1; whether the connection closes behind it.
