@@ -13,7 +13,7 @@ use super::{Global, instance, values};
 use crate::admin::Client;
 use crate::admin::api::{WatchQuery, path};
 use crate::telemetry::Snapshot;
-use crate::telemetry::snapshot::{Latency, RouteRow, UpstreamRow};
+use crate::telemetry::snapshot::{CodingRow, Latency, RouteRow, UpstreamRow};
 
 /// Show rate, hit ratio and latency of every route and upstream.
 ///
@@ -114,6 +114,9 @@ struct Row<'s> {
     sent: Option<u64>,
     received: Option<u64>,
     retries: Option<u64>,
+    /// How many times larger the plain content is than the coded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
     /// By what the cache did.
     cache: Option<&'s BTreeMap<String, u64>>,
     /// Replies by status class.
@@ -230,7 +233,20 @@ fn rows(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let seconds = snapshot.at.since(snapshot.since).as_secs_f64();
     let routes = snapshot.routes.iter().map(|row| route(row, "route", &row.route, seconds));
     let upstreams = snapshot.upstreams.iter().map(|row| upstream(row, seconds));
-    std::iter::once(route(&snapshot.total, "total", "", seconds)).chain(routes).chain(upstreams).collect()
+    let codings = snapshot.codings.iter().map(|row| coding(row, seconds));
+    let total = std::iter::once(route(&snapshot.total, "total", "", seconds));
+    total.chain(routes).chain(upstreams).chain(codings).collect()
+}
+
+/// Bodies that were put into another coding: what went in and what came out.
+fn coding(counted: &CodingRow, seconds: f64) -> Row<'_> {
+    let kind = if counted.way == "decode" { "decode" } else { "encode" };
+    Row {
+        sent: Some(counted.bytes_out),
+        received: Some(counted.bytes_in),
+        ratio: counted.ratio(),
+        ..row(kind, &counted.coding, counted.bodies, 0, &Latency::default(), seconds)
+    }
 }
 
 fn route<'s>(counted: &'s RouteRow, kind: &'static str, name: &'s str, seconds: f64) -> Row<'s> {
@@ -287,6 +303,7 @@ fn row<'s>(
         sent: None,
         received: None,
         retries: None,
+        ratio: None,
         cache: None,
         classes: None,
         attempts: None,

@@ -167,6 +167,9 @@ pub struct EntryRow {
     /// The media type, as the origin sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// The content coding, where there is one; of a body that was coded or decoded here also "identity".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coding: Option<String>,
     /// The upstream it came from.
     pub upstream: String,
     /// The route that stored it.

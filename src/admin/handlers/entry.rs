@@ -61,6 +61,7 @@ pub fn row(summary: &Summary, now: Timestamp) -> EntryRow {
         part: entry.part.map(|part| place_of(&entry.bytes(), part.complete)),
         body: place(&entry.body).to_owned(),
         content_type: seen.content_type().map(Cow::into_owned),
+        coding: coding(entry),
         upstream: entry.key.upstream.to_string(),
         route: entry.route.to_string(),
         tags: group::tags(&entry.tags).map(str::to_owned).collect(),
@@ -93,6 +94,13 @@ pub fn detail(summary: &Summary, now: Timestamp) -> EntryDetail {
         headers: fields(&entry.head.headers),
         trailers: entry.trailers.as_deref().map(fields).unwrap_or_default(),
     }
+}
+
+/// How the body is coded. One that was made here of a stored reply always tells.
+fn coding(entry: &Entry) -> Option<String> {
+    let told = entry.head.headers.get(http::header::CONTENT_ENCODING);
+    let told = told.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    told.or_else(|| entry.key.is_coded().then(|| "identity".to_owned()))
 }
 
 fn place_of(bytes: &Range<u64>, complete: Option<u64>) -> String {

@@ -23,7 +23,14 @@ use crate::pipeline::key::{ANY_HOST, Form};
 pub(super) fn criteria(admin: &Admin, select: &Selector, now: Timestamp) -> Result<Vec<Criterion>, Problem> {
     Ok(match select {
         Selector::Url(url) => criteria_of(forms(admin, &spellings(url)?)),
-        select => vec![criterion(select, now)?],
+        select => match criterion(select, now)? {
+            // With the bodies that were coded of what it has.
+            Criterion::Key(digest) => {
+                let coded = admin.cache.coded_keys(digest);
+                std::iter::once(digest).chain(coded).map(Criterion::Key).collect()
+            }
+            criterion => vec![criterion],
+        },
     })
 }
 

@@ -11,9 +11,13 @@ use super::{Cache, EntryId, Inserted};
 use crate::cache::entry::{BodyRef, Entry, EntryHead};
 use crate::cache::key::{Digest, Part, Secret, StoredKey};
 use crate::cache::spool::SpooledBody;
+use crate::http::accept_encoding::Coding;
 
 /// The stored field that names the body it was made of. It is sent to nobody.
 const CODED_OF: HeaderName = HeaderName::from_static("coded-of");
+
+/// What the coding is called of a body that was decoded.
+pub const PLAIN: &str = "identity";
 
 /// BLAKE3 of a body.
 pub type BodyHash = [u8; 32];
@@ -54,6 +58,25 @@ impl Cache {
             // The response was validated since.
             false => self.keep_up(digest, found, of, hash),
         }
+    }
+
+    /// The keys of what is stored of this key's bodies in other codings.
+    pub fn coded_keys(&self, digest: Digest) -> Vec<Digest> {
+        let shared = &*self.shared;
+        let loaded = {
+            let _stripe = shared.stripe(digest);
+            shared.load(digest, shared.memory.peek(&digest))
+        };
+        let mut found = Vec::new();
+        for key in loaded.variants.iter().map(|entry| &entry.key).filter(|key| !key.is_coded()) {
+            let codings = Coding::ALL.iter().map(|coding| coding.as_str()).chain([PLAIN]);
+            for coded in codings.map(|coding| key.coded(coding, &shared.secret).digest()) {
+                if !found.contains(&coded) && !shared.is_nowhere(coded) {
+                    found.push(coded);
+                }
+            }
+        }
+        found
     }
 
     /// Stores a body in another coding, made of one with this hash.

@@ -51,7 +51,7 @@ mod journeys;
 mod trace;
 
 pub use body::{BodyError, BodyReader};
-pub use coded::BodyHash;
+pub use coded::{BodyHash, PLAIN};
 pub(crate) use disk::files;
 pub use engine::{Fault, FaultKind, RouteUsage, Store, StoreError, Usage, Walk};
 pub use inspection::{Found, Inspected, Inspection, Progress, Reclaimed};

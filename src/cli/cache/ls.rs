@@ -50,6 +50,7 @@ pub const COLUMNS: &[Column] = &[
     Column::new("route", Kind::Text),
     Column::new("url", Kind::Text),
     Column::new("type", Kind::Text).at("/content_type").wide(),
+    Column::new("coding", Kind::Text).wide(),
     Column::new("tags", Kind::List).wide(),
     Column::new("groups", Kind::List).wide(),
     Column::new("vary", Kind::List).wide(),

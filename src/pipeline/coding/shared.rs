@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::cache::entry::{BodyRef, Entry, EntryHead};
 use crate::cache::flight::{Boarding, FlightKey, Flights, Pilot};
 use crate::cache::spool::Spool;
-use crate::cache::store::{BodyHash, EntryId, NewEntry};
+use crate::cache::store::{BodyHash, EntryId, NewEntry, PLAIN};
 use crate::coding::Change;
 use crate::pipeline::Proxy;
 use crate::pipeline::exchange::Exchange;
@@ -106,7 +106,7 @@ impl Whole {
 fn name(change: Change) -> &'static str {
     match change {
         Change::Encode(coding, _) => coding.as_str(),
-        Change::Decode(..) => "identity",
+        Change::Decode(..) => PLAIN,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What was coded once is not coded again, and goes with what it was made of.
 
 use futures_util::future::join_all;
+use proxy_stone::cache::key::Digest;
 use proxy_stone::cache::purge::Criterion;
 use proxy_stone::cache::store::ListQuery;
 
@@ -18,6 +19,13 @@ async fn get(proxy: &Proxy, coding: &str) -> Reply {
 async fn listed(proxy: &Proxy) -> usize {
     proxy.written().await;
     proxy.instance.cache.list(ListQuery { limit: 100, ..ListQuery::default() }).await.entries.len()
+}
+
+/// The key of what is stored as it came.
+async fn plain(proxy: &Proxy) -> Digest {
+    let listed = proxy.instance.cache.list(ListQuery { limit: 100, ..ListQuery::default() }).await;
+    let plain = listed.entries.iter().find(|summary| !summary.entry.key.is_coded());
+    plain.expect("one that is not coded").id.digest
 }
 
 #[tokio::test]
@@ -88,7 +96,7 @@ async fn a_purge_takes_all() {
     let proxy = Proxy::of(config(&origin)).on_disk().start().await;
     let url = |target: &str| (Box::<str>::from("api.test"), Box::<str>::from(target));
     let mut inserts = 0;
-    for round in 0..4 {
+    for round in 0..5 {
         inserts += 1;
         for coding in CODINGS {
             get(&proxy, coding).await;
@@ -101,13 +109,19 @@ async fn a_purge_takes_all() {
             0 => Criterion::Url { authority, target },
             1 => Criterion::Prefix { authority: Some(authority), target },
             2 => Criterion::Tag("two".into()),
-            _ => Criterion::Host(authority),
+            3 => Criterion::Host(authority),
+            _ => Criterion::Key(plain(&proxy).await),
         };
-        proxy.instance.cache.purge(criterion, false).await.expect("purged");
+        let coded = match criterion {
+            Criterion::Key(key) => proxy.instance.cache.coded_keys(key),
+            _ => Vec::new(),
+        };
+        let criteria = std::iter::once(criterion).chain(coded.into_iter().map(Criterion::Key));
+        proxy.instance.cache.purge_all(criteria.collect::<Vec<_>>(), false).await.expect("purged");
         assert_eq!(listed(&proxy).await, 0, "{round}");
         assert!(!proxy.has("api.test", "/").await);
     }
-    assert_eq!((origin.hits(), encoded(&proxy)), (4, 12));
+    assert_eq!((origin.hits(), encoded(&proxy)), (5, 15));
 }
 
 #[tokio::test]
