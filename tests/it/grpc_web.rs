@@ -227,10 +227,10 @@ async fn what_fails_here_is_told_as_the_call_s_end() {
 async fn a_deadline_that_passes_ends_the_call_between_two_messages() {
     let service = service().await;
     let proxy = proxy_of(&service, "").await;
-    let reply = call(&proxy, "/silent", BINARY, &["grpc-timeout: 100m"], &message("x")).await;
+    let reply = call(&proxy, "/silent", BINARY, &["grpc-timeout: 2S"], &message("x")).await;
     let rest = reply.body.strip_prefix(&message("one")[..]).unwrap();
     assert!(rest[0] == 0x80 && rest[5..].starts_with(b"grpc-status:4\r\n"), "{reply:?}");
-    let reply = call(&proxy, "/amid", BINARY, &["grpc-timeout: 100m"], &message("x")).await;
+    let reply = call(&proxy, "/amid", BINARY, &["grpc-timeout: 2S"], &message("x")).await;
     assert!(!reply.whole, "{reply:?}");
     let ends: Vec<End> = proxy.finished(2).await.iter().map(|event| event.end).collect();
     assert_eq!(ends, [End::TimedOut; 2]);
