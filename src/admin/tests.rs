@@ -318,6 +318,7 @@ fn finished(target: &str, status: u16) -> Finished {
         lasting: false,
         error: None,
         limit: None,
+        user: None,
         limit_dry_run: None,
         caching: Default::default(),
         reply: None,

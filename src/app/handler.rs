@@ -66,6 +66,7 @@ impl Handler for Gate {
             lasting: false,
             error: Some(refusal.reason.as_str()),
             limit: None,
+            user: None,
             limit_dry_run: None,
             caching: Default::default(),
             reply: None,

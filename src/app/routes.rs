@@ -181,7 +181,7 @@ fn limits(
             quota: limit.limiter.limit(outlook.tier),
         }
     };
-    limiting::outlook(route, head, target, client, now).into_iter().map(told).collect()
+    limiting::outlook(route, head, target, client, None, now).into_iter().map(told).collect()
 }
 
 /// Fields as they are given on a command line.

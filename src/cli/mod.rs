@@ -16,6 +16,7 @@ pub mod logs;
 pub mod man;
 pub mod metrics;
 pub mod output;
+pub mod password;
 pub mod reload;
 pub mod route;
 pub mod serve;
@@ -138,6 +139,7 @@ pub enum Command {
     Upstream(upstream::Args),
     Cert(cert::Args),
     Limit(limit::Args),
+    Password(password::Args),
     Logs(logs::Args),
     Metrics(metrics::Args),
     Config(config::Args),
@@ -182,6 +184,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Upstream(args) => upstream::run(args, &cli.global),
         Command::Cert(args) => cert::run(args, &cli.global),
         Command::Limit(args) => limit::run(args, &cli.global),
+        Command::Password(args) => password::run(args, &cli.global),
         Command::Logs(args) => logs::run(args, &cli.global),
         Command::Metrics(args) => metrics::run(args, &cli.global),
         Command::Config(args) => config::run(args, &cli.global),

@@ -145,6 +145,8 @@ codes! {
     BadOrigin = "PS0242", Error;
     /// Not a media type
     BadMediaType = "PS0250", Error;
+    /// Not a hash of a password that is taken
+    BadHash = "PS0243", Error;
 
     /// An unknown upstream
     UnknownUpstream = "PS0301", Error;
@@ -276,6 +278,8 @@ codes! {
     ReplyFile = "PS0540", Error;
     /// Not a file of networks
     ClientsFile = "PS0541", Error;
+    /// Not a file of users
+    UsersFile = "PS0542", Error;
 }
 
 impl fmt::Display for Code {

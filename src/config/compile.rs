@@ -121,10 +121,12 @@ impl Compiler<'_> {
     }
 
     fn pipeline(&mut self, file: &File, trusts: &Trusts) -> pipeline::Settings {
+        let basic = self.basic_auth_for_all(file.basic_auth.as_ref());
         let routes = file.routes.iter().enumerate();
         let routes = routes.map(|(index, route)| {
             let local = self.local(index, route);
             RouteSettings {
+                basic: self.basic_auth(index, route, basic.as_ref()),
                 access: self.access(index, route),
                 local,
                 ..route_settings(file, index, route, trusts)
@@ -411,6 +413,7 @@ fn route_settings(file: &File, index: usize, route: &Route, trusts: &Trusts) -> 
         request_idle_timeout: route.request_idle_timeout.map_or(Duration::from_secs(60), positive),
         max_request_body: route.max_request_body.map(bytes),
         access: None,
+        basic: None,
         cors: super::cors::cors(route),
         local: None,
         upgrade: upgrade_settings(route),

@@ -15,7 +15,7 @@ pub const DEFAULT: &str = "default";
 const FROM_TOP: [&str; 3] = ["cache", "maintenance", "compress"];
 
 /// Those that hold for every other route, too.
-const FOR_ALL: [&str; 1] = ["cors"];
+const FOR_ALL: [&str; 2] = ["cors", "basic_auth"];
 
 /// Expands a checked tree.
 pub fn expand(root: &mut Node) {

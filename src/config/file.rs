@@ -2,6 +2,7 @@
 //! the starter file are made from them.
 
 mod answer;
+mod auth;
 mod cache;
 mod compress;
 mod cors;
@@ -24,6 +25,7 @@ use super::limits::LimitName;
 use super::scalar::{FieldName, Network, PolicyName, Pseudonym};
 
 pub use answer::{Maintenance, MaintenanceTable, Redirect, Respond, RouteRedirect};
+pub use auth::{BasicAuth, BasicAuthTable};
 pub use cache::{Cache, Key, Lifetime, Mode, Policy, Purge, PurgeMethod, QueryCase, Store, Tags, User};
 pub use compress::{BreachGuard, CodingName, Compress, CompressTable};
 pub use cors::{Cors, CorsTable};
@@ -64,6 +66,8 @@ pub struct File {
     /// Which scripts of other origins may read replies, of all routes that do not say otherwise: an origin, a list of them,
     /// or a table.
     pub cors: Option<Cors>,
+    /// Users with passwords, of all routes that do not say otherwise: a table.
+    pub basic_auth: Option<BasicAuth>,
     /// Worker threads; 0 means one per core.
     #[schemars(range(max = 1024), extend("default" = 0))]
     pub workers: Option<u16>,

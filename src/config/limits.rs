@@ -87,7 +87,7 @@ impl Scalar for KeyPart {
     fn parse(text: &str) -> Result<Self, Problem> {
         let bad = |message: String| {
             let help = "write \"client\", \"route\", \"host\", \"method\", \"header:NAME\", \"cookie:NAME\", \
-                        \"query:NAME\" or \"path:NAME\"; an empty list counts all requests together";
+                        \"query:NAME\", \"path:NAME\", \"user\" or \"client-cert\"; an empty list counts all requests together";
             Problem::new(Code::BadLimitKey, message, help)
         };
         Ok(Self(match text.split_once(':') {
@@ -96,6 +96,8 @@ impl Scalar for KeyPart {
                 "route" => LimitKey::Route,
                 "host" => LimitKey::Host,
                 "method" => LimitKey::Method,
+                "user" => LimitKey::User,
+                "client-cert" => LimitKey::ClientCert,
                 _ => return Err(bad(format!("`{text}` is not a part of a key"))),
             },
             Some((_, "")) => return Err(bad(format!("`{text}` names nothing"))),

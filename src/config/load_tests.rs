@@ -217,6 +217,18 @@ fn bad_values_are_told_where_they_stand() {
             "cors = '*'\n[[routes]]\nmatch = { path = '/a' }\nresponse_headers = { set = { Access-Control-Max-Age = '1' } }",
             "PS0411 5:55",
         ),
+        // Users with passwords.
+        ("basic_auth = true", "PS0112 2:14"),
+        ("basic_auth = {}", "PS0112 2:14"),
+        ("basic_auth = { users = { alice = 'hunter2' } }", "PS0243 2:34"),
+        ("basic_auth = { users = { alice = '$apr1$a$b' } }", "PS0243 2:34"),
+        ("basic_auth = { users = { 'a:b' = '$apr1$a$b' } }", "PS0211 2:26"),
+        ("basic_auth = { file = '/no/such/file' }", "PS0542 2:23"),
+        ("[[routes]]\nbasic_auth = { file = '/no/such/file', users = { } }", "PS0542 3:23"),
+        (
+            "[[routes]]\nmatch = { path = '/a' }\nrequest_headers = { set = { x-user = '{user}' } }",
+            "PS0430 4:38",
+        ),
         // Who is served.
         ("[[routes]]\nallow = ['10.0.0.1/8']", "PS0205 3:10"),
         ("[[routes]]\nallow = []", "PS0112 3:9"),

@@ -40,6 +40,7 @@ pub mod substitute;
 pub mod suggest;
 pub mod tokens;
 pub mod tree;
+pub mod users;
 pub mod watch;
 
 pub use codes::{Code, Severity};

@@ -75,7 +75,7 @@ const VALUES: [(&str, &str); 8] = [
 ];
 
 /// Heading, how a table of it is written, and its definition in the schema.
-const SECTIONS: [(&str, &str, &str); 34] = [
+const SECTIONS: [(&str, &str, &str); 35] = [
     ("UPSTREAMS", "[upstreams.NAME]", "Upstream"),
     ("ENDPOINTS", "Items of upstreams.NAME.endpoints that are tables.", "EndpointTable"),
     ("HTTP/2", "The table http2 of an upstream.", "Http2"),
@@ -105,6 +105,7 @@ const SECTIONS: [(&str, &str, &str); 34] = [
     ("TAGS", "The table tags of a policy.", "Tags"),
     ("TOKENS", "[tokens.NAME]", "Tokens"),
     ("CROSS-ORIGIN REQUESTS", "The table cors of a route, or of the top level.", "CorsTable"),
+    ("USERS WITH PASSWORDS", "The table basic_auth of a route, or of the top level.", "BasicAuthTable"),
     ("RATE LIMITS", "[rate_limits.NAME]", "RateLimit"),
     ("TIERS", "Tables tiers.NAME of a rate limit.", "Tier"),
     ("CLIENTS", "Items of exempt of a rate limit.", "Who"),

@@ -114,6 +114,8 @@ scalars!(
     super::rewrites::PathRegex,
     super::rewrites::PathText,
     super::secret::SecretRef,
+    super::users::HashText,
+    super::users::UserName,
     super::tokens::AlgorithmName,
     super::tokens::ClaimName,
     super::tokens::Party,

@@ -3,6 +3,7 @@
 pub mod accept_encoding;
 pub mod age;
 pub mod authority;
+pub mod basic;
 pub mod bearer;
 pub mod cache_control;
 pub mod cache_groups;

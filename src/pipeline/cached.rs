@@ -12,8 +12,8 @@ use super::flight::Landing;
 use super::guard::{self, Guard};
 use super::inbound::Inbound;
 use super::key::{Doubt, Keyed, User};
+use super::limiting::Stage;
 use super::respond::Reply;
-use super::settings::Counted;
 use super::site::{Route, Site};
 use super::slices::takes_slices;
 use super::stored::NoReply;
@@ -102,7 +102,7 @@ impl Proxy {
         if route.cache.key.takes_content(&inbound.head.method) {
             return self.with_content(site, route, exchange, inbound, target, policy).await;
         }
-        self.limit(route, exchange, &inbound, target, Counted::Origin)?;
+        self.limit(route, exchange, &inbound, target, Stage::Origin)?;
         exchange.cache = CacheOutcome::Bypass;
         // Of replies that are told apart by who asks, none is stored that was not asked for by GET.
         let apart = route.cache.key.user.is_some() || route.cache.leak_guard;
@@ -197,7 +197,7 @@ impl Proxy {
         let unanswered = match looked {
             Looked::Answer(reply) => return Ok(*reply),
             Looked::Doubtful(doubt) => {
-                self.limit(route, exchange, &inbound, target, Counted::Origin)?;
+                self.limit(route, exchange, &inbound, target, Stage::Origin)?;
                 self.telemetry.cache_skip(doubt.as_str());
                 let mut reply = self.pass(site, route, exchange, inbound, target).await?;
                 reply.cache_status.detail = Some(doubt.as_str());
@@ -208,7 +208,7 @@ impl Proxy {
         let Unanswered { mut look, key, policy, digest, sequence, resource, mut guard, standing } =
             unanswered;
         if !matches!(look, Look::Answer(..)) && !policy.only_if_cached {
-            self.limit(route, exchange, &inbound, target, Counted::Origin)?;
+            self.limit(route, exchange, &inbound, target, Stage::Origin)?;
         }
         if let Some(size) = route.cache.slice
             && resource.is_none()

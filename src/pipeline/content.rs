@@ -13,9 +13,9 @@ use super::ask::in_time;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::inbound::{Inbound, InboundBody};
+use super::limiting::Stage;
 use super::pass;
 use super::respond::Reply;
-use super::settings::Counted;
 use super::site::{Route, Site};
 use crate::cache::policy::RequestPolicy;
 use crate::cache::policy::request::MethodKind;
@@ -45,7 +45,7 @@ impl Proxy {
             inbound.body = gather(route, exchange, inbound.body).await?;
         }
         if !matches!(inbound.body, InboundBody::Whole(_)) {
-            self.limit(route, exchange, &inbound, target, Counted::Origin)?;
+            self.limit(route, exchange, &inbound, target, Stage::Origin)?;
             exchange.cache = CacheOutcome::Bypass;
             return self.pass_as(site, route, exchange, inbound, target, why).await;
         }

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::edit::rewrite::BadRewrite;
 use super::limiting::Refusal;
+use crate::auth::basic::Busy;
 use crate::http::grpc;
 use crate::http::h1::Violation;
 use crate::http::problem::Problem;
@@ -51,6 +52,12 @@ pub(super) enum Failure {
     /// A preflight of an origin that may nothing.
     #[error("the route's policy does not allow this origin")]
     Origin,
+    /// The route wants a name and a password; the challenge.
+    #[error("there are no credentials, or wrong ones")]
+    Unauthorized(HeaderValue),
+    /// Too many passwords are being checked.
+    #[error("too many passwords wait to be checked")]
+    Passwords(Busy),
     /// The route is under maintenance, and is to be tried again after so many seconds.
     #[error("the route is under maintenance")]
     Maintenance(u64),
@@ -160,7 +167,7 @@ impl Failure {
         }
         if let Self::Limited(refusal) = self {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(refusal.retry_after));
-        } else if face.status == StatusCode::SERVICE_UNAVAILABLE {
+        } else if matches!(face.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             let after = if let Self::Maintenance(seconds) = self { *seconds } else { 1 };
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
         }
@@ -169,7 +176,11 @@ impl Failure {
         }
         if face.status == StatusCode::UNAUTHORIZED {
             // RFC 9110 15.5.2 wants a challenge.
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let challenge = match self {
+                Self::Unauthorized(challenge) => challenge.clone(),
+                _ => HeaderValue::from_static("Bearer"),
+            };
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Self::Handshake(_) = self {
             headers.insert(websocket::VERSION, websocket::VERSION_13);
@@ -264,6 +275,21 @@ impl Failure {
                 error: Some(ErrorType::HttpRequestDenied),
                 title: "This client is not served here",
                 detail: "The config says which addresses are.",
+            },
+            Self::Unauthorized(_) => Face {
+                status: StatusCode::UNAUTHORIZED,
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "A name and a password are asked for",
+                detail: "Send them as Basic credentials (RFC 7617).",
+            },
+            Self::Passwords(busy) => Face {
+                status: match busy {
+                    Busy::All => StatusCode::SERVICE_UNAVAILABLE,
+                    Busy::Client => StatusCode::TOO_MANY_REQUESTS,
+                },
+                error: Some(ErrorType::HttpRequestDenied),
+                title: "Too many passwords wait to be checked",
+                detail: "Send it again after the time that Retry-After gives, in seconds.",
             },
             Self::Origin => Face {
                 status: StatusCode::FORBIDDEN,

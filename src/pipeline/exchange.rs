@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use super::authenticate::keep_private;
 use super::coding::{Negotiated, Whole};
 use super::edit::cors::Grant;
 use super::edit::fields::{ReplyFacts, RequestFacts};
@@ -47,6 +48,8 @@ pub struct Exchange {
     /// The key, where the route says that clients are told.
     pub(super) shown_key: Option<Digest>,
     pub(super) error: Option<&'static str>,
+    /// Who sent it, as a password has shown.
+    pub(super) user: Option<Arc<str>>,
     /// What its origin is told.
     pub(super) cors: Grant,
     /// What rate limits said of it.
@@ -111,6 +114,7 @@ impl Exchange {
             forward: None,
             shown_key: None,
             error: None,
+            user: None,
             cors: Grant::None,
             limits: Vec::new(),
             caching: Caching::default(),
@@ -195,6 +199,7 @@ impl Exchange {
     pub(super) fn request_facts<'a>(&'a self, route: &'a Route, target: &'a Target) -> RequestFacts<'a> {
         RequestFacts {
             client: Some(self.client_address),
+            user: self.user.as_deref(),
             id: Some(&self.id),
             method: &self.method,
             target,
@@ -209,6 +214,7 @@ impl Exchange {
         if let Some(edits) = &route.settings.edits {
             let facts = ReplyFacts {
                 client: self.client_address,
+                user: self.user.as_deref(),
                 id: &self.id,
                 method: &self.method,
                 secure: self.caching.asks.secure,
@@ -221,6 +227,9 @@ impl Exchange {
         }
         if let Some(cors) = &route.settings.cors {
             cors.reply(std::mem::take(&mut self.cors), headers);
+        }
+        if self.user.is_some() {
+            keep_private(headers);
         }
     }
 
@@ -261,6 +270,7 @@ impl Drop for Exchange {
             duration: self.started.elapsed(),
             first_byte: self.first_byte,
             client: self.client_address,
+            user: self.user.take(),
             session: self.session.take(),
             protocol: self.protocol,
             method: std::mem::take(&mut self.method),

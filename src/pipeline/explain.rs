@@ -18,6 +18,7 @@ use super::guard::Guard;
 use super::key::{Doubt, Facts, Keyed, User};
 use super::lead::{ask_for_gap, nominate};
 use super::parts::{OfPart, of_part};
+use super::settings::RouteSettings;
 use super::site::Route;
 use super::{Proxy, ask};
 use crate::auth::jwt::Verified;
@@ -317,18 +318,21 @@ pub(super) fn edited<'a>(
     head: &'a request::Parts,
     target: &Target,
 ) -> Cow<'a, request::Parts> {
-    let (edits, compress) = (&route.settings.edits, &route.settings.compress);
-    if edits.is_none() && compress.is_none() {
+    let RouteSettings { edits, compress, basic, .. } = &route.settings;
+    if edits.is_none() && compress.is_none() && basic.is_none() {
         return Cow::Borrowed(head);
     }
     let mut edited = head.clone();
+    if let Some(basic) = basic {
+        basic.consume(&mut edited.headers);
+    }
     if let Some(rules) = compress {
         Negotiated::of(rules, &mut edited, target.authority());
     }
     let Some(edits) = edits else { return Cow::Owned(edited) };
-    let (client, id) = (None, None);
+    let (client, user, id) = (None, None, None);
     let (route, upstream) = (&*route.name, &*route.upstream_name);
-    let facts = RequestFacts { client, id, method: &head.method, target, route, upstream };
+    let facts = RequestFacts { client, user, id, method: &head.method, target, route, upstream };
     edits.request(&mut edited.headers, &facts);
     Cow::Owned(edited)
 }

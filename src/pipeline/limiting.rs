@@ -4,6 +4,7 @@
 //! request has not, or has more than once (so that nobody knows which of them the origin takes), is replaced by the
 //! client's address: leaving a field out frees nobody.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ use crate::http::rate_limit::{self, RATE_LIMIT, RATE_LIMIT_POLICY, seconds};
 use crate::http::target::Target;
 use crate::limit::{Label, Limiter, Taken};
 use crate::telemetry::event::Protocol;
+use crate::tls::Identity;
 
 /// A rate limit, bound to its counts.
 #[derive(Debug)]
@@ -87,14 +89,27 @@ struct Asking<'a> {
     head: &'a request::Parts,
     target: &'a Target,
     client: IpAddr,
+    user: Option<&'a str>,
+    identity: Option<&'a Identity>,
+}
+
+/// When limits are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// As the request comes, before any password is checked: a limit holds back who tries them out.
+    Arrived,
+    /// Once its user is known, by those whose key has the user.
+    Known,
+    /// Before the origin is asked.
+    Origin,
 }
 
 /// What stands in a request for a part of a key.
 enum Part<'a> {
     /// Something that may be shown.
-    Plain(std::borrow::Cow<'a, [u8]>),
+    Plain(Cow<'a, [u8]>),
     /// Something that may be a secret.
-    Secret(std::borrow::Cow<'a, [u8]>),
+    Secret(Cow<'a, [u8]>),
     /// The client's address is, or stands in.
     Client,
 }
@@ -110,15 +125,17 @@ impl Proxy {
         exchange: &mut Exchange,
         inbound: &Inbound,
         target: &Target,
-        stage: Counted,
+        stage: Stage,
     ) -> Result<(), Failure> {
         if route.limits.is_empty() || inbound.slice.is_some() || inbound.client.protocol == Protocol::Internal
         {
             return Ok(());
         }
         let client = exchange.client_address.to_canonical();
-        let asking = Asking { route, head: &inbound.head, target, client };
-        for limit in route.limits.iter().filter(|limit| limit.settings.counts == stage) {
+        let (head, user) = (&inbound.head, exchange.user.clone());
+        let identity = inbound.client.session.as_ref().and_then(|session| session.identity.as_ref());
+        let asking = Asking { route, head, target, client, user: user.as_deref(), identity };
+        for limit in route.limits.iter().filter(|limit| limit.is_asked(route, stage)) {
             if limit.is_exempt(&asking) {
                 limit.limiter.exempt();
                 continue;
@@ -172,9 +189,10 @@ pub fn outlook(
     head: &request::Parts,
     target: &Target,
     client: IpAddr,
+    identity: Option<&Identity>,
     now: Timestamp,
 ) -> Vec<Outlook> {
-    let asking = Asking { route, head, target, client: client.to_canonical() };
+    let asking = Asking { route, head, target, client: client.to_canonical(), user: None, identity };
     let outlook = |limit: &Arc<Limit>| {
         let tier = limit.tier(&asking);
         let standing = limit.limiter.look(limit.hash(&asking, tier), tier, now);
@@ -213,6 +231,17 @@ impl Limit {
     pub fn tier_name(&self, tier: u16) -> Option<&str> {
         let (name, _) = self.settings.tiers.get(usize::from(tier).checked_sub(1)?)?;
         Some(name)
+    }
+
+    /// Whether it is asked at this stage.
+    fn is_asked(&self, route: &Route, stage: Stage) -> bool {
+        let by_user = route.settings.basic.is_some() && self.settings.key.contains(&LimitKey::User);
+        stage
+            == match self.settings.counts {
+                Counted::Origin => Stage::Origin,
+                Counted::All if by_user => Stage::Known,
+                Counted::All => Stage::Arrived,
+            }
     }
 
     fn requests(&self, tier: u16) -> u32 {
@@ -321,6 +350,11 @@ impl<'a> Asking<'a> {
             LimitKey::Header(name) => single(headers, name).map(|value| Part::Secret(value.into())),
             LimitKey::Cookie(name) => cookie::single(headers, name).map(|value| Part::Secret(value.into())),
             LimitKey::Query(name) => self.parameter(name),
+            LimitKey::User => self.user.and_then(plain),
+            LimitKey::ClientCert => self.identity.map(|identity| match identity.name() {
+                Cow::Borrowed(name) => Part::Plain(name.as_bytes().into()),
+                Cow::Owned(name) => Part::Plain(name.into_bytes().into()),
+            }),
             LimitKey::Path(name) => {
                 let mut paths = self.route.matcher.paths.iter();
                 paths.find_map(|pattern| pattern.capture(self.target.path(), name)).and_then(plain)
@@ -374,6 +408,8 @@ impl std::fmt::Display for LimitKey {
             Self::Cookie(name) => write!(f, "cookie:{name}"),
             Self::Query(name) => write!(f, "query:{name}"),
             Self::Path(name) => write!(f, "path:{name}"),
+            Self::User => f.write_str("user"),
+            Self::ClientCert => f.write_str("client-cert"),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod access;
 mod ask;
+pub mod authenticate;
 mod bounds;
 mod cached;
 pub mod coding;
@@ -63,6 +64,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
+use crate::auth::basic::Passwords;
 use crate::cache::flight::Flights;
 use crate::cache::key::Digest;
 use crate::cache::{Cache, Mode};
@@ -82,8 +84,8 @@ use flight::Landing;
 use heat::Heat;
 use in_flight::InFlight;
 use inbound::{Inbound, InboundBody};
+use limiting::Stage;
 use respond::Reply;
-use settings::Counted;
 
 /// How long a reply that could not be shared keeps requests for its key from waiting for each other.
 const HIT_FOR_MISS: Duration = Duration::from_secs(10);
@@ -114,6 +116,7 @@ pub struct Proxy {
     heat: Heat,
     tunnels: Arc<Tunnels>,
     coders: Coders,
+    passwords: Passwords,
 }
 
 impl Proxy {
@@ -133,6 +136,10 @@ impl Proxy {
             heat: Heat::default(),
             tunnels: Arc::default(),
             coders: Coders::default(),
+            // What is left of the machine is for those who are known already.
+            passwords: Passwords::new(
+                std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2),
+            ),
         })
     }
 
@@ -225,26 +232,17 @@ impl Proxy {
         if let Some(purging) = site.purging.as_ref().filter(|purging| purging.takes(&inbound.head.method)) {
             return Box::pin(self.purge(site, purging, exchange, inbound, target)).await;
         }
-        let client = inbound.client.session.as_ref().and_then(|session| session.identity.as_ref());
-        let (route, preflight) = site.taker(&target, &inbound.head, client).ok_or(Failure::NoRoute)?;
-        let route = route.clone();
-        exchange.route = Some(route.clone());
-        if let Some(cors) = &route.settings.cors {
-            exchange.cors = cors.grant(&inbound.head.headers);
+        let route = match self.admit(site, exchange, &mut inbound, &target)? {
+            Admitted::To(route) => route,
+            Admitted::Answered(reply) => return Ok(*reply),
+        };
+        if let Some(basic) = &route.settings.basic {
+            if let Some(given) = self.recall(basic, exchange, &inbound)? {
+                Box::pin(self.check_password(basic, exchange, given)).await?;
+            }
+            basic.consume(&mut inbound.head.headers);
+            self.limit(&route, exchange, &inbound, &target, Stage::Known)?;
         }
-        if route.settings.grpc_web {
-            web_call::translate(&mut inbound.head, exchange);
-        }
-        if let Some(access) = &route.settings.access
-            && !access.admits(exchange.client_address)
-        {
-            return Err(Failure::Denied);
-        }
-        if let Some(cors) = route.settings.cors.as_ref().filter(|_| preflight) {
-            return preflight::answer(cors, exchange, &inbound.head);
-        }
-        route.serves(&inbound, &target)?;
-        self.limit(&route, exchange, &inbound, &target, Counted::All)?;
         if let Some(rewrite) = &route.settings.rewrite {
             target = rewrite.apply(&target)?;
         }
@@ -265,7 +263,7 @@ impl Proxy {
             edits.request(&mut inbound.head.headers, &exchange.request_facts(&route, &target));
         }
         if let Some(wanted) = upgrade::wanted(&inbound, &route)? {
-            self.limit(&route, exchange, &inbound, &target, Counted::Origin)?;
+            self.limit(&route, exchange, &inbound, &target, Stage::Origin)?;
             return Box::pin(self.upgrade(site, &route, exchange, inbound, &target, wanted)).await;
         }
         if exchange.coding.is_some() {
@@ -278,10 +276,51 @@ impl Proxy {
                 self.cached(site, &route, exchange, inbound, &target).await
             }
             Mode::Off | Mode::Cache => {
-                self.limit(&route, exchange, &inbound, &target, Counted::Origin)?;
+                self.limit(&route, exchange, &inbound, &target, Stage::Origin)?;
                 Box::pin(self.pass(site, &route, exchange, inbound, &target)).await
             }
         }
+    }
+}
+
+/// What a request gets before anything is done for it.
+enum Admitted {
+    /// A route.
+    To(Arc<Route>),
+    /// A reply, since it is a preflight.
+    Answered(Box<Reply>),
+}
+
+impl Proxy {
+    /// Finds the route, and asks whether it serves such clients and requests.
+    fn admit(
+        &self,
+        site: &Site,
+        exchange: &mut Exchange,
+        inbound: &mut Inbound,
+        target: &Target,
+    ) -> Result<Admitted, Failure> {
+        let client = inbound.client.session.as_ref().and_then(|session| session.identity.as_ref());
+        let (route, preflight) = site.taker(target, &inbound.head, client).ok_or(Failure::NoRoute)?;
+        exchange.route = Some(route.clone());
+        if route.settings.grpc_web {
+            web_call::translate(&mut inbound.head, exchange);
+        }
+        if let Some(cors) = &route.settings.cors {
+            exchange.cors = cors.grant(&inbound.head.headers);
+        }
+        if let Some(access) = &route.settings.access
+            && !access.admits(exchange.client_address)
+        {
+            return Err(Failure::Denied);
+        }
+        if let Some(cors) = route.settings.cors.as_ref().filter(|_| preflight) {
+            let reply = preflight::answer(cors, exchange, &inbound.head)?;
+            return Ok(Admitted::Answered(Box::new(reply)));
+        }
+        route.serves(inbound, target)?;
+        self.limit(route, exchange, inbound, target, Stage::Arrived)?;
+        Ok(Admitted::To(route.clone()))
     }
 }
 
@@ -325,6 +364,6 @@ mod tests {
     #[test]
     fn the_future_of_an_exchange_stays_small() {
         let size = size_of_answer(Proxy::handle);
-        assert!(size <= 2600, "{size} bytes");
+        assert!(size <= 2640, "{size} bytes");
     }
 }

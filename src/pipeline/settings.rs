@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
 use super::access::Access;
+use super::authenticate::BasicAuth;
 use super::coding::Compression;
 use super::edit::cors::Cors;
 use super::edit::fields::FieldEdits;
@@ -93,6 +94,10 @@ pub enum LimitKey {
     Query(Box<str>),
     /// A parameter of the route's path.
     Path(Box<str>),
+    /// The user who has given the right password.
+    User,
+    /// Who the client is by its certificate.
+    ClientCert,
 }
 
 /// Which requests a rate limit counts.
@@ -169,6 +174,8 @@ pub struct RouteSettings {
     pub max_request_body: Option<u64>,
     /// Whom it serves; `None`: everyone.
     pub access: Option<Access>,
+    /// Whom it serves, by name and password; `None`: everyone.
+    pub basic: Option<Box<BasicAuth>>,
     /// Which scripts of other origins may read its replies; `None`: that is the origin's to say.
     pub cors: Option<Box<Cors>>,
     /// What it answers by itself.

@@ -27,6 +27,8 @@ pub struct Finished {
     pub client: IpAddr,
     /// What is known of its TLS connection, where it has one.
     pub session: Option<Arc<Session>>,
+    /// The user who has given the right password.
+    pub user: Option<Arc<str>>,
     /// The protocol the client spoke.
     pub protocol: Protocol,
     /// The request's method.

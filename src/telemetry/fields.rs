@@ -31,6 +31,7 @@ impl Fields for Finished {
         Field { name: "sni", kind: Kind::Word, help: "name that the client's TLS asked for" },
         Field { name: "resumed", kind: Kind::Flag, help: "whether the TLS session was resumed" },
         Field { name: "client_cert", kind: Kind::Text, help: "first name of the client's certificate" },
+        Field { name: "user", kind: Kind::Text, help: "user who has given the right password" },
         Field { name: "upstream", kind: Kind::Word, help: "name of the upstream asked" },
         Field { name: "endpoint", kind: Kind::Word, help: "endpoint that answered, host:port" },
         Field { name: "attempts", kind: Kind::Number, help: "how often an endpoint was asked" },
@@ -70,6 +71,7 @@ impl Fields for Finished {
                 Some(client) => Value::Text(client.name()),
                 None => Value::Absent,
             },
+            "user" => named(self.user.as_deref()),
             "upstream" => named(self.upstream.as_deref()),
             "endpoint" => named(self.endpoint.as_deref()),
             "attempts" => Value::Number(self.attempts.into()),
@@ -106,6 +108,7 @@ mod tests {
     fn every_field_has_a_value_of_its_kind() {
         let mut event = finished();
         event.error = Some("connection_refused");
+        event.user = Some("alice".into());
         (event.limit, event.limit_dry_run) = (Some("api".into()), Some("new".into()));
         for field in Finished::FIELDS {
             let fits = match event.value(field.name) {

@@ -42,6 +42,9 @@ pub struct LogRecord {
     /// Who the client is, by its certificate: the first alternative name, or the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_cert: Option<String>,
+    /// The user who has given the right password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// The status sent; 0 when the client left before there was one.
     pub status: u16,
     /// Body bytes sent to the client.
@@ -144,6 +147,7 @@ impl From<&Finished> for LogRecord {
             end: finished.end.as_str().to_owned(),
             error: finished.error.map(str::to_owned),
             limit: finished.limit.as_deref().map(str::to_owned),
+            user: finished.user.as_deref().map(str::to_owned),
             limit_dry_run: finished.limit_dry_run.as_deref().map(str::to_owned),
             scheme: (!finished.host.is_empty())
                 .then(|| if caching.asks.secure { "https" } else { "http" }.to_owned()),
@@ -191,6 +195,7 @@ impl LogRecord {
             end: String::new(),
             error: None,
             limit: None,
+            user: None,
             limit_dry_run: None,
             scheme: None,
             key: None,

@@ -34,6 +34,7 @@ pub(super) fn finished() -> Finished {
         lasting: false,
         error: None,
         limit: None,
+        user: None,
         limit_dry_run: None,
         caching: Default::default(),
         reply: None,

@@ -25,6 +25,7 @@ mod interim;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod passwords;
 mod pool;
 mod refused;
 mod rewrites;

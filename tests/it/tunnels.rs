@@ -69,6 +69,23 @@ async fn hear(client: &mut Client, length: usize) -> Vec<u8> {
     heard
 }
 
+/// Whatever a stored reply would spare the origin, a tunnel costs it.
+#[tokio::test]
+async fn a_websocket_counts_towards_limits_of_the_origin() {
+    let origin = Origin::start(echo).await;
+    let limit = "[rate_limits.origin]\nrate = '2/h'\ncounts = 'origin'\nevery_route = true\n";
+    let proxy = proxy_of(&origin, limit).await;
+    for hit in [false, true, true] {
+        assert_eq!(proxy.get("/a").await.cache_status().contains("hit"), hit);
+        proxy.stored(1).await;
+    }
+    let (_held, _) = open(&proxy).await;
+    let mut client = proxy.connect().await;
+    client.say(handshake("/ws", &[])).await;
+    assert_eq!(client.head().await.status(), 429);
+    assert_eq!(proxy.get("/a").await.status, 200, "what is stored costs the origin nothing");
+}
+
 #[tokio::test]
 async fn a_websocket_passes_through_a_route_that_caches() {
     let origin = Origin::start(echo).await;

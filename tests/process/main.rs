@@ -19,6 +19,7 @@ mod limiting;
 mod machines;
 mod memory;
 mod million;
+mod passwords;
 mod purging;
 mod refusal;
 mod reloading;

@@ -210,7 +210,7 @@ impl Verifier {
 
     /// All that it goes by, for comparing two of them within this process.
     fn fingerprint(&self) -> [u8; 16] {
-        static SECRET: LazyLock<[u8; 32]> = LazyLock::new(random);
+        static SECRET: LazyLock<[u8; 32]> = LazyLock::new(crate::auth::random);
         let Settings { name, keys, algorithms, issuers, audiences, leeway } = &self.settings;
         let mut hasher = blake3::Hasher::new_keyed(&SECRET);
         hasher.update(format!("{name:?} {algorithms:?} {issuers:?} {audiences:?} {leeway:?}").as_bytes());
@@ -248,13 +248,4 @@ pub fn unverified(token: &[u8], now: Timestamp) -> Result<Claims, Refused> {
     let claims = Compact::parse(token)?.claims()?;
     claims.until(now, Duration::ZERO)?;
     Ok(claims)
-}
-
-/// Random bytes. Where the system has none, what is shared with nobody is still not guessed from outside.
-fn random() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    if getrandom::fill(&mut bytes).is_err() {
-        bytes.fill_with(|| fastrand::u8(..));
-    }
-    bytes
 }

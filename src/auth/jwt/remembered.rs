@@ -35,7 +35,7 @@ struct Known<T> {
 impl<T: Clone> Remembered<T> {
     /// Nothing is known yet.
     pub fn new(verifier: Arc<Verifier>) -> Self {
-        Self { verifier, secret: super::random(), table: quick_cache::sync::Cache::new(MAX_REMEMBERED) }
+        Self { verifier, secret: crate::auth::random(), table: quick_cache::sync::Cache::new(MAX_REMEMBERED) }
     }
 
     /// Who verifies.

@@ -103,7 +103,7 @@ impl Checks<'_> {
             for (name, value) in &table.0 {
                 let Ok(field) = HeaderName::from_bytes(name.as_bytes()) else { continue };
                 let differs = value.0.variables().find(|variable| match variable {
-                    Variable::Client | Variable::RequestId => true,
+                    Variable::Client | Variable::User | Variable::RequestId => true,
                     Variable::Header(own) => !in_key(own),
                     _ => false,
                 });

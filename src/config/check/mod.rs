@@ -18,6 +18,7 @@ mod times;
 mod tls;
 mod tokens;
 mod upstreams;
+mod users;
 
 use super::codes::Code;
 use super::file::{Cache, File, Policy};
@@ -78,6 +79,7 @@ impl Checks<'_> {
         self.rewrites();
         self.edits();
         self.cors();
+        self.users();
         self.upstreams();
         self.listeners();
         self.tls();

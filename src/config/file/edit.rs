@@ -7,7 +7,7 @@ use super::named::Named;
 use crate::config::edits::FieldTemplate;
 use crate::config::scalar::FieldName;
 
-/// What becomes of fields: first `rename`, then `remove`, `set` and `add`. Values may have variables: {client}, {request_id},
+/// What becomes of fields: first `rename`, then `remove`, `set` and `add`. Values may have variables: {client}, {user}, {request_id},
 /// {method}, {scheme}, {host}, {authority}, {route}, {upstream}; of requests {path}, {query} and {header.NAME}; of replies
 /// {status} and {reply.NAME}. A value that comes out empty is not sent.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

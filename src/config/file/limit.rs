@@ -25,7 +25,8 @@ pub struct RateLimit {
     #[schemars(extend("default" = "gcra"))]
     pub algorithm: Option<Algorithm>,
     /// Whose requests are counted together: "client", "route", "host", "method", "header:NAME", "cookie:NAME", "query:NAME"
-    /// or "path:NAME" (a parameter of the route's path), or a list of them that must all be the same; [] counts all
+    /// "path:NAME" (a parameter of the route's path), "user" (who has given the right password, `basic_auth`), "client-cert" (the
+    /// first name of the verified certificate), or a list of them that must all be the same; [] counts all
     /// requests together. Where a request has not, or has more than once, what the key is made of, the client's address
     /// stands in for it.
     #[serde(default)]

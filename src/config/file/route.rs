@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::OneOrMany;
 use super::answer::{Maintenance, Redirect, Respond};
+use super::auth::BasicAuth;
 use super::cache::{Cache, Mode};
 use super::compress::Compress;
 use super::cors::Cors;
@@ -60,6 +61,10 @@ pub struct Route {
     /// request they are sent for, and before rate limits; those of other origins get 403. Fields of the origin server that say who
     /// may are replaced as replies leave, and not stored, so that one stored reply serves every origin.
     pub cors: Option<Cors>,
+    /// Users with passwords (Basic authentication), who alone are served, or false, which ends what the top of the file
+    /// says. It is asked for before anything stored is sent, and after the rate limits, those by user aside. Replies say Cache-Control:
+    /// private, for caches in front of this one.
+    pub basic_auth: Option<BasicAuth>,
     /// Networks of clients who are served; others get 403 (Forbidden). "file:PATH" is a file with a network in each line, which
     /// is watched with the config. By the client's address as far as it is believed (`trusted_proxies`).
     pub allow: Option<OneOrMany<Clients>>,

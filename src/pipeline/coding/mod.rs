@@ -28,8 +28,8 @@ use super::Proxy;
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::inbound::Inbound;
+use super::limiting::Stage;
 use super::respond::Reply;
-use super::settings::Counted;
 use super::site::{Route, Site};
 use crate::cache::Mode;
 use crate::http::accept_encoding::{Accepted, Choice};
@@ -128,7 +128,7 @@ impl Proxy {
         let reply = match route.cache.mode {
             Mode::Cache => self.cached(site, route, exchange, inbound, target).await?,
             Mode::Off => {
-                self.limit(route, exchange, &inbound, target, Counted::Origin)?;
+                self.limit(route, exchange, &inbound, target, Stage::Origin)?;
                 self.pass(site, route, exchange, inbound, target).await?
             }
         };

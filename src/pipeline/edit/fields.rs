@@ -49,6 +49,8 @@ pub enum Value {
 pub struct RequestFacts<'a> {
     /// The client's address, as far as it is believed; `None`: nobody sent the request.
     pub client: Option<IpAddr>,
+    /// The user who has given the right password.
+    pub user: Option<&'a str>,
     /// The exchange's id.
     pub id: Option<&'a RequestId>,
     /// The method.
@@ -65,6 +67,8 @@ pub struct RequestFacts<'a> {
 pub struct ReplyFacts<'a> {
     /// The client's address, as far as it is believed.
     pub client: IpAddr,
+    /// The user who has given the right password.
+    pub user: Option<&'a str>,
     /// The exchange's id.
     pub id: &'a RequestId,
     /// The method.
@@ -181,6 +185,7 @@ impl RequestFacts<'_> {
     fn put(&self, variable: &Variable, headers: &HeaderMap, to: &mut String) {
         match variable {
             Variable::Client => to.push_str(&self.client.map(address).unwrap_or_default()),
+            Variable::User => to.push_str(self.user.unwrap_or_default()),
             Variable::RequestId => to.push_str(&self.id.map(ToString::to_string).unwrap_or_default()),
             Variable::Method => to.push_str(self.method.as_str()),
             Variable::Route => to.push_str(self.route),
@@ -196,6 +201,7 @@ impl ReplyFacts<'_> {
     fn put(&self, variable: &Variable, headers: &HeaderMap, to: &mut String) {
         match variable {
             Variable::Client => to.push_str(&address(self.client)),
+            Variable::User => to.push_str(self.user.unwrap_or_default()),
             Variable::RequestId => to.push_str(&self.id.to_string()),
             Variable::Method => to.push_str(self.method.as_str()),
             Variable::Scheme => to.push_str(if self.secure { "https" } else { "http" }),
@@ -281,6 +287,7 @@ mod tests {
         let target = Target::of(&request.into_parts().0, false).unwrap();
         let facts = RequestFacts {
             client: Some("::ffff:192.0.2.1".parse().unwrap()),
+            user: None,
             id: None,
             method: &Method::GET,
             target: &target,
@@ -343,6 +350,7 @@ mod tests {
         let id = RequestId::Given("id".into());
         let facts = ReplyFacts {
             client: "192.0.2.1".parse().unwrap(),
+            user: None,
             id: &id,
             method: &Method::GET,
             secure: false,

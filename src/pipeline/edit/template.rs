@@ -37,6 +37,8 @@ pub enum Variable {
     Query,
     /// The client's address.
     Client,
+    /// The user who has given the right password.
+    User,
     /// The exchange's id.
     RequestId,
     /// The method.
@@ -69,13 +71,14 @@ pub enum BadTemplate {
 
 impl Variable {
     /// Every variable that has one name, and those that a redirect may have first.
-    pub const NAMED: [(Self, &str); 11] = [
+    pub const NAMED: [(Self, &str); 12] = [
         (Self::Scheme, "scheme"),
         (Self::Host, "host"),
         (Self::Authority, "authority"),
         (Self::Path, "path"),
         (Self::Query, "query"),
         (Self::Client, "client"),
+        (Self::User, "user"),
         (Self::RequestId, "request_id"),
         (Self::Method, "method"),
         (Self::Route, "route"),

@@ -24,7 +24,7 @@ pub(in crate::telemetry) fn line(buffer: &mut String, event: &Finished, format: 
 }
 
 /// `TIME CLIENT "METHOD HOST TARGET PROTO" STATUS BYTES DURATION CACHE ROUTE ENDPOINT ID`, then
-/// `end=` and `error=` where the exchange did not end well, `limit=` and `limit_dry_run=` where a rate limit was reached, and
+/// `end=` and `error=` where the exchange did not end well, `limit=` and `limit_dry_run=` where a rate limit was reached, `user=`, and
 /// what is known of the client's TLS.
 fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
     write!(buffer, "{} {} \"", format_time(event.at), event.client)?;
@@ -52,6 +52,9 @@ fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
         if let Some(limit) = limit {
             write!(buffer, " {name}={}", Word(limit))?;
         }
+    }
+    if let Some(user) = &event.user {
+        write!(buffer, " user={}", Word(user))?;
     }
     event.session.as_deref().map_or(Ok(()), |session| tls(buffer, session))
 }

@@ -152,6 +152,29 @@ async fn the_route_is_chosen_by_the_certificate_and_stored_apart() {
     assert_eq!(origin.hits(), 3, "one for each route");
 }
 
+/// All share an address: only their certificates tell them apart, and who has none is counted by the address.
+#[tokio::test]
+async fn rate_limits_go_by_the_certificate() {
+    let (pki, origin) = (Pki::new(), Origin::always(Answer::ok("x")).await);
+    pki.issue("a", &["a.test"]);
+    let tls = format!("{}client = {{ verify = 'optional', ca = '{{dir}}/ca.pem' }}\n", edge("a"));
+    let limit = "[rate_limits.each]\nrate = '1/h'\nkey = 'client-cert'\nevery_route = true\n";
+    let proxy = Proxy::of(format!("{}\n{limit}", pki.config(&origin.url(), &tls))).start().await;
+    let (ann, bob) = (pki.make(&["ann.test"]), pki.make(&["bob.test"]));
+    for (caller, status) in [
+        (with(&pki, &ann), 200),
+        (with(&pki, &ann), 429),
+        (with(&pki, &bob), 200),
+        (Caller::new(&pki), 200),
+        (Caller::new(&pki), 429),
+        (with(&pki, &bob), 429),
+    ] {
+        let mut line = caller.connect(proxy.address, "a.test").await.unwrap();
+        let reply = line.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.unwrap();
+        assert_eq!(reply.status, status);
+    }
+}
+
 #[tokio::test]
 async fn another_host_is_no_way_round() {
     let (pki, origin) = (Pki::new(), Origin::always(Answer::ok("x")).await);
