@@ -130,6 +130,7 @@ pub fn rewrite(route: &Route) -> Option<Rewrite> {
         strip_prefix: path.strip_prefix.map(|prefix| prefix.0.into()),
         replace: replace.collect(),
         add_prefix: path.add_prefix.map(|prefix| prefix.0.into()),
+        keep_locations: path.keep_locations,
         query: QueryEdit {
             rename: query
                 .rename

@@ -51,6 +51,37 @@ pub fn map(
     Some(format!("{scheme}//{client_authority}{path}"))
 }
 
+/// The reference with another path, where it names one on the client's own authority, in whatever scheme: what `of` makes of
+/// the path and of the query. `None`: as it is.
+pub fn map_path(
+    reference: &str,
+    client_authority: &str,
+    of: impl FnOnce(&str, Option<&str>) -> Option<String>,
+) -> Option<String> {
+    let start = match reference.strip_prefix("//") {
+        _ if reference.starts_with('/') && !reference.starts_with("//") => 0,
+        Some(rest) => authority_end(rest, client_authority, &[Scheme::Http, Scheme::Https])? + 2,
+        None => {
+            let (scheme, rest) = reference.split_once("://")?;
+            let scheme = Scheme::parse(&scheme.to_ascii_lowercase())?;
+            authority_end(rest, client_authority, &[scheme])? + reference.len() - rest.len()
+        }
+    };
+    let (before, rest) = reference.split_at(start);
+    let (path, after) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let query = after.strip_prefix('?').map(|query| query.split('#').next().unwrap_or_default());
+    // RFC 9110 4.2.3: an empty path is that of the root.
+    let mapped = of(if path.is_empty() { "/" } else { path }, query)?;
+    Some(format!("{before}{mapped}{after}"))
+}
+
+/// Where the authority ends, if it is this one.
+fn authority_end(rest: &str, own: &str, schemes: &[Scheme]) -> Option<usize> {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let is_own = |scheme: &Scheme| Authority::parse(&rest[..end], *scheme).is_ok_and(|it| it.as_str() == own);
+    schemes.iter().any(is_own).then_some(end)
+}
+
 /// A path, with the query and fragment that follow it, below a base path.
 fn without_base<'a>(reference: &'a str, base: &str) -> Option<Cow<'a, str>> {
     if base.is_empty() {
@@ -120,5 +151,41 @@ mod tests {
                 "{base} {reference}"
             );
         }
+    }
+
+    #[test]
+    fn paths_are_mapped_on_the_client_s_own_authority() {
+        for (reference, mapped) in [
+            ("/a", Some("/api/a")),
+            ("/a?b=/c#d", Some("/api/a?b=/c#d")),
+            ("/", Some("/api/")),
+            ("http://api.example/a", Some("http://api.example/api/a")),
+            ("HTTPS://API.example:443/a", Some("HTTPS://API.example:443/api/a")),
+            ("https://api.example", Some("https://api.example/api/")),
+            ("https://api.example?b#c", Some("https://api.example/api/?b#c")),
+            ("//api.example/a", Some("//api.example/api/a")),
+            ("//evil.example/a", None),
+            ("https://api.example:444/a", None),
+            ("https://api.example@evil.example/a", None),
+            ("ftp://api.example/a", None),
+            ("a/b", None),
+            ("?b", None),
+            ("#c", None),
+            ("", None),
+            ("mailto:a@example.com", None),
+        ] {
+            let found = map_path(reference, "api.example", |path, _| Some(format!("/api{path}")));
+            assert_eq!(found.as_deref(), mapped, "{reference}");
+        }
+        let query = |reference| {
+            let mut seen = None;
+            map_path(reference, "api.example", |_, query| {
+                seen = query.map(str::to_owned);
+                None
+            });
+            seen
+        };
+        assert_eq!(query("/a?b=c#d").as_deref(), Some("b=c"));
+        assert_eq!(query("/a#d?b"), None);
     }
 }

@@ -72,6 +72,8 @@ pub struct Exchange {
     /// Bytes that came from the client once its connection spoke another protocol.
     pub(super) tunnelled: u64,
     pub(super) end: End,
+    /// Its reply is to a target that the route rewrote: it may name others so.
+    pub(super) rewritten: bool,
     /// Its duration says nothing of speed.
     pub(super) lasting: bool,
     /// It is a part of another exchange, which speaks for it.
@@ -129,6 +131,7 @@ impl Exchange {
             tunnelled: 0,
             // What stands if nobody says better: the reply never left whole.
             end: End::ClientAborted,
+            rewritten: false,
             lasting: false,
             silent: false,
         })

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
+use super::exchange::Exchange;
+use super::site::Site;
+use crate::http::Scheme;
+use crate::http::authority::Authority;
 use crate::http::connection::{Hop, remove_hop_by_hop};
 use crate::http::forwarded::{self, Received};
 use crate::http::location::{self, Origin};
@@ -82,6 +86,28 @@ fn map_location(headers: &mut HeaderMap, name: &HeaderName, origin: &OriginName,
         value.to_str().ok().and_then(|given| location::map(given, &origin, client.scheme, &client.authority));
     if let Some(mapped) = mapped.and_then(|mapped| HeaderValue::try_from(mapped).ok()) {
         *value = mapped;
+    }
+}
+
+/// Turns paths that a reply names, and that this route's prefixes made, back into those that clients ask for. On the way out
+/// and not when it comes: what is stored is shared by all routes that forward the same.
+pub(super) fn map_rewritten(headers: &mut HeaderMap, site: &Site, exchange: &Exchange) {
+    let Some(route) = exchange.route.as_deref().filter(|_| exchange.rewritten) else { return };
+    let Some(rewrite) = &route.settings.rewrite else { return };
+    // HTTP/1.0 has clients that name none.
+    let own = Authority::parse(&exchange.host, Scheme::Http);
+    let host = own.as_ref().map_or("", Authority::host);
+    for name in [LOCATION, CONTENT_LOCATION] {
+        let Some(value) = headers.get_mut(name) else { continue };
+        let mapped = value.to_str().ok().and_then(|given| {
+            location::map_path(given, &exchange.host, |path, query| {
+                // Where another route would take it, it leads elsewhere.
+                rewrite.client_path(path).filter(|path| site.may_take(route, host, path, query))
+            })
+        });
+        if let Some(mapped) = mapped.and_then(|mapped| HeaderValue::try_from(mapped).ok()) {
+            *value = mapped;
+        }
     }
 }
 

@@ -262,6 +262,7 @@ impl Proxy {
         if let Some(edits) = &route.settings.edits {
             edits.request(&mut inbound.head.headers, &exchange.request_facts(&route, &target));
         }
+        exchange.rewritten = route.settings.rewrite.is_some();
         if let Some(wanted) = upgrade::wanted(&inbound, &route)? {
             self.limit(&route, exchange, &inbound, &target, Stage::Origin)?;
             return Box::pin(self.upgrade(site, &route, exchange, inbound, &target, wanted)).await;

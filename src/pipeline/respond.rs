@@ -9,7 +9,7 @@ use super::exchange::Exchange;
 use super::limiting;
 use super::reply::{ReplyBody, Source};
 use super::site::{Route, Site};
-use super::{upgrade, web_call};
+use super::{forward, upgrade, web_call};
 use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
 use crate::http::request_id;
@@ -40,6 +40,7 @@ impl Reply {
         }
         exchange.cached(&self.cache_status, &self.headers);
         let encoder = web_call::answer(&exchange, &mut self.headers);
+        forward::map_rewritten(&mut self.headers, site, &exchange);
         // What is stored stays as the origin said.
         exchange.edit_reply(self.status, &mut self.headers);
         let key = exchange.shown_key.map(|digest| digest.to_string());

@@ -173,6 +173,14 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Whether a route may take a request for this, as far as the target tells.
+    pub(super) fn may_take(&self, route: &Route, host: &str, path: &str, query: Option<&str>) -> bool {
+        let mut possible = self.router.possible(host, path, query).into_iter();
+        possible.any(|position| std::ptr::eq(&*self.routes[position], route))
+    }
+}
+
 impl Route {
     fn bind(
         settings: RouteSettings,

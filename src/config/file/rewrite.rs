@@ -18,6 +18,10 @@ pub struct PathEdit {
     /// Regular expressions and what takes the place of what they match, one after the other, with groups as $1: {
     /// '^/users/(\d+)$' = "/people/$1" }. Dot segments and encoded slashes that come of it are refused.
     pub replace: Named<PathText, PathRegex>,
+    /// Leaves `Location` and `Content-Location` of replies as they are: for origins that know the paths that clients see.
+    /// Without it, paths there that the prefixes made are turned back into the clients' own; where `replace` is used they never
+    /// are.
+    pub keep_locations: bool,
 }
 
 /// What becomes of the query: first `rename`, then `remove`, `set` and `add`. Names are compared decoded, and case counts.

@@ -20,6 +20,8 @@ pub struct Rewrite {
     pub replace: Vec<Replace>,
     /// What is put before all that.
     pub add_prefix: Option<Box<str>>,
+    /// Whether paths that replies name stay as the origin wrote them.
+    pub keep_locations: bool,
     /// What becomes of the query.
     pub query: QueryEdit,
 }
@@ -77,6 +79,32 @@ impl Rewrite {
         Ok(text)
     }
 
+    /// The path, in normal form, by which a client asks for what the origin calls so: one that is forwarded as exactly this.
+    /// `None` where there is none without doubt: replacements have no inverse, and a path below the prefix that is
+    /// stripped, where none is added, may be the client's own already.
+    pub fn client_path(&self, forwarded: &str) -> Option<String> {
+        if self.keep_locations || !self.replace.is_empty() {
+            return None;
+        }
+        let escapes = path::normalise_escapes(forwarded).ok()?;
+        let normal = path::normalise(&escapes).ok()?;
+        if normal != escapes {
+            // Dot segments may lead out of a prefix.
+            return None;
+        }
+        let rest = match (&self.strip_prefix, &self.add_prefix) {
+            (_, Some(added)) => below(&normal, added)?,
+            (Some(stripped), None) if below(&normal, stripped).is_none() => &*normal,
+            _ => return None,
+        };
+        let client = match (self.strip_prefix.as_deref(), rest) {
+            (None, "") => "/".to_owned(),
+            (prefix, rest) => format!("{}{rest}", prefix.unwrap_or_default()),
+        };
+        // What begins with `//` would be read as an authority.
+        (!client.starts_with("//") && self.path(&client).ok()? == normal).then_some(client)
+    }
+
     fn path(&self, path: &str) -> Result<String, BadRewrite> {
         let mut text = self.stripped(path).to_owned();
         for Replace { regex, with } in &self.replace {
@@ -103,12 +131,17 @@ impl Rewrite {
 
     /// Without the prefix, where it is the path or whole segments of it.
     fn stripped<'a>(&self, path: &'a str) -> &'a str {
-        match self.strip_prefix.as_deref().and_then(|prefix| path.strip_prefix(prefix)) {
+        match self.strip_prefix.as_deref().and_then(|prefix| below(path, prefix)) {
             Some("") => "/",
-            Some(rest) if rest.starts_with('/') => rest,
-            _ => path,
+            Some(rest) => rest,
+            None => path,
         }
     }
+}
+
+/// What follows a prefix of whole segments: nothing, or a path.
+fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Slashes and backslashes in a normal path that are no separators.
@@ -131,6 +164,7 @@ mod tests {
             strip_prefix: some(strip),
             replace: replace.collect(),
             add_prefix: some(add),
+            keep_locations: false,
             query: QueryEdit::default(),
         }
     }
@@ -152,6 +186,41 @@ mod tests {
         ] {
             assert_eq!(rewrite(strip, &[], add).text(path).as_deref(), Ok(becomes), "{strip} {add} {path}");
         }
+    }
+
+    #[test]
+    fn what_a_prefix_made_is_turned_back_where_there_is_no_doubt() {
+        for (strip, add, forwarded, client) in [
+            ("/api", "", "/items/1", Some("/api/items/1")),
+            ("/api", "", "/", Some("/api/")),
+            ("/api", "", "/a%2fb%7e", Some("/api/a%2Fb~")),
+            ("/api", "", "/apis", Some("/api/apis")),
+            ("/api", "", "/api/items", None),
+            ("/api", "", "/api", None),
+            ("/api", "", "/../x", None),
+            ("/api", "", "/%2e%2E/x", None),
+            ("/api", "", "//a", Some("/api//a")),
+            ("/api", "", "/%zz", None),
+            ("/api", "/v1", "/v1/items", Some("/api/items")),
+            ("/api", "/v1", "/v1", Some("/api")),
+            ("/api", "/v1", "/v1s", None),
+            ("/api", "/v1", "/items", None),
+            ("/api", "/v1", "/v1/../x", None),
+            ("/api", "/api/v1", "/api/v1/x", Some("/api/x")),
+            ("", "/v1", "/v1/items", Some("/items")),
+            ("", "/v1", "/v1/", Some("/")),
+            ("", "/v1", "/v1", None),
+            ("", "/v1", "/v1//evil.example", None),
+            ("", "/v1", "/items", None),
+            ("", "", "/items", None),
+        ] {
+            let found = rewrite(strip, &[], add).client_path(forwarded);
+            assert_eq!(found.as_deref(), client, "{strip} {add} {forwarded}");
+        }
+        let replaces = rewrite("/api", &[("x", "y")], "");
+        assert_eq!(replaces.client_path("/items"), None);
+        let keeps = Rewrite { keep_locations: true, ..rewrite("/api", &[], "") };
+        assert_eq!(keeps.client_path("/items"), None);
     }
 
     #[test]
@@ -181,6 +250,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_path_turned_back_is_forwarded_as_what_it_was(
+            path in "/(a|b|\\.|/|%2[efEF]|-){0,8}",
+            (strip, add) in ("(/a)?", "(/b|/a/b)?"),
+        ) {
+            let rewrite = rewrite(&strip, &[], &add);
+            if let Some(client) = rewrite.client_path(&path) {
+                prop_assert_eq!(path::normalise(&client).unwrap(), client.as_str());
+                prop_assert_eq!(rewrite.text(&client).unwrap(), path::normalise(&path).unwrap());
+            }
+        }
+
         #[test]
         fn what_comes_out_is_in_normal_form(
             path in "/[a-z./%0-9-]{0,16}",
