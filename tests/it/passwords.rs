@@ -71,6 +71,62 @@ async fn nothing_stored_is_sent_without_a_right_password_and_users_share_what_is
     }
 }
 
+/// Neither to the origin nor to what is stored: other protocols, calls, methods of the proxy's own, preflights without a policy.
+#[tokio::test]
+async fn nothing_passes_without_a_right_password_whatever_it_asks_for() {
+    let (origin, proxy) = guarded(cached(), "grpc_web = true\nupgrade = ['websocket', 'SPDY/3.1']").await;
+    assert_eq!(ask(&proxy, "alice:right").await.status, 200);
+    proxy.stored(1).await;
+    let wrong = basic("alice:wrong");
+    let websocket = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    let app = "Origin: https://app.example.com";
+    for (method, fields) in [
+        ("GET", &websocket[..]),
+        ("POST", &["Connection: Upgrade", "Upgrade: SPDY/3.1"]),
+        ("OPTIONS", &[app, "Access-Control-Request-Method: GET"]),
+        ("OPTIONS", &[app, "Access-Control-Request-Method: OPTIONS"]),
+        ("PURGE", &[]),
+        ("HEAD", &[]),
+        ("GET", &["Range: bytes=0-1"]),
+        ("GET", &["If-None-Match: *"]),
+        ("GET", &["Cache-Control: only-if-cached"]),
+        ("TRACE", &["Max-Forwards: 0"]),
+        ("OPTIONS", &["Max-Forwards: 0"]),
+    ] {
+        for credentials in [None, Some(&*wrong)] {
+            let fields: Vec<_> = fields.iter().copied().chain(credentials).collect();
+            let reply = proxy.ask(method, "/a", &fields, "").await;
+            assert_eq!(reply.status, 401, "{method} {fields:?}");
+        }
+    }
+    let h2 = proxy.connect_h2().await;
+    for (content_type, told) in
+        [("application/grpc", (200, Some("16"))), ("application/grpc-web+proto", (200, Some("16")))]
+    {
+        let mut call = H2::request("POST", "/a", "");
+        call.headers_mut().insert("content-type", content_type.parse().unwrap());
+        call.headers_mut().insert("te", "trailers".parse().unwrap());
+        let reply = h2.ask(call).await;
+        assert_eq!((reply.status, reply.field("grpc-status")), told, "{content_type}");
+    }
+    for credentials in [None, wrong.strip_prefix("Authorization: ")] {
+        let mut connect = H2::request("CONNECT", "/a", "");
+        connect.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+        connect.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+        if let Some(credentials) = credentials {
+            connect.headers_mut().insert("authorization", credentials.parse().unwrap());
+        }
+        assert_eq!(h2.ask(connect).await.status, 401);
+    }
+    assert_eq!(origin.hits(), 1);
+    assert_eq!(proxy.instance.proxy.tunnels().open(), 0);
+}
+
 /// RFC 9111 3.5: what the origin sees is the origin's, and shared only where it says so.
 #[tokio::test]
 async fn credentials_that_are_passed_on_are_the_origin_s() {

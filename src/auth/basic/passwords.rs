@@ -102,11 +102,7 @@ impl Passwords {
         now: Timestamp,
     ) -> Result<Option<Arc<str>>, Busy> {
         let Some((name, hash)) = users.find(given.name()) else {
-            let seed = blake3::keyed_hash(&self.secret, given.name().as_bytes());
-            let seed = seed.as_bytes().iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-            if let Some(hash) = users.stand_in(seed) {
-                self.run(hash, given, client).await?;
-            }
+            self.check_nobody(users, given, client).await?;
             return Ok(None);
         };
         let key = self.key(hash, given);
@@ -126,6 +122,17 @@ impl Passwords {
         Ok(right.then(|| name.clone()))
     }
 
+    /// Does for a name that nobody has what is done for one that somebody has, with a password that is wrong: who asks with
+    /// the same credentials meanwhile waits here as well.
+    async fn check_nobody(&self, users: &Users, given: &Credentials, client: IpAddr) -> Result<(), Busy> {
+        let seed = blake3::keyed_hash(&self.secret, given.name().as_bytes());
+        let seed = seed.as_bytes().iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+        let Some(hash) = users.stand_in(seed) else { return Ok(()) };
+        // Nothing is ever put there: it is dropped when this ends, and the next one's turn comes.
+        let _first = self.right.get_value_or_guard_async(&self.nobody_s_key(given)).await;
+        self.run(hash, given, client).await.map(drop)
+    }
+
     async fn run(&self, hash: &Arc<Hash>, given: &Credentials, client: IpAddr) -> Result<bool, Busy> {
         let place = self.queue.enter(client)?;
         let slot = self.slots.clone().acquire_owned().await.map_err(|_| Busy::All)?;
@@ -140,10 +147,19 @@ impl Passwords {
     }
 
     fn key(&self, hash: &Hash, given: &Credentials) -> Key {
+        self.key_of(hash.text(), given)
+    }
+
+    /// It is no user's: their hashes begin with `$`.
+    fn nobody_s_key(&self, given: &Credentials) -> Key {
+        self.key_of(&format!("nobody {}", given.name()), given)
+    }
+
+    fn key_of(&self, whose: &str, given: &Credentials) -> Key {
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);
         // With its length, so that the two cannot run into each other.
-        hasher.update(&hash.text().len().to_le_bytes());
-        hasher.update(hash.text().as_bytes());
+        hasher.update(&whose.len().to_le_bytes());
+        hasher.update(whose.as_bytes());
         hasher.update(given.password());
         let mut half = [0; 16];
         half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -297,5 +313,27 @@ mod tests {
                 "more than {MAX_OF_CLIENT} of one client"
             );
         }
+    }
+
+    /// Who asks often at once does not learn from how that ends which names there are.
+    #[tokio::test]
+    async fn a_name_that_nobody_has_waits_like_any_other() {
+        let (users, passwords) = (Arc::new(users()), Arc::new(Passwords::new(4)));
+        let now = Timestamp::from_millis(0);
+        for pair in ["alice:wrong", "nobody:wrong"] {
+            let asking = (0..2 * MAX_OF_CLIENT).map(|_| {
+                let (users, passwords) = (users.clone(), passwords.clone());
+                tokio::spawn(async move { passwords.check(&users, &given(pair), CLIENT, now).await })
+            });
+            for asked in asking.collect::<Vec<_>>() {
+                assert_eq!(asked.await.unwrap(), Ok(None), "{pair}");
+            }
+        }
+        // One's password is nobody's, however it is asked for.
+        for _ in 0..2 {
+            assert_eq!(passwords.check(&users, &given("nobody:right"), CLIENT, now).await, Ok(None));
+            assert!(passwords.check(&users, &given("alice:right"), CLIENT, now).await.unwrap().is_some());
+        }
+        assert_eq!(passwords.check(&users, &given("nobody:right"), CLIENT, now).await, Ok(None));
     }
 }
