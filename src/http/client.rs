@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::telemetry::event::Protocol;
-use crate::tls::Session;
+use crate::tls::{Identity, Session};
 
 /// The client's side of an exchange; one per connection, shared by its requests.
 #[derive(Clone, Debug)]
@@ -23,6 +23,13 @@ pub struct ClientConn {
     pub redirect: Option<HttpsRedirect>,
     /// The protocol it speaks.
     pub protocol: Protocol,
+}
+
+impl ClientConn {
+    /// Whose certificate the client has shown.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.session.as_ref().and_then(|session| session.identity.as_ref())
+    }
 }
 
 /// How requests that come without TLS are sent to where there is TLS.

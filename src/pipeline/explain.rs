@@ -327,7 +327,7 @@ pub(super) fn edited<'a>(
         basic.consume(&mut edited.headers);
     }
     if let Some(rules) = compress {
-        Negotiated::of(rules, &mut edited, target.authority());
+        Negotiated::of(rules, &mut edited, target.authority(), basic.is_some());
     }
     let Some(edits) = edits else { return Cow::Owned(edited) };
     let (client, user, id) = (None, None, None);

@@ -247,7 +247,8 @@ impl Proxy {
             target = rewrite.apply(&target)?;
         }
         if let Some(rules) = route.settings.compress.as_deref().filter(|_| exchange.grpc.is_none()) {
-            let negotiated = Negotiated::of(rules, &mut inbound.head, target.authority());
+            let known = exchange.user.is_some() || inbound.client.identity().is_some();
+            let negotiated = Negotiated::of(rules, &mut inbound.head, target.authority(), known);
             exchange.coding = Some(Box::new(negotiated));
         }
         if let Some(reply) = route.settings.local.as_ref().and_then(|local| local.answer(exchange, &target)) {
@@ -301,7 +302,7 @@ impl Proxy {
         inbound: &mut Inbound,
         target: &Target,
     ) -> Result<Admitted, Failure> {
-        let client = inbound.client.session.as_ref().and_then(|session| session.identity.as_ref());
+        let client = inbound.client.identity();
         let (route, preflight) = site.taker(target, &inbound.head, client).ok_or(Failure::NoRoute)?;
         exchange.route = Some(route.clone());
         if route.settings.grpc_web {

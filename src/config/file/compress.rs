@@ -45,8 +45,8 @@ pub struct CompressTable {
     #[schemars(extend("default" = "256MiB"))]
     pub max_decoded: Option<Size>,
     /// What is done against those who guess secrets by how well they compress (BREACH): "skip" does not compress replies to
-    /// requests with Cookie or Authorization, unless Sec-Fetch-Site or Referer say that they come from the site itself;
-    /// "off" does nothing.
+    /// requests with Cookie, Authorization or a client certificate, unless Sec-Fetch-Site or Referer say that they come from
+    /// the site itself; "off" does nothing.
     #[schemars(extend("default" = "off"))]
     pub breach: Option<BreachGuard>,
 }

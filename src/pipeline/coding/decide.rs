@@ -95,7 +95,7 @@ mod tests {
         let mut head = http::Request::new(()).into_parts().0;
         head.headers = headers(asked);
         let rules = Compression { max_decoded: 7, ..Compression::default() };
-        let client = Negotiated::of(&rules, &mut head, "a.example");
+        let client = Negotiated::of(&rules, &mut head, "a.example", false);
         decide(&rules, &client, StatusCode::from_u16(status).unwrap(), &headers(reply), length)
     }
 
@@ -172,7 +172,7 @@ mod tests {
         ] {
             let mut head = http::Request::new(()).into_parts().0;
             head.headers = headers(given);
-            Negotiated::of(&Compression::default(), &mut head, "a.example");
+            Negotiated::of(&Compression::default(), &mut head, "a.example", false);
             let mut lines = crate::http::test_headers::lines(&head.headers);
             let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
             lines.sort();

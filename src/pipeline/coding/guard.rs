@@ -9,8 +9,9 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether the request has credentials, and nothing that says that it comes from the site itself. `Referer` counts only where
 /// browsers say nothing better: a page can keep it from being sent, but not make one up.
-pub(super) fn is_doubtful(headers: &HeaderMap, authority: &str) -> bool {
-    if !headers.contains_key(COOKIE) && !headers.contains_key(AUTHORIZATION) {
+/// `known`: it has credentials elsewhere.
+pub(super) fn is_doubtful(headers: &HeaderMap, authority: &str, known: bool) -> bool {
+    if !known && !headers.contains_key(COOKIE) && !headers.contains_key(AUTHORIZATION) {
         return false;
     }
     match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
@@ -53,7 +54,15 @@ mod tests {
             (&["cookie: s=1", "referer: https://evil/?://a.example/"], true),
             (&["cookie: s=1", "referer: a.example"], true),
         ] {
-            assert_eq!(is_doubtful(&headers(given), "a.example"), expected, "{given:?}");
+            assert_eq!(is_doubtful(&headers(given), "a.example", false), expected, "{given:?}");
+        }
+        // Of passwords that were taken out, and of certificates, the fields say nothing.
+        for (given, expected) in [
+            (&[][..], true),
+            (&["sec-fetch-site: cross-site"], true),
+            (&["sec-fetch-site: same-origin"], false),
+        ] {
+            assert_eq!(is_doubtful(&headers(given), "a.example", true), expected, "{given:?}");
         }
     }
 }

@@ -23,11 +23,16 @@ pub(super) fn change(headers: &mut HeaderMap, changes: &[Change]) {
     headers.remove(CONTENT_LENGTH);
     // A range would be answered by what is stored, which has other bytes.
     headers.remove(ACCEPT_RANGES);
-    for name in &OF_BYTES {
-        headers.remove(name);
-    }
+    forget_bytes(headers);
     weaken(headers);
     vary(headers);
+}
+
+/// Takes out what describes the content as it was, of a head or of trailers.
+pub(super) fn forget_bytes(fields: &mut HeaderMap) {
+    for name in &OF_BYTES {
+        fields.remove(name);
+    }
 }
 
 /// Makes a strong tag weak: what it names now is equivalent, but not the same byte by byte (RFC 9110 8.8.1, 8.8.3.3). A weak one

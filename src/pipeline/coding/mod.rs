@@ -57,8 +57,9 @@ pub(super) struct Negotiated {
 }
 
 impl Negotiated {
-    /// Reads a request, and brings what it says of codings into the form in which it is looked up and forwarded.
-    pub(super) fn of(rules: &Compression, head: &mut request::Parts, authority: &str) -> Self {
+    /// Reads a request, and brings what it says of codings into the form in which it is looked up and forwarded. `known`: its
+    /// client was asked for credentials that its fields do not have (any more).
+    pub(super) fn of(rules: &Compression, head: &mut request::Parts, authority: &str, known: bool) -> Self {
         let accepted = Accepted::of(&head.headers);
         let mut choice = accepted.choose(&rules.offer());
         let may_be_plain = accepted.takes_identity();
@@ -72,7 +73,7 @@ impl Negotiated {
                 head.headers.remove(IF_RANGE);
             }
         }
-        if may_be_plain && rules.guard == Guard::Skip && guard::is_doubtful(&head.headers, authority) {
+        if may_be_plain && rules.guard == Guard::Skip && guard::is_doubtful(&head.headers, authority, known) {
             choice = Choice::Identity;
         }
         let value = match choice {

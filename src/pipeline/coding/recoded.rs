@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::task::JoinHandle;
 
+use super::head;
 use crate::cache::store::BodyHash;
 use crate::coding::{Change, Coder, CodingError};
 use crate::pipeline::reply::{ReplyError, Source};
@@ -139,7 +140,11 @@ impl Recoded {
                     self.held += data.len() as u64;
                     self.input = data;
                 }
-                Err(frame) => self.end = Some(frame.into_trailers().ok()),
+                Err(frame) => {
+                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    head::forget_bytes(&mut trailers);
+                    self.end = Some(Some(trailers).filter(|trailers| !trailers.is_empty()));
+                }
             },
         }
         Ok(())

@@ -216,7 +216,11 @@ impl Proxy {
         };
         match &mut reply.source {
             // Its length is not told, so that the trailers can follow.
-            Source::Trailed(trailed) => trailed.body = source,
+            Source::Trailed(trailed) => {
+                trailed.body = source;
+                // Where none are left, what ends the body still follows it.
+                trailed.trailers.iter_mut().for_each(head::forget_bytes);
+            }
             other => {
                 *other = source;
                 reply.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

@@ -259,3 +259,74 @@ async fn requests_that_may_be_forged_are_not_compressed() {
         assert_eq!(told, (coding, Some("Accept-Encoding")), "{fields:?}");
     }
 }
+
+/// Browsers send them from pages of other sites as they send cookies; that they end here makes the reply no less secret.
+#[tokio::test]
+async fn passwords_that_end_here_are_credentials_of_requests_that_may_be_forged() {
+    let origin = Origin::always(texts(5000)).await;
+    let config = format!(
+        "upstream = \"{}\"\ncompress = {{ breach = \"skip\" }}\n\
+         basic_auth = {{ users = {{ alice = '$2y$04$NSobeDxQ.NcAavhVBT2H8OFIUl5TSvCtPW0DkS2/WoA/9cLEaPg2i' }} }}",
+        origin.url()
+    );
+    let proxy = Proxy::of(config).start().await;
+    for (field, coding) in
+        [("Sec-Fetch-Site: cross-site", None), ("Sec-Fetch-Site: same-origin", Some("gzip")), ("A: b", None)]
+    {
+        let fields = ["Accept-Encoding: gzip", "Authorization: Basic YWxpY2U6cmlnaHQ=", field];
+        let reply = proxy.ask("GET", "/", &fields, "").await;
+        assert_eq!((reply.status, reply.fields.get("content-encoding")), (200, coding), "{field}");
+    }
+}
+
+/// RFC 9111 5.2.1.6, 5.2.2.6: whoever says it, and whether the content would be coded or decoded.
+#[tokio::test]
+async fn rfc_9111_5_2_2_6_no_transform_leaves_content_as_it_is() {
+    const FORBIDS: &str = "max-age=60, No-Transform";
+    let fields = |answer: Answer| answer.field("etag", "\"a\"").field("content-digest", "sha-256=:AA==:");
+    let origin = Origin::answering(move |request| match request.word(1) {
+        "/plain" => fields(texts(5000)),
+        "/coded" => {
+            fields(texts(5000).body(coded(Coding::Gzip, &text(5000)))).field("content-encoding", "gzip")
+        }
+        "/plain-forbidden" => fields(texts(5000)).field("cache-control", FORBIDS),
+        _ => fields(texts(5000).body(coded(Coding::Gzip, &text(5000))))
+            .field("content-encoding", "gzip")
+            .field("cache-control", FORBIDS),
+    })
+    .await;
+    for cache in ["true", "false"] {
+        let proxy = Proxy::of(format!("{}\ncache = {cache}", config(&origin))).start().await;
+        let h2 = proxy.connect_h2().await;
+        for (target, accept, asked, coding) in [
+            ("/plain-forbidden", "gzip", None, None),
+            ("/coded-forbidden", "identity", None, Some("gzip")),
+            ("/plain", "gzip", Some("no-transform"), None),
+            ("/coded", "identity", Some("no-transform"), Some("gzip")),
+        ] {
+            for round in 0..2 {
+                let mut request = H2::request("GET", target, "");
+                request.headers_mut().insert("accept-encoding", accept.parse().unwrap());
+                if let Some(asked) = asked {
+                    request.headers_mut().insert("cache-control", asked.parse().unwrap());
+                }
+                let mut lines = vec![format!("Accept-Encoding: {accept}")];
+                lines.extend(asked.map(|asked| format!("Cache-Control: {asked}")));
+                let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+                for reply in [proxy.ask("GET", target, &lines, "").await, h2.ask(request).await] {
+                    let told =
+                        ["content-encoding", "etag", "content-digest"].map(|name| reply.fields.get(name));
+                    assert_eq!(
+                        told,
+                        [coding, Some("\"a\""), Some("sha-256=:AA==:")],
+                        "{target} {cache} {round}"
+                    );
+                    let sent =
+                        if coding.is_some() { coded(Coding::Gzip, &text(5000)) } else { text(5000).into() };
+                    assert!(reply.body == sent, "{target} {cache} {round}");
+                }
+            }
+        }
+        assert_eq!(encoded(&proxy), 0);
+    }
+}

@@ -72,6 +72,49 @@ async fn trailers_are_kept() {
     assert_eq!(origin.hits(), 1);
 }
 
+/// RFC 9530 2, 3: digests may come in trailers, and are of the content as it was.
+#[tokio::test]
+async fn digests_in_trailers_go_with_the_content_that_they_are_of() {
+    let origin = Origin::start(async |call| {
+        call.say(format!(
+            "{HEAD}content-type: text/plain\r\ncache-control: max-age=60\r\ntrailer: x-sum, content-digest\r\n\r\n"
+        ))
+        .await;
+        call.chunk(text(5000)).await;
+        let sum = if call.target() == "/both" { "x-sum: 7\r\n" } else { "" };
+        call.say(format!("0\r\n{sum}content-digest: sha-256=:AA==:\r\nrepr-digest: sha-256=:AA==:\r\n\r\n")).await;
+    })
+    .await;
+    let proxy = Proxy::of(config(&origin)).start().await;
+    for (at, (target, sum)) in [("/both", Some("7")), ("/alone", None)].into_iter().enumerate() {
+        for round in 0..3 {
+            for (accept, coding) in [("gzip", Some("gzip")), ("identity", None)] {
+                let accept = format!("Accept-Encoding: {accept}");
+                let reply = proxy.ask("GET", target, &[&accept, "TE: trailers", "Connection: TE"], "").await;
+                let told = ["x-sum", "content-digest"].map(|name| reply.trailers.get(name));
+                let digest = coding.is_none().then_some("sha-256=:AA==:");
+                assert_eq!(
+                    (reply.fields.get("content-encoding"), told),
+                    (coding, [sum, digest]),
+                    "{target} {round}"
+                );
+                assert!(content(&reply) == text(5000));
+                let mut request = H2::request("GET", target, "");
+                request
+                    .headers_mut()
+                    .insert("accept-encoding", coding.unwrap_or("identity").parse().unwrap());
+                request.headers_mut().insert("te", "trailers".parse().unwrap());
+                let reply = proxy.connect_h2().await.ask(request).await;
+                let told = ["x-sum", "repr-digest"].map(|name| reply.trailers.get(name));
+                assert_eq!(told, [sum, digest], "{target} {round} over HTTP/2");
+                assert!(content(&reply) == text(5000));
+                proxy.stored(at as u64 * 2 + 2).await;
+            }
+        }
+    }
+    assert_eq!(origin.hits(), 2);
+}
+
 #[tokio::test]
 async fn calls_are_left_alone() {
     let origin = Origin::start(async |call| {
