@@ -231,6 +231,11 @@ impl<T: Clone> Pilot<T> {
         }
     }
 
+    /// From now on the flight goes on to its end, and may be joined, although nobody waits for it.
+    pub fn detach(&self) {
+        self.flight.detached.store(true, Ordering::Release);
+    }
+
     /// From now on the fetch is worth nothing but to its readers: what it brings will not be stored.
     pub fn attach(&self) {
         self.flight.detached.store(false, Ordering::Release);
@@ -319,6 +324,19 @@ mod tests {
         drop(leader);
         assert!(futures_util::poll!(std::pin::pin!(pilot.abandoned())).is_pending());
         assert!(matches!(flights.board(key(1), 0, |_| true), Boarding::Follower(_)));
+    }
+
+    #[tokio::test]
+    async fn a_flight_whose_body_is_whole_is_joined_until_it_is_stored() {
+        let flights = flights();
+        let Boarding::Leader(leader, pilot) = flights.board(key(1), 0, |_| true) else {
+            panic!("nobody flew before")
+        };
+        pilot.detach();
+        drop(leader);
+        assert!(matches!(flights.board(key(1), 0, |_| true), Boarding::Follower(_)));
+        drop(pilot);
+        assert!(flights.is_empty());
     }
 
     #[tokio::test]

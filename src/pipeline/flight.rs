@@ -461,9 +461,13 @@ impl Fetch {
                             pilot.attach();
                             spool.discard();
                         }
+                        let is_last = body.is_end_stream();
+                        if is_last && spool.is_storable() {
+                            // Who has read it all goes, and who comes before it is stored still finds it here.
+                            pilot.detach();
+                        }
                         spool.append(data).await;
-                        // The last bytes and the entry appear together, so that who has read them finds it.
-                        if body.is_end_stream() {
+                        if is_last {
                             break;
                         }
                     }
@@ -472,6 +476,9 @@ impl Fetch {
             }
         }
         let storable = spool.is_storable();
+        if storable {
+            pilot.detach();
+        }
         let body = spool.finish(trailers).await;
         storable.then_some(body)
     }

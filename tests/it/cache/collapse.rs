@@ -99,6 +99,54 @@ async fn who_comes_while_the_body_streams_reads_it_from_its_start() {
     assert_eq!(origin.hits(), 1);
 }
 
+/// The fetch is over for its client before the body is on disk: who comes in between shares it.
+#[tokio::test]
+async fn who_comes_before_the_body_is_on_disk_finds_it_all_the_same() {
+    let body = numbered(6 << 20);
+    for chunked in [false, true] {
+        let sent = body.clone();
+        let origin = Origin::start(async move |call: &mut Call| {
+            let (most, last) = sent.split_at(sent.len() - 1000);
+            let framing = match chunked {
+                true => "Transfer-Encoding: chunked".to_owned(),
+                false => format!("Content-Length: {}", sent.len()),
+            };
+            call.say(format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n{framing}\r\n\r\n")).await;
+            for (number, part) in [most, last, &[]].into_iter().enumerate() {
+                if number == 1 {
+                    // The client has read all that there is, and sees the end as soon as we do.
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+                if chunked {
+                    call.chunk(part).await
+                } else {
+                    call.say(part).await
+                };
+            }
+        })
+        .await;
+        let config = format!("upstream = \"{}\"\ncache = {{}}", origin.url());
+        let proxy = Proxy::of(config).on_disk().start().await;
+        let address = proxy.address;
+        // Together they keep the disk busy, which makes the time in between long.
+        let asking: Vec<_> = (0..12)
+            .map(|number| {
+                let body = body.clone();
+                tokio::spawn(async move {
+                    for _ in 0..3 {
+                        let reply = Client::connect(address).await.get(&format!("/{number}")).await;
+                        assert!(reply.whole && reply.body == body, "{number}");
+                    }
+                })
+            })
+            .collect();
+        for asking in asking {
+            asking.await.expect("the right bytes");
+        }
+        assert_eq!(origin.hits(), 12, "chunked: {chunked}");
+    }
+}
+
 #[tokio::test]
 async fn a_slow_reader_takes_from_disk_what_fast_ones_have_long_had() {
     let body = numbered(24 << 20);
