@@ -629,6 +629,8 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'The instance''s name; it names socket and state directory')
             [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long to wait for the instance [default: 10s]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour. NO_COLOR is honoured')
+            [CompletionResult]::new('--install', '--install', [CompletionResultType]::ParameterName, 'Have this machine''s clients trust the authority, instead: the system''s store, and with certutil the databases of this user''s Firefox and Chromium')
+            [CompletionResult]::new('--uninstall', '--uninstall', [CompletionResultType]::ParameterName, 'Have them trust it no longer')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results and errors only')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results and errors only')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more on standard error; twice for everything')

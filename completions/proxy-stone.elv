@@ -597,6 +597,8 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
             cand --instance 'The instance''s name; it names socket and state directory'
             cand --timeout 'How long to wait for the instance [default: 10s]'
             cand --color 'When to colour. NO_COLOR is honoured'
+            cand --install 'Have this machine''s clients trust the authority, instead: the system''s store, and with certutil the databases of this user''s Firefox and Chromium'
+            cand --uninstall 'Have them trust it no longer'
             cand -q 'Print results and errors only'
             cand --quiet 'Print results and errors only'
             cand -v 'Say more on standard error; twice for everything'

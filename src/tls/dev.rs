@@ -78,7 +78,7 @@ impl Authority {
     /// # Errors
     /// When its files cannot be read or written.
     pub fn open(state: &Path, now: Timestamp) -> Result<Self, Error> {
-        let directory = state.join("dev-tls");
+        let directory = directory(state);
         let io = |source| Error::Io { path: directory.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(io)?;
         let (cert, key) = (directory.join("ca.pem"), directory.join("ca-key.pem"));
@@ -148,6 +148,15 @@ impl Authority {
             && names.iter().all(named)
             && known.not_after.since(now).as_secs() > RENEWED_DAYS * DAY
     }
+}
+
+/// Where the certificate of a state directory's authority is, if it has one.
+pub fn authority_file(state: &Path) -> PathBuf {
+    directory(state).join("ca.pem")
+}
+
+fn directory(state: &Path) -> PathBuf {
+    state.join("dev-tls")
 }
 
 fn make_authority(cert: &Path, key: &Path, now: Timestamp) -> Result<(), Error> {

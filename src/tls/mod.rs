@@ -28,6 +28,7 @@ mod staple;
 mod state;
 mod terminator;
 mod tickets;
+pub mod trust;
 mod x509;
 
 pub use error::{At, Error, Fault};

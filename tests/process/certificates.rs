@@ -49,6 +49,8 @@ fn tls_for_development_takes_one_flag() {
 #[test]
 fn a_certificate_for_development_is_made_where_it_is_wanted() {
     let place = Place::new();
+    assert_eq!(place.run(&["cert", "dev", "--uninstall"]).code, 4, "there is none yet");
+    assert!(!place.state().join("dev-tls").exists());
     let out = place.path("certs");
     let told = place.print(&["cert", "dev", "app.test", "*.app.test", "--out", out.to_str().unwrap()]);
     assert!(told.contains("NODE_EXTRA_CA_CERTS="), "{told}");
