@@ -1,6 +1,6 @@
 //! Makes coded content of plain content, and the other way round: compression, and undoing it within bounds.
 //!
-//! A [`Coder`] is fed bytes and gives bytes; it knows nothing of messages and does no I/O. One call takes a bounded piece and
+//! A `Coder` is fed bytes and gives bytes; it knows nothing of messages and does no I/O. One call takes a bounded piece and
 //! gives a bounded piece, so that it can be run wherever there is time for so much.
 
 mod bounds;

@@ -25,8 +25,8 @@ pub enum Cors {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorsTable {
-    /// Whose scripts may: "https://app.example.com", "https://*.example.com" for every name below it, "http://localhost:*"
-    /// for every port, or "*" for all; one, or a list. Replies that depend on it say so in Vary.
+    /// Whose scripts may: `https://app.example.com`, `https://*.example.com` for every name below it, `http://localhost:*`
+    /// for every port, or `*` for all; one, or a list. Replies that depend on it say so in Vary.
     pub origins: OneOrMany<OriginText>,
     /// The methods that they may use, or "*" for any. GET, HEAD and POST are never asked for by browsers, unless other
     /// things call for a preflight.
