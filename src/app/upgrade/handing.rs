@@ -173,7 +173,18 @@ impl Attempt {
         // Whoever does not read must not hold this up.
         ours.set_write_timeout(Some(FIRST_WORD)).map_err(failed)?;
         let greeted =
-            tokio::task::spawn_blocking(move || wire::greet(&ours, &greeting, &descriptors).map(|()| ours));
+            tokio::task::spawn_blocking(move || match wire::greet(&ours, &greeting, &descriptors) {
+                // It has gone already, and may have said something before.
+                Err(error)
+                    if !matches!(
+                        error.kind(),
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    Err(error)
+                }
+                _ => Ok(ours),
+            });
         let ours = match greeted.await.map_err(io::Error::other).and_then(|greeted| greeted) {
             Ok(ours) => ours,
             Err(_) => return Err(self.ended("said anything")),
