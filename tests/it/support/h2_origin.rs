@@ -115,6 +115,8 @@ async fn accept<S>(
     while let Ok((stream, _)) = listener.accept().await {
         seen.connections.fetch_add(1, Ordering::SeqCst);
         let (seen, serve, builder, mut leave) = (seen.clone(), serve.clone(), builder.clone(), leave.clone());
+        // What was said before concerns the connections that there were.
+        leave.mark_unchanged();
         tokio::task::spawn_local(async move {
             let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
             loop {
