@@ -59,6 +59,8 @@ pub struct ReplyBody {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Writes it as gRPC-Web.
     encoder: Option<Box<Encoder>>,
+    /// Why it broke off, until that has been told.
+    broken: Option<Box<ReplyError>>,
 }
 
 /// Why a reply broke off; the client sees a cut connection or a reset stream, never a body that looks whole.
@@ -109,7 +111,7 @@ impl ReplyBody {
                 | Source::Recoded(_)
         );
         let deadline = deadline.filter(|_| timed).map(|at| Box::pin(tokio::time::sleep_until(at.into())));
-        Self { source, exchange: Some(exchange), deadline, encoder: None }
+        Self { source, exchange: Some(exchange), deadline, encoder: None, broken: None }
     }
 
     /// Has it written as gRPC-Web.
@@ -121,7 +123,7 @@ impl ReplyBody {
 
     /// None, for an exchange that does not end with its reply.
     pub(super) fn none() -> Self {
-        Self { source: Source::Empty, exchange: None, deadline: None, encoder: None }
+        Self { source: Source::Empty, exchange: None, deadline: None, encoder: None, broken: None }
     }
 
     fn finish(&mut self, end: End) {
@@ -288,11 +290,22 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
-        if self.encoder.is_some() { self.poll_written(cx) } else { self.poll_read(cx) }
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(*error)));
+        }
+        match if self.encoder.is_some() { self.poll_written(cx) } else { self.poll_read(cx) } {
+            Poll::Ready(Some(Err(error))) => {
+                // hyper throws away what it has not written yet when a body fails, its head too: the writing comes first.
+                self.broken = Some(Box::new(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            next => next,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.encoder.is_none() && self.source.is_end()
+        self.broken.is_none() && self.encoder.is_none() && self.source.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -113,10 +113,8 @@ fn load(address: std::net::SocketAddr, world: &World, counts: &Counts, killed: &
                 match world.ranged.ask(&mut client, counts) {
                     Asking::Whole => continue,
                     Asking::Cut => break,
-                    // What breaks off at once, since a part of it was purged, may take its head along.
                     Asking::Nothing(error) => {
-                        let cut = error.kind() == std::io::ErrorKind::UnexpectedEof;
-                        assert!(cut || killed.load(SeqCst), "a range failed while the proxy lived: {error}");
+                        assert!(killed.load(SeqCst), "a range failed while the proxy lived: {error}");
                         break;
                     }
                 }

@@ -162,8 +162,9 @@ async fn chunks_in_doubt_cut_the_reply() {
         for _ in 0..2 {
             let mut client = proxy.connect().await;
             client.say(format!("GET /{number} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
-            // The head may be lost together with what follows it; never does the reply seem whole.
+            // What has come is told before the reply breaks off; never does it seem whole.
             let got = String::from_utf8_lossy(&client.closed().await).into_owned();
+            assert!(got.starts_with("HTTP/1.1 200 ") || got.starts_with("HTTP/1.1 502 "), "{body:?}: {got}");
             assert!(!got.ends_with("0\r\n\r\n") || got.contains(" 502 "), "{body:?}: {got}");
         }
     }

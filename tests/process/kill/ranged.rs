@@ -109,8 +109,8 @@ impl Ranged {
         for _ in 0..OBJECTS {
             match self.ask(client, counts) {
                 Asking::Whole => return,
-                // What breaks off at once may take its head along.
-                Asking::Cut | Asking::Nothing(_) => *client = Client::connect(address).unwrap(),
+                Asking::Cut => *client = Client::connect(address).unwrap(),
+                Asking::Nothing(error) => panic!("no reply: {error}"),
             }
         }
         panic!("replies break off again and again");
