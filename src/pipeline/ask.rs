@@ -14,7 +14,7 @@ use super::inbound::Inbound;
 use super::key::Keyed;
 use super::parts::has_conditions;
 use super::respond::Reply;
-use super::site::{Route, Site};
+use super::site::Routed;
 use super::{HIT_FOR_MISS, Proxy, pass};
 use crate::cache::entry::{Entry, EntryHead};
 use crate::cache::flight::{Boarding, FlightKey, Ticket};
@@ -25,15 +25,12 @@ use crate::cache::policy::{self, RequestPolicy, Reuse, SkipReason, vary};
 use crate::cache::store::{EntryId, Resource};
 use crate::clock::Timestamp;
 use crate::http::cache_status::{CacheStatus, Forward};
-use crate::http::target::Target;
 use crate::telemetry::event::CacheOutcome;
 use crate::upstream::{self, FetchError};
 
 /// A request that the store could not answer.
 pub(super) struct Asking<'a> {
-    pub(super) site: &'a Site,
-    pub(super) route: &'a Arc<Route>,
-    pub(super) target: &'a Target,
+    pub(super) to: Routed<'a>,
     pub(super) inbound: Inbound,
     pub(super) policy: RequestPolicy,
     pub(super) digest: Digest,
@@ -245,8 +242,8 @@ impl Proxy {
         asking: Asking<'_>,
         why: Forward,
     ) -> Result<Reply, Failure> {
-        let Asking { site, route, target, inbound, .. } = asking;
-        let mut reply = self.pass_as(site, route, exchange, inbound, target, why).await?;
+        let Asking { to, inbound, .. } = asking;
+        let mut reply = self.pass_as(&to, exchange, inbound, why).await?;
         reply.cache_status.detail = Some(SkipReason::RequestNoStore.as_str());
         Ok(reply)
     }
@@ -258,7 +255,7 @@ impl Proxy {
         asking: &Asking<'_>,
         ticket: Ticket<Landing>,
     ) -> Result<Followed, Failure> {
-        let deadline = pass::deadline(asking.route, exchange);
+        let deadline = pass::deadline(asking.to.route, exchange);
         let Some(landing) = in_time(deadline, ticket.landed()).await? else { return Ok(Followed::Alone) };
         let (head, vary) = match &landing {
             Landing::Streaming(streaming) => (&streaming.head, &streaming.vary),
@@ -278,7 +275,7 @@ impl Proxy {
             let other = self.variant_of(asking, head);
             return Ok(Followed::OtherVariant(FlightKey { digest: asking.flight_digest(), variant: other }));
         }
-        let (rules, now) = (&asking.route.cache.rules, self.clock.now());
+        let (rules, now) = (&asking.to.route.cache.rules, self.clock.now());
         if !policy::reuse(&asking.policy, head, false, rules, now).answers() {
             let anyone = RequestPolicy::plain(MethodKind::Get);
             if matches!(policy::reuse(&anyone, head, false, rules, now), Reuse::Validate { .. }) {

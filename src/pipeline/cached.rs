@@ -14,7 +14,7 @@ use super::inbound::Inbound;
 use super::key::{Doubt, Keyed, User};
 use super::limiting::Stage;
 use super::respond::Reply;
-use super::site::{Route, Site};
+use super::site::{Route, Routed};
 use super::slices::takes_slices;
 use super::stored::NoReply;
 use crate::cache::entry::Entry;
@@ -64,12 +64,11 @@ impl Proxy {
     /// Answers through the cache.
     pub(super) async fn cached(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
     ) -> Result<Reply, Failure> {
+        let Routed { route, target, .. } = *to;
         let mut policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
         // Cookies that are in the key leave nothing that could be another's.
         policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&inbound.head.headers);
@@ -77,54 +76,51 @@ impl Proxy {
         let policy = if inbound.refresh { policy.refreshing() } else { policy };
         exchange.asks(policy);
         if !policy.may_reuse() || !inbound.body.is_end_stream() {
-            return Box::pin(self.unlooked(site, route, exchange, inbound, target, policy)).await;
+            return Box::pin(self.unlooked(to, exchange, inbound, policy)).await;
         }
         match self.look_up(route, exchange, &inbound, target, policy).await {
             Looked::Answer(reply) => Ok(*reply),
-            looked => Box::pin(self.unanswered(site, route, exchange, inbound, target, looked)).await,
+            looked => Box::pin(self.unanswered(to, exchange, inbound, looked)).await,
         }
     }
 
     /// What becomes of a request that its method and fields alone would not let be answered from the cache.
     async fn unlooked(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
         policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
+        let Routed { route, target, .. } = *to;
         if policy.reroutes {
             exchange.cache = CacheOutcome::Bypass;
-            return self.pass_as(site, route, exchange, inbound, target, Forward::Request).await;
+            return self.pass_as(to, exchange, inbound, Forward::Request).await;
         }
         if route.cache.key.takes_content(&inbound.head.method) {
-            return self.with_content(site, route, exchange, inbound, target, policy).await;
+            return self.with_content(to, exchange, inbound, policy).await;
         }
         self.limit(route, exchange, &inbound, target, Stage::Origin)?;
         exchange.cache = CacheOutcome::Bypass;
         // Of replies that are told apart by who asks, none is stored that was not asked for by GET.
         let apart = route.cache.key.user.is_some() || route.cache.leak_guard;
         if policy.method == MethodKind::Post && !apart {
-            return self.posted(site, route, exchange, inbound, target, policy).await;
+            return self.posted(to, exchange, inbound, policy).await;
         }
-        self.pass_as(site, route, exchange, inbound, target, Forward::Method).await
+        self.pass_as(to, exchange, inbound, Forward::Method).await
     }
 
     /// Looks a request up, and has the origin asked where that does not answer.
     pub(super) async fn looked_up(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
         policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
-        match self.look_up(route, exchange, &inbound, target, policy).await {
+        match self.look_up(to.route, exchange, &inbound, to.target, policy).await {
             Looked::Answer(reply) => Ok(*reply),
-            looked => self.unanswered(site, route, exchange, inbound, target, looked).await,
+            looked => self.unanswered(to, exchange, inbound, looked).await,
         }
     }
 
@@ -187,19 +183,18 @@ impl Proxy {
     /// Has the origin asked, now or behind the reply.
     async fn unanswered(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         mut inbound: Inbound,
-        target: &Target,
         looked: Looked<'_>,
     ) -> Result<Reply, Failure> {
+        let Routed { route, target, .. } = *to;
         let unanswered = match looked {
             Looked::Answer(reply) => return Ok(*reply),
             Looked::Doubtful(doubt) => {
                 self.limit(route, exchange, &inbound, target, Stage::Origin)?;
                 self.telemetry.cache_skip(doubt.as_str());
-                let mut reply = self.pass(site, route, exchange, inbound, target).await?;
+                let mut reply = self.pass(to, exchange, inbound).await?;
                 reply.cache_status.detail = Some(doubt.as_str());
                 return Ok(reply);
             }
@@ -214,7 +209,7 @@ impl Proxy {
             && resource.is_none()
             && self.comes_in_slices(&inbound, &policy, digest)
         {
-            match Box::pin(self.sliced(route, size, digest, exchange, inbound, target)).await? {
+            match Box::pin(self.sliced(to, size, digest, exchange, inbound)).await? {
                 Ok(reply) => return Ok(*reply),
                 Err(plain) => inbound = *plain,
             }
@@ -231,7 +226,7 @@ impl Proxy {
             }
             Look::Forward => {
                 exchange.cache = CacheOutcome::Bypass;
-                let passed = self.pass_as(site, route, exchange, inbound, target, Forward::Request);
+                let passed = self.pass_as(to, exchange, inbound, Forward::Request);
                 let mut reply = Box::pin(passed).await?;
                 if barred {
                     reply.cache_status.detail = Some(guard::DETAIL);
@@ -247,9 +242,7 @@ impl Proxy {
             Look::Ask(stale, why) => (None, stale, why),
         };
         let asking = Asking {
-            site,
-            route,
-            target,
+            to: *to,
             inbound,
             policy,
             digest,
@@ -368,7 +361,7 @@ impl Proxy {
         let resource = self.cache.lookup_again(&asking.parts(), asking.digest, asking.resource.as_ref())?;
         let (head, policy) = (&asking.inbound.head, &asking.policy);
         let entry = vary::select(&resource.variants, &head.headers, self.cache.secret(), exchange.at)?;
-        let rules = &asking.route.cache.rules;
+        let rules = &asking.to.route.cache.rules;
         // By the clock of now: it is younger than this request.
         let now = self.clock.now();
         let Reuse::Fresh { age, ttl } = policy::reuse(policy, &entry.head, entry.soft_purged, rules, now)

@@ -16,11 +16,10 @@ use super::inbound::{Inbound, InboundBody};
 use super::limiting::Stage;
 use super::pass;
 use super::respond::Reply;
-use super::site::{Route, Site};
+use super::site::{Route, Routed};
 use crate::cache::policy::RequestPolicy;
 use crate::cache::policy::request::MethodKind;
 use crate::http::cache_status::Forward;
-use crate::http::target::Target;
 use crate::telemetry::event::CacheOutcome;
 use crate::telemetry::event::Protocol;
 use crate::upstream::{self, FetchError, StreamBody};
@@ -30,13 +29,12 @@ impl Proxy {
     /// request has conditions that only the origin can judge (RFC 9110 13.2.1).
     pub(super) async fn with_content(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         mut inbound: Inbound,
-        target: &Target,
         policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
+        let Routed { route, target, .. } = *to;
         let post = inbound.head.method == Method::POST;
         let mut why = Forward::Method;
         if post && policy.conditional {
@@ -47,13 +45,13 @@ impl Proxy {
         if !matches!(inbound.body, InboundBody::Whole(_)) {
             self.limit(route, exchange, &inbound, target, Stage::Origin)?;
             exchange.cache = CacheOutcome::Bypass;
-            return self.pass_as(site, route, exchange, inbound, target, why).await;
+            return self.pass_as(to, exchange, inbound, why).await;
         }
         let method = if post { MethodKind::KeyedPost } else { MethodKind::Get };
         // Ranges are GET's alone (RFC 9110 14.2).
         let range = policy.range && inbound.head.method == Method::GET;
         let policy = RequestPolicy { method, range, ..policy };
-        self.looked_up(site, route, exchange, inbound, target, policy).await
+        self.looked_up(to, exchange, inbound, policy).await
     }
 }
 

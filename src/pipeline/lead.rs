@@ -15,6 +15,7 @@ use super::flight::{Direct, Fetch, Landing, Shared, Streaming};
 use super::inbound::InboundBody;
 use super::reply::Source;
 use super::respond::{self, Reply};
+use super::site::Routed;
 use super::stored::{self, NoReply, Part};
 use super::upkeep::{Keeper, Validated};
 use super::{HIT_FOR_MISS, Proxy, REFRESH_PAUSE, forward, guard, pass};
@@ -48,7 +49,7 @@ impl Proxy {
         let request =
             FetchRequest { on_interim: asking.inbound.interim.as_ref().map(fetch::pass_interim), ..request };
         tokio::spawn(fetch.run(request, pilot, tell));
-        let direct = match in_time(pass::deadline(asking.route, exchange), told).await {
+        let direct = match in_time(pass::deadline(asking.to.route, exchange), told).await {
             Ok(Ok(direct)) => direct,
             // The fetch ended without a word: its task panicked, or the instance is shutting down.
             Ok(Err(_)) => return Err(Failure::Internal),
@@ -72,8 +73,8 @@ impl Proxy {
                     Some(reply) => Ok(reply),
                     // What it was to be joined with is gone, or is not what it was.
                     None => {
-                        let Asking { site, route, target, inbound, .. } = asking;
-                        self.pass_as(site, route, exchange, inbound, target, Forward::Partial).await
+                        let Asking { to, inbound, .. } = asking;
+                        self.pass_as(&to, exchange, inbound, Forward::Partial).await
                     }
                 }
             }
@@ -110,10 +111,10 @@ impl Proxy {
     ) -> Result<Reply, Failure> {
         let mut headers = asking.inbound.head.headers.clone();
         self.make_ours(exchange, &asking, &mut headers);
-        let deadline = pass::deadline(asking.route, exchange);
+        let deadline = pass::deadline(asking.to.route, exchange);
         let request = FetchRequest { deadline, ..outgoing(&asking, Method::HEAD, headers) };
         let sequence = self.cache.sequence();
-        let (route, names) = (asking.route, pass::names(asking.site, asking.target));
+        let (route, names) = (asking.to.route, pass::names(asking.to.site, asking.to.target));
         let brought = match fetch::bring(route, request, &self.clock, &self.telemetry, &names).await {
             Ok(brought) => brought,
             Err(error) => return self.failed(exchange, &asking, Arc::new(error)).await,
@@ -126,7 +127,7 @@ impl Proxy {
                 names: &names,
                 request: &asking.policy,
                 client: &asking.inbound.head.headers,
-                keep: asking.site.limits_of(route).keep,
+                keep: asking.to.site.limits_of(route).keep,
                 sequence,
             };
             keeper.compare(resource, &brought);
@@ -148,9 +149,9 @@ impl Proxy {
         ticket.detach();
         let (fetch, request) = self.fetch(exchange, asking, pilot.sequence());
         // Nobody else sees to it that it ends.
-        let request = FetchRequest { deadline: pass::deadline(asking.route, exchange), ..request };
+        let request = FetchRequest { deadline: pass::deadline(asking.to.route, exchange), ..request };
         let (tell, told) = oneshot::channel();
-        let (proxy, route, digest) = (self.clone(), asking.route.clone(), asking.digest);
+        let (proxy, route, digest) = (self.clone(), asking.to.route.clone(), asking.digest);
         tokio::spawn(async move {
             let rest = async {
                 let failed = match told.await {
@@ -189,7 +190,7 @@ impl Proxy {
     /// The fetch and its first request: conditional where something stored can be validated. It is a GET, also
     /// where a HEAD is what makes a refresh due, unless the request's body belongs to the key.
     fn fetch(&self, exchange: &Exchange, asking: &Asking<'_>, sequence: u64) -> (Fetch, FetchRequest) {
-        let Asking { site, route, target, inbound, .. } = asking;
+        let Asking { to: Routed { site, route, target }, inbound, .. } = asking;
         let client_headers = inbound.head.headers.clone();
         let mut headers = match asking.keeps_conditions() {
             true => client_headers.clone(),
@@ -249,7 +250,7 @@ impl Proxy {
 
     /// Makes a client's fields those of a request of ours.
     fn make_ours(&self, exchange: &Exchange, asking: &Asking<'_>, headers: &mut HeaderMap) {
-        let Asking { site, target, inbound, .. } = asking;
+        let Asking { to: Routed { site, target, .. }, inbound, .. } = asking;
         let facts = pass::forward_facts(site, exchange, &inbound.client, target, inbound.trusted);
         forward::upstream_request_headers(headers, &facts);
     }
@@ -276,8 +277,8 @@ impl Proxy {
             }
             // Its body was lost meanwhile.
             Err(NoReply::Gone | NoReply::Forward | NoReply::Partial) => {
-                let Asking { site, route, target, inbound, .. } = asking;
-                self.pass_as(site, route, exchange, inbound, target, Forward::Stale).await
+                let Asking { to, inbound, .. } = asking;
+                self.pass_as(&to, exchange, inbound, Forward::Stale).await
             }
         }
     }
@@ -298,7 +299,7 @@ impl Proxy {
             }
         }
         let status = CacheStatus { detail, ..CacheStatus::default() };
-        Ok(self.direct_reply(asking.route, exchange, brought, status))
+        Ok(self.direct_reply(asking.to.route, exchange, brought, status))
     }
 
     async fn failed(
@@ -311,7 +312,7 @@ impl Proxy {
         let reply = self.stale_reply(exchange, asking, policy::Failure::Disconnected).await;
         let Some(reply) = reply else { return Err(asking.unanswered(error)) };
         exchange.error = Some(error.failure.as_str());
-        respond::complain(&error, asking.route, exchange.at, "answered stale: no reply from the upstream");
+        respond::complain(&error, asking.to.route, exchange.at, "answered stale: no reply from the upstream");
         Ok(reply)
     }
 
@@ -328,7 +329,7 @@ impl Proxy {
             return None;
         }
         let now = self.clock.now();
-        if !policy::on_error(&asking.policy, &entry.head, &asking.route.cache.rules, failure, now) {
+        if !policy::on_error(&asking.policy, &entry.head, &asking.to.route.cache.rules, failure, now) {
             return None;
         }
         let age = entry.head.age(now);
@@ -406,7 +407,7 @@ impl Proxy {
                 forward_status: (status != whole).then_some(whole.as_u16()),
                 ..cache_status
             },
-            deadline: pass::deadline(asking.route, exchange),
+            deadline: pass::deadline(asking.to.route, exchange),
         })
     }
 }
@@ -434,7 +435,7 @@ fn again(asking: &Asking<'_>, guard: guard::Guard) -> guard::Again {
         InboundBody::Whole(body) => (asking.inbound.head.method.clone(), Some(body.clone())),
         _ => (Method::GET, None),
     };
-    let target = asking.target;
+    let target = asking.to.target;
     let (client_host, target) = (target.authority_value(), target.path_and_query().clone());
     guard::Again { guard, method, target, client_host, body }
 }
@@ -464,7 +465,7 @@ pub(super) fn nominate(
 
 /// A request for what is asked, without body or deadline.
 fn outgoing(asking: &Asking<'_>, method: Method, headers: HeaderMap) -> FetchRequest {
-    let target = asking.target;
+    let target = asking.to.target;
     FetchRequest {
         headers,
         client_host: target.authority_value(),

@@ -150,7 +150,7 @@ impl Proxy {
         let bytes = streaming.bytes()?;
         let reader = reader.or_else(|| streaming.body.reader(0).ok())?;
         let shared = Box::new(Shared::new(reader, Some(bytes.end - bytes.start), ticket));
-        let deadline = pass::deadline(asking.route, exchange);
+        let deadline = pass::deadline(asking.to.route, exchange);
         if let Some(missing) = asking.gap.as_ref().filter(|_| streaming.completes) {
             let reply = self.completed(asking, streaming, missing, shared, cache_status).await?;
             return Some(Reply { deadline, ..reply });

@@ -18,7 +18,7 @@ use super::inbound::Inbound;
 use super::key::{Facts, Form, Keyed};
 use super::reply::Source;
 use super::respond::Reply;
-use super::site::{Route, Site};
+use super::site::{Route, Routed, Site};
 use super::tags;
 use crate::cache::key::StoredKey;
 use crate::cache::policy::request::MethodKind;
@@ -35,45 +35,40 @@ impl Proxy {
     /// Passes a request on without looking into the cache.
     pub(super) async fn pass(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
     ) -> Result<Reply, Failure> {
         exchange.cache = CacheOutcome::Bypass;
         let head = &inbound.head;
-        exchange.asks(RequestPolicy::of(&head.method, &head.headers, &route.cache.rules));
-        self.pass_as(site, route, exchange, inbound, target, Forward::Bypass).await
+        exchange.asks(RequestPolicy::of(&head.method, &head.headers, &to.route.cache.rules));
+        self.pass_as(to, exchange, inbound, Forward::Bypass).await
     }
 
     /// Passes a request on; `why` is what `Cache-Status` says.
     pub(super) async fn pass_as(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         mut inbound: Inbound,
-        target: &Target,
         why: Forward,
     ) -> Result<Reply, Failure> {
         if let Some(reply) = final_hop::step(&mut inbound.head) {
             return Ok(*reply);
         }
-        let brought = self.write_through(site, route, exchange, inbound, target, why).await?;
-        Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()))
+        let brought = self.write_through(to, exchange, inbound, why).await?;
+        Ok(self.direct_reply(to.route, exchange, brought, CacheStatus::default()))
     }
 
     /// Has the origin answer, and ends what an unsafe request ends.
     pub(super) async fn write_through(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
         why: Forward,
     ) -> Result<Brought, Failure> {
+        let Routed { site, route, target } = *to;
         exchange.forward = Some(why);
         // On the route's word its requests with a body are queries, which change nothing.
         let queries = route.cache.key.takes_content(&inbound.head.method);
@@ -81,7 +76,7 @@ impl Proxy {
         let names = names(site, target);
         let key = matches!(kind, MethodKind::Post | MethodKind::Unsafe)
             .then(|| self.key_of_get(route, &inbound.head.headers, target));
-        let request = self.fetch_request(site, route, exchange, inbound, target);
+        let request = self.fetch_request(to, exchange, inbound);
         let brought =
             fetch::bring(route, request, &self.clock, &self.telemetry, &names).await.map_err(|error| {
                 exchange.asked = Some(Asked::of_error(&error));
@@ -114,12 +109,11 @@ impl Proxy {
     /// The request as the upstream gets it, body and all.
     pub(super) fn fetch_request(
         &self,
-        site: &Site,
-        route: &Route,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
     ) -> FetchRequest {
+        let Routed { site, route, target } = *to;
         let Inbound { mut head, body, client, interim, trusted, .. } = inbound;
         let expect_continue = fetch::expects_continue(&head.headers);
         let client_host = target.authority_value();

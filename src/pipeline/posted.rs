@@ -14,34 +14,32 @@ use super::inbound::Inbound;
 use super::key::{Facts, Keyed};
 use super::reply::Source;
 use super::respond::Reply;
-use super::site::{Route, Site};
+use super::site::{Route, Routed};
 use super::{Proxy, pass};
 use crate::cache::flight::{FlightKey, Ticket};
 use crate::cache::policy::{self, RequestPolicy, Storable};
 use crate::cache::spool::SpoolReader;
 use crate::cache::store::NewEntry;
 use crate::http::cache_status::{CacheStatus, Forward};
-use crate::http::target::Target;
 
 impl Proxy {
     /// Passes a POST on; its reply is stored as it streams, where it may be.
     pub(super) async fn posted(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
         request: RequestPolicy,
     ) -> Result<Reply, Failure> {
+        let Routed { route, target, .. } = *to;
         let client_headers = inbound.head.headers.clone();
-        let brought = self.write_through(site, route, exchange, inbound, target, Forward::Method).await?;
+        let brought = self.write_through(to, exchange, inbound, Forward::Method).await?;
         let uri = (target.scheme().as_str(), target.authority(), target.path_and_query().as_str());
         let verdict = policy::storable_post(&request, uri, &brought.response_head(), &route.cache.rules);
         let Storable::Store(plan) = verdict else {
             return Ok(self.direct_reply(route, exchange, brought, CacheStatus::default()));
         };
-        let fetch = self.as_fetch(site, route, target, client_headers, request);
+        let fetch = self.as_fetch(to, client_headers, request);
         match fetch.plan(&brought, &plan) {
             Ok(entry) => self.store_posted(route, exchange, brought, fetch, entry).await,
             Err(reason) => {
@@ -53,14 +51,8 @@ impl Proxy {
     }
 
     /// What the fetch of a GET would be, for the reply that has come.
-    fn as_fetch(
-        &self,
-        site: &Site,
-        route: &Arc<Route>,
-        target: &Target,
-        client_headers: HeaderMap,
-        request: RequestPolicy,
-    ) -> Fetch {
+    fn as_fetch(&self, to: &Routed<'_>, client_headers: HeaderMap, request: RequestPolicy) -> Fetch {
+        let Routed { site, route, target } = *to;
         let as_get =
             Facts { method: &Method::GET, headers: &client_headers, body: None, user: None, slice: None };
         Fetch {

@@ -48,6 +48,14 @@ pub struct Site {
     pub(super) max_fields: usize,
 }
 
+/// A request's destination: the site it came to, the route that took it, and its target as that rewrote it.
+#[derive(Clone, Copy)]
+pub(super) struct Routed<'a> {
+    pub(super) site: &'a Site,
+    pub(super) route: &'a Arc<Route>,
+    pub(super) target: &'a Target,
+}
+
 /// A route, bound to its upstream and its metric series.
 #[derive(Debug)]
 pub struct Route {

@@ -29,7 +29,7 @@ use super::pass;
 use super::pieces::{Piece, Pieces};
 use super::reply::{ReplyError, Source};
 use super::respond::Reply;
-use super::site::Route;
+use super::site::{Route, Routed};
 use super::stored::unsatisfiable;
 use crate::cache::entry::{EntryHead, Freshness, Source as LifetimeSource};
 use crate::cache::key::Digest;
@@ -94,14 +94,13 @@ impl Proxy {
     /// slices.
     pub(super) async fn sliced(
         self: &Arc<Self>,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         size: u64,
         digest: Digest,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
     ) -> Result<Sliced, Failure> {
-        let slicer = Arc::new(Slicer::new(self, route, target, &inbound, exchange, size));
+        let slicer = Arc::new(Slicer::new(self, to, &inbound, exchange, size));
         let first = first_slice(&inbound.head.headers, size);
         let (reply, sub) = slicer.clone().fetch(first).await?;
         exchange.take_over(*sub);
@@ -119,7 +118,7 @@ impl Proxy {
         let Some(made) = self.joined(&slicer, Arc::new(whole), &inbound.head, (first, reply)).await else {
             return Ok(Err(Box::new(inbound)));
         };
-        Ok(Ok(Box::new(Reply { deadline: pass::deadline(route, exchange), ..made })))
+        Ok(Ok(Box::new(Reply { deadline: pass::deadline(to.route, exchange), ..made })))
     }
 
     /// Whether a URL is known not to come in slices.
@@ -255,21 +254,14 @@ pub(super) fn is_of_one_whole(first: (&HeaderMap, u64), other: (&HeaderMap, u64)
 }
 
 impl Slicer {
-    fn new(
-        proxy: &Arc<Proxy>,
-        route: &Arc<Route>,
-        target: &Target,
-        inbound: &Inbound,
-        exchange: &Exchange,
-        size: u64,
-    ) -> Self {
+    fn new(proxy: &Arc<Proxy>, to: &Routed<'_>, inbound: &Inbound, exchange: &Exchange, size: u64) -> Self {
         let mut head = inbound.head.clone();
         head.method = Method::GET;
         head.headers = pass::without_conditions(&head.headers);
         Self {
             proxy: proxy.clone(),
-            route: route.clone(),
-            target: target.clone(),
+            route: to.route.clone(),
+            target: to.target.clone(),
             head,
             client: inbound.client.clone(),
             id: exchange.id.clone(),
@@ -288,7 +280,8 @@ impl Slicer {
                 proxy.open(&site, head, InboundBody::None, self.client.clone(), None);
             exchange.silence(self.id.clone());
             let inbound = Inbound { slice: Some(number), refresh: self.refresh, ..inbound };
-            let reply = proxy.cached(&site, &self.route, &mut exchange, inbound, &self.target).await?;
+            let to = Routed { site: &site, route: &self.route, target: &self.target };
+            let reply = proxy.cached(&to, &mut exchange, inbound).await?;
             if let Source::Shared(shared) = &reply.source {
                 // It is stored to its end, whatever the client wants of it.
                 shared.detach();

@@ -17,10 +17,9 @@ use super::inbound::Inbound;
 use super::pass::names;
 use super::reply::{ReplyBody, Source};
 use super::respond::Reply;
-use super::site::{Route, Site};
+use super::site::{Route, Routed};
 use crate::cache::policy::RequestPolicy;
 use crate::http::cache_status::{CacheStatus, Forward};
-use crate::http::target::Target;
 use crate::http::upgrade::{self, WEBSOCKET};
 use crate::http::websocket::{self, BadHandshake, Handshake};
 use crate::telemetry::event::{CacheOutcome, End};
@@ -99,19 +98,18 @@ impl Proxy {
     /// Asks the upstream for the protocol. Whatever else it answers is passed on as it is, and nothing is stored.
     pub(super) async fn upgrade(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
         wanted: Wanted,
     ) -> Result<Reply, Failure> {
+        let Routed { site, route, target } = *to;
         let place = self.tunnels.admit(site.max_tunnels).ok_or(Failure::Tunnels)?;
         exchange.cache = CacheOutcome::Bypass;
         exchange.asks(RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules));
         exchange.forward = Some(Forward::Bypass);
         let names = names(site, target);
-        let mut request = self.fetch_request(site, route, exchange, inbound, target);
+        let mut request = self.fetch_request(to, exchange, inbound);
         request.upgrade = Some(wanted.protocol.clone());
         let patience = route.upstream.settings().first_byte_timeout;
         let brought = fetch::bring(route, request, &self.clock, &self.telemetry, &names);

@@ -30,11 +30,10 @@ use super::exchange::Exchange;
 use super::inbound::Inbound;
 use super::limiting::Stage;
 use super::respond::Reply;
-use super::site::{Route, Site};
+use super::site::Routed;
 use crate::cache::Mode;
 use crate::http::accept_encoding::{Accepted, Choice};
 use crate::http::etag::{self, Comparison, ETag, Matched};
-use crate::http::target::Target;
 use crate::telemetry::event::Protocol;
 
 pub(super) use recoded::Recoded;
@@ -118,19 +117,18 @@ impl Proxy {
     /// Answers on a route that compresses. Boxed by its caller, so that the future of other requests stays small.
     pub(super) async fn coded(
         self: &Arc<Self>,
-        site: &Site,
-        route: &Arc<Route>,
+        to: &Routed<'_>,
         exchange: &mut Exchange,
         inbound: Inbound,
-        target: &Target,
     ) -> Result<Reply, Failure> {
+        let Routed { route, target, .. } = *to;
         // What the instance asks itself, it asks for the sake of what is stored.
         let own = inbound.client.protocol == Protocol::Internal;
         let reply = match route.cache.mode {
-            Mode::Cache => self.cached(site, route, exchange, inbound, target).await?,
+            Mode::Cache => self.cached(to, exchange, inbound).await?,
             Mode::Off => {
                 self.limit(route, exchange, &inbound, target, Stage::Origin)?;
-                self.pass(site, route, exchange, inbound, target).await?
+                self.pass(to, exchange, inbound).await?
             }
         };
         Ok(if own { reply } else { self.recoded(exchange, reply).await })
