@@ -22,6 +22,8 @@ mod endpoint;
 pub mod error;
 mod exchange;
 mod fetch;
+#[doc(hidden)]
+pub mod measured;
 mod pool;
 mod registry;
 pub mod request;
