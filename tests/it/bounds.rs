@@ -132,20 +132,25 @@ async fn a_body_that_comes_too_slowly_is_a_408() {
     client.closed().await;
 }
 
-#[tokio::test]
-async fn a_client_has_so_many_connections_and_no_more_over_all_workers() {
-    let (_origin, proxy) = bounded("max_connections_per_client = 6", "").await;
+/// As many connections as there may be; more are refused, and counted as that.
+async fn filled(proxy: &Proxy, most: usize, refusal: ConnectionRefused) -> Vec<Client> {
     let mut held = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..most {
         let mut client = proxy.connect().await;
         assert_eq!(client.get("/").await.status, 200);
         held.push(client);
     }
     for _ in 0..20 {
-        let mut client = proxy.connect().await;
-        assert!(client.closed().await.is_empty());
+        assert!(proxy.connect().await.closed().await.is_empty());
     }
-    until("refusals are counted", || refused(&proxy, ConnectionRefused::ClientLimit) == 20).await;
+    until("refusals are counted", || refused(proxy, refusal) == 20).await;
+    held
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_connections_and_no_more_over_all_workers() {
+    let (_origin, proxy) = bounded("max_connections_per_client = 6", "").await;
+    let mut held = filled(&proxy, 6, ConnectionRefused::ClientLimit).await;
     assert_eq!(held[0].get("/").await.status, 200);
     held.pop();
     until("its place is free", || proxy.instance.connections() == 5).await;
@@ -155,17 +160,7 @@ async fn a_client_has_so_many_connections_and_no_more_over_all_workers() {
 #[tokio::test]
 async fn there_are_so_many_connections_and_no_more_over_all_workers() {
     let (_origin, proxy) = bounded("max_connections = 5", "").await;
-    let mut held = Vec::new();
-    for _ in 0..5 {
-        let mut client = proxy.connect().await;
-        assert_eq!(client.get("/").await.status, 200);
-        held.push(client);
-    }
-    for _ in 0..20 {
-        let mut client = proxy.connect().await;
-        assert!(client.closed().await.is_empty());
-    }
-    until("refusals are counted", || refused(&proxy, ConnectionRefused::Limit) == 20).await;
+    let mut held = filled(&proxy, 5, ConnectionRefused::Limit).await;
     assert_eq!(held[4].get("/").await.status, 200);
 }
 

@@ -127,8 +127,8 @@ async fn a_websocket_passes_through_a_route_that_caches() {
     }
 }
 
-#[tokio::test]
-async fn what_the_client_says_early_is_kept_for_the_other_protocol() {
+/// An origin that says the same back, once the gate lets it.
+async fn gated() -> (Gate, Origin, Proxy) {
     let gate = Gate::new();
     let pass = gate.clone();
     let origin = Origin::start(async move |call: &mut Call| {
@@ -137,6 +137,12 @@ async fn what_the_client_says_early_is_kept_for_the_other_protocol() {
     })
     .await;
     let proxy = Proxy::passing(&origin).await;
+    (gate, origin, proxy)
+}
+
+#[tokio::test]
+async fn what_the_client_says_early_is_kept_for_the_other_protocol() {
+    let (gate, origin, proxy) = gated().await;
     let mut client = proxy.connect().await;
     let early = "GET /smuggled HTTP/1.1\r\nHost: api.test\r\n\r\n";
     client.say(handshake("/ws", &[]) + early).await;
@@ -509,14 +515,7 @@ async fn an_end_on_either_side_is_the_end_on_both() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer_leaves_nothing() {
-    let gate = Gate::new();
-    let pass = gate.clone();
-    let origin = Origin::start(async move |call: &mut Call| {
-        pass.pass().await;
-        echo(call).await;
-    })
-    .await;
-    let proxy = Proxy::passing(&origin).await;
+    let (gate, origin, proxy) = gated().await;
     let mut client = proxy.connect().await;
     client.say(handshake("/ws", &[])).await;
     origin.hit(1).await;
