@@ -229,6 +229,8 @@ codes! {
     Unguarded = "PS0452", Warning;
     /// A redirect to TLS that nobody speaks
     NoTlsListener = "PS0453", Warning;
+    /// Passwords in cleartext
+    CleartextPasswords = "PS0454", Warning;
     /// A rate limit over a longer time than counts are likely to be kept
     LongWindow = "PS0460", Warning;
     /// A rate limit that exempts everyone

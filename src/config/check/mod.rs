@@ -74,6 +74,7 @@ impl Checks<'_> {
     pub fn run(&mut self) {
         self.names();
         self.access();
+        self.passwords();
         self.answers();
         self.compress();
         self.rewrites();
