@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use http::header::STRICT_TRANSPORT_SECURITY;
+use http::request::Parts;
 use http::{Method, Response};
 use uuid::Uuid;
 
@@ -36,6 +38,11 @@ impl Handler for Gate {
             response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
         }
         response
+    }
+
+    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut BytesMut) -> Option<Bytes> {
+        let hsts = client.session.as_ref().and_then(|session| session.hsts());
+        self.proxy.at_once(request, client, hsts.as_ref(), out)
     }
 
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid) {

@@ -3,12 +3,18 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 
+use bytes::{BufMut, BytesMut};
 use http::HeaderValue;
 
+use super::h1::write_decimal;
 use super::structured::{write_string, write_token_or_string};
 
 /// The largest integer of Structured Fields.
 const MAX_TTL: i64 = 999_999_999_999_999;
+
+thread_local! {
+    static TEXT: RefCell<String> = RefCell::new(String::with_capacity(256));
+}
 
 /// Why a request went forward (RFC 9211 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,9 +77,6 @@ impl Forward {
 impl CacheStatus<'_> {
     /// The list member, `name` being this cache's name. It is to be appended: the caches nearer to the origin come first.
     pub fn to_value(&self, name: &str) -> HeaderValue {
-        thread_local! {
-            static TEXT: RefCell<String> = RefCell::new(String::with_capacity(256));
-        }
         TEXT.with_borrow_mut(|text| {
             text.clear();
             self.write(name, text);
@@ -112,6 +115,23 @@ impl CacheStatus<'_> {
             write_token_or_string(out, detail);
         }
     }
+}
+
+/// The member for a fresh reply from the store, as [`CacheStatus::to_value`] writes it.
+pub fn write_hit(name: &str, ttl: i64, detail: Option<&str>, out: &mut BytesMut) {
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        write_token_or_string(text, name);
+        out.put_slice(text.as_bytes());
+        out.put_slice(b"; hit; ttl=");
+        write_decimal(ttl.clamp(0, MAX_TTL).unsigned_abs(), out);
+        if let Some(detail) = detail {
+            text.clear();
+            write_token_or_string(text, detail);
+            out.put_slice(b"; detail=");
+            out.put_slice(text.as_bytes());
+        }
+    });
 }
 
 #[cfg(test)]

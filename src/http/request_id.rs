@@ -10,6 +10,9 @@ use crate::telemetry::event::RequestId;
 /// The field's name.
 pub static NAME: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Characters of an id that was made here.
+pub const LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;
+
 /// The longest id that is taken over, in characters.
 const MAX_LENGTH: usize = 128;
 
@@ -27,15 +30,17 @@ pub fn valid(given: &HeaderValue) -> Option<&str> {
     given.to_str().ok().filter(|_| fits)
 }
 
+/// An id as it is written; `buffer` is for those that were made here.
+pub fn text<'a>(id: &'a RequestId, buffer: &'a mut [u8; LENGTH]) -> &'a str {
+    match id {
+        RequestId::Own(uuid) => uuid.hyphenated().encode_lower(buffer),
+        RequestId::Given(id) => id,
+    }
+}
+
 /// An id as field value.
 pub fn to_value(id: &RequestId) -> HeaderValue {
-    let text = match id {
-        RequestId::Own(uuid) => {
-            let mut text = Uuid::encode_buffer();
-            Bytes::copy_from_slice(uuid.hyphenated().encode_lower(&mut text).as_bytes())
-        }
-        RequestId::Given(id) => Bytes::copy_from_slice(id.as_bytes()),
-    };
+    let text = Bytes::copy_from_slice(text(id, &mut [0; LENGTH]).as_bytes());
     // Digits, hyphens, or what `valid` let through.
     HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }

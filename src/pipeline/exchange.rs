@@ -171,16 +171,7 @@ impl Exchange {
 
     /// Notes what the request says that caching goes by.
     pub(super) fn asks(&mut self, request: RequestPolicy) {
-        self.caching.asks = Asks {
-            secure: self.caching.asks.secure,
-            cookie: request.cookie,
-            authorization: request.authorization,
-            range: request.range,
-            conditional: request.conditional,
-            no_cache: request.no_cache || request.max_age == Some(0),
-            no_store: request.no_store,
-            only_if_cached: request.only_if_cached,
-        };
+        self.caching.asks = asks(&request, self.caching.asks.secure);
     }
 
     /// Notes the stored response that the request asks for.
@@ -240,6 +231,20 @@ impl Exchange {
     pub(super) fn replied(&mut self, status: StatusCode) {
         self.status = status.as_u16();
         self.first_byte = self.started.elapsed();
+    }
+}
+
+/// What a request says that caching goes by.
+pub(super) fn asks(request: &RequestPolicy, secure: bool) -> Asks {
+    Asks {
+        secure,
+        cookie: request.cookie,
+        authorization: request.authorization,
+        range: request.range,
+        conditional: request.conditional,
+        no_cache: request.no_cache || request.max_age == Some(0),
+        no_store: request.no_store,
+        only_if_cached: request.only_if_cached,
     }
 }
 

@@ -119,7 +119,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// The request id that a trusted peer gave.
-fn given_id(headers: &HeaderMap, trusted: bool) -> Option<RequestId> {
+pub(super) fn given_id(headers: &HeaderMap, trusted: bool) -> Option<RequestId> {
     if !trusted {
         return None;
     }

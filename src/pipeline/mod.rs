@@ -9,6 +9,7 @@
 
 pub mod access;
 mod ask;
+mod at_once;
 pub mod authenticate;
 mod bounds;
 mod cached;

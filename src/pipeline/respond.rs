@@ -124,7 +124,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// A status whose reply has no body (RFC 9110 6.4.1).
-fn is_bodiless(status: StatusCode) -> bool {
+pub(super) fn is_bodiless(status: StatusCode) -> bool {
     status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
@@ -136,4 +136,4 @@ fn respond(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<
 }
 
 /// RFC 9211.
-const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
+pub(super) const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::at_once;
 use super::complaint::Complaints;
 use super::edit::rewrite::BadRewrite;
 use super::flight::Limits;
@@ -81,6 +82,8 @@ pub struct Route {
     pub limits: Vec<Arc<Limit>>,
     /// Keeps a dead upstream from flooding the diagnostics.
     pub complaints: Complaints,
+    /// Whether hits may be answered at once.
+    pub(super) at_once: bool,
 }
 
 /// Why a site cannot be built.
@@ -224,13 +227,14 @@ impl Route {
             upstream,
             key_fields: key_fields(&settings.matcher, &cache, identity),
             users: cache.key.user.clone().map(Users::new),
-            cache,
             series: Series {
                 route: telemetry.route_slot(&settings.name),
                 upstream: if answers_itself { 0 } else { telemetry.upstream_slot(&settings.upstream) },
             },
             limits,
             complaints: Complaints::default(),
+            at_once: at_once::is_open(&settings, cache.mode),
+            cache,
             settings,
         })
     }

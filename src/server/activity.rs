@@ -117,6 +117,16 @@ impl Activity {
         (self.requests.load(Relaxed), InFlight(self.clone()))
     }
 
+    /// A request was answered before anything else heard of it.
+    pub(super) fn answered_at_once(&self) {
+        add(&self.requests, 1);
+        self.answered.store(self.requests.load(Relaxed), Relaxed);
+        self.switched.store(false, Relaxed);
+        self.head_begun.store(false, Relaxed);
+        self.had_body.store(false, Relaxed);
+        self.ends_by_closing.store(false, Relaxed);
+    }
+
     /// Something goes on beside requests, until the guard is dropped.
     pub(super) fn hold(self: &Arc<Self>) -> InFlight {
         self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);

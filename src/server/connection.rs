@@ -132,6 +132,7 @@ where
     let settings = &connection.limits.settings;
     let keepalive = settings.keepalive;
     wire.set_interim(connection.interim.clone());
+    wire.set_prompt(connection.clone());
     wire.read_requests(h1::Limits { bytes: settings.max_header_bytes, fields: settings.max_headers });
     loop {
         // Boxed, so that what hyper needs is gone while the connection is quiet.

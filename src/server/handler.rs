@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -27,6 +28,13 @@ pub trait Handler: Send + Sync + 'static {
         self: Arc<Self>,
         request: ClientRequest,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
+
+    /// Answers a plain GET whose reply is at hand, without waiting for anything: appends the head of an HTTP/1.1 reply to
+    /// `out` and returns the content. `None`: nothing has been done, and the request comes to `handle`.
+    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut BytesMut) -> Option<Bytes> {
+        let _ = (request, client, out);
+        None
+    }
 
     /// A request never became one: it was answered, or its connection cut, below. Told as that is decided; `id` is the
     /// request id that the client is told.

@@ -25,6 +25,7 @@ mod http2;
 pub mod inherited;
 pub mod listener;
 mod meter;
+mod prompt;
 mod proxy_protocol;
 mod refusal;
 mod running;

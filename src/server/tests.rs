@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -90,9 +91,22 @@ impl Handler for Origin {
                 response.headers_mut().insert("connection", HeaderValue::from_static("close"));
                 response
             }
-            "/big" => reply(200, vec![b'x'; 8 << 20]),
+            "/big" | "/at-once/big" => reply(200, vec![b'x'; 8 << 20]),
+            "/at-once" => reply(200, "long way"),
             _ => reply(404, "no"),
         }
+    }
+
+    fn at_once(&self, request: &mut Parts, _: &ClientConn, out: &mut BytesMut) -> Option<Bytes> {
+        let body = match request.uri.path() {
+            "/at-once" => Bytes::from_static(b"at once"),
+            "/at-once/big" => vec![b'x'; 8 << 20].into(),
+            _ => return None,
+        };
+        out.extend_from_slice(
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(),
+        );
+        Some(body)
     }
 
     fn refused(&self, _: &ClientConn, refusal: Refusal, _: uuid::Uuid) {
@@ -218,6 +232,66 @@ async fn one_connection_serves_many_requests() {
     assert_eq!(totals.received, 3 * get("/hello").len() as u64);
     assert!(totals.sent > 3 * 14);
     assert_eq!(site.origin.opened.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_is_at_hand_is_answered_at_once_between_other_exchanges() {
+    let site = site();
+    let mut stream = site.connect().await;
+    let put = "PUT /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\necho";
+    let asked = [
+        (get("/at-once"), "at once"),
+        (get("/hello"), "hello over 1.1"),
+        (get("/at-once"), "at once"),
+        (get("/at-once"), "at once"),
+        (put.to_owned(), "echo"),
+        (get("/early"), "final"),
+        (get("/at-once"), "at once"),
+    ];
+    for (request, end) in &asked {
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let reply = read_until(&mut stream, end).await;
+        assert!(reply.starts_with("HTTP/1.1 "), "{reply}");
+    }
+    stream.write_all(last("/at-once").as_bytes()).await.expect("sent");
+    assert!(read_all(&mut stream).await.ends_with("long way"), "the last one's reply says so");
+    // Who sends more than one request at a time has them all go that way, in their order.
+    let reply = site.talk(&(get("/at-once") + &last("/at-once"))).await;
+    assert_eq!(reply.matches("long way").count(), 2, "{reply}");
+    within(async {
+        while site.origin.closed.lock().len() < 2 {
+            site.origin.told.notified().await;
+        }
+    })
+    .await;
+    assert_eq!(site.origin.closed.lock()[0].requests, 1 + asked.len() as u64);
+}
+
+#[tokio::test]
+async fn a_large_answer_at_once_leaves_whole() {
+    let site = site();
+    let mut stream = site.connect().await;
+    for _ in 0..2 {
+        stream.write_all(get("/at-once/big").as_bytes()).await.expect("sent");
+        // More comes in while it is being sent.
+        stream.write_all(get("/hello").as_bytes()).await.expect("sent");
+        let reply = read_until(&mut stream, "hello over 1.1").await;
+        let body = reply.split_once("\r\n\r\n").expect("a head").1;
+        assert!(body.starts_with('x') && body.rfind('x') == Some((8 << 20) - 1), "{}", body.len());
+    }
+}
+
+#[tokio::test]
+async fn answers_at_once_count_among_a_connection_s_requests() {
+    let site = site_with(1, Settings { max_requests_per_connection: Some(3), ..Settings::default() });
+    let mut stream = site.connect().await;
+    for _ in 0..2 {
+        stream.write_all(get("/at-once").as_bytes()).await.expect("sent");
+        read_until(&mut stream, "at once").await;
+    }
+    stream.write_all(get("/at-once").as_bytes()).await.expect("sent");
+    let reply = read_all(&mut stream).await;
+    assert!(reply.contains("connection: close") && reply.ends_with("long way"), "{reply}");
 }
 
 #[tokio::test]

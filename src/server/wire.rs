@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
+use super::prompt::{Answer, Prompt};
 use super::refusal::Refusal;
 use crate::http::InterimQueue;
 use crate::http::h1::{self, Filled, Inlet, Reader, Stop};
@@ -36,6 +37,12 @@ pub(super) struct Wire<IO> {
     /// Looks at what is read; `None` where it is not HTTP/1. Boxed: quiet connections have several places for a wire.
     inlet: Option<Box<Inlet>>,
     interim: Option<Arc<InterimQueue>>,
+    /// Answers what hyper need not hear of.
+    prompt: Option<Arc<dyn Prompt>>,
+    /// What is left to send of such an answer.
+    unsent: Option<Box<Answer>>,
+    /// Requests whose replies have left hyper for the socket.
+    flushed: u64,
     /// What is left to send of a refusal.
     refusal: Bytes,
     ending: Ending,
@@ -62,6 +69,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             replay: Bytes::new(),
             inlet: None,
             interim: None,
+            prompt: None,
+            unsent: None,
+            flushed: 0,
             refusal: Bytes::new(),
             ending: Ending::Open,
             dropped: 0,
@@ -118,6 +128,63 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     /// Writes what is queued here between replies.
     pub(super) fn set_interim(&mut self, queue: Arc<InterimQueue>) {
         self.interim = Some(queue);
+    }
+
+    /// Has requests answered at once where that can be done.
+    pub(super) fn set_prompt(&mut self, prompt: Arc<dyn Prompt>) {
+        self.prompt = Some(prompt);
+    }
+
+    /// Whether hyper has nothing to do with this connection: it has been given `heads` requests, and the last reply to
+    /// them has left.
+    fn is_at_rest(&self, heads: u64) -> bool {
+        let activity = &self.activity;
+        activity.requests() == heads
+            && self.flushed == heads
+            && activity.in_flight() == 0
+            && !activity.had_body()
+            && !activity.write_blocked()
+    }
+
+    /// Answers the request whose head this is, if that can be done at once.
+    fn answer(&mut self, cx: &mut Context<'_>, head: &[u8]) -> io::Result<bool> {
+        let Some(answer) = self.prompt.as_ref().and_then(|prompt| prompt.answer(head)) else {
+            return Ok(false);
+        };
+        self.flushed = self.activity.requests();
+        if let Some(rest) = self.send(cx, answer)? {
+            self.unsent = Some(Box::new(rest));
+        }
+        Ok(true)
+    }
+
+    /// Sends an answer; what the socket does not take of it is returned.
+    fn send(&mut self, cx: &mut Context<'_>, mut answer: Answer) -> io::Result<Option<Answer>> {
+        while answer.len() > 0 {
+            let Self { io, activity, .. } = self;
+            let slices = [IoSlice::new(&answer.head), IoSlice::new(&answer.body)];
+            // An empty slice in front would be all that some write.
+            let slices = if answer.head.is_empty() { &slices[1..] } else { &slices[..] };
+            match noted(activity, Pin::new(io).poll_write_vectored(cx, slices))? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(sent) => answer.advance(sent),
+                Poll::Pending => return Ok(Some(answer)),
+            }
+        }
+        let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
+        self.activity.set_write_blocked(flushed.is_pending());
+        Ok(None)
+    }
+
+    /// What is left of an answer comes before anything else.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(answer) = self.unsent.take()
+            && let Some(rest) = self.send(cx, *answer)?
+        {
+            self.unsent = Some(Box::new(rest));
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Answers what cannot be read. The reply leaves as the connection is shut down, which must follow.
@@ -249,26 +316,39 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
             buffer.put_slice(&self.replay.split_to(take));
             return Poll::Ready(Ok(()));
         }
-        let Self { io, activity, inlet, .. } = &mut *self;
-        let Some(inlet) = inlet else { return poll_socket(io, activity, cx, buffer) };
-        if inlet.reader().is_undecided() && activity.answered() >= inlet.reader().heads() {
-            inlet.resume(activity.switched());
-        }
-        match ready!(inlet.poll_fill(buffer, |buffer| poll_socket(io, activity, cx, buffer)))? {
-            Filled::Some => Poll::Ready(Ok(())),
-            Filled::End => {
-                if inlet.holds_head() {
-                    activity.set_cut_short();
-                }
-                Poll::Ready(Ok(()))
+        loop {
+            ready!(self.poll_unsent(cx))?;
+            let Self { io, activity, inlet, .. } = &mut *self;
+            let Some(inlet) = inlet else { return poll_socket(io, activity, cx, buffer) };
+            if inlet.reader().is_undecided() && activity.answered() >= inlet.reader().heads() {
+                inlet.resume(activity.switched());
             }
-            Filled::Stopped(stop) => self.poll_stopped(cx, stop),
+            let (before, heads) = (buffer.filled().len(), inlet.reader().heads());
+            let begins = inlet.reader().is_between();
+            match ready!(inlet.poll_fill(buffer, |buffer| poll_socket(io, activity, cx, buffer)))? {
+                Filled::Some => {
+                    let reader = inlet.reader();
+                    let is_one = begins && reader.is_between() && reader.heads() == heads + 1;
+                    if !is_one || !self.is_at_rest(heads) || !self.answer(cx, &buffer.filled()[before..])? {
+                        return Poll::Ready(Ok(()));
+                    }
+                    buffer.set_filled(before);
+                }
+                Filled::End => {
+                    if inlet.holds_head() {
+                        activity.set_cut_short();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Filled::Stopped(stop) => return self.poll_stopped(cx, stop),
+            }
         }
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_unsent(cx))?;
         ready!(self.poll_interim(cx, true))?;
         if let Some(status) = status_of(bytes) {
             self.activity.set_last_status(status);
@@ -282,6 +362,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_unsent(cx))?;
         ready!(self.poll_interim(cx, true))?;
         if let Some(status) = slices.first().and_then(|first| status_of(first)) {
             self.activity.set_last_status(status);
@@ -295,10 +376,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx))?;
         ready!(self.poll_interim(cx, false))?;
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         // Over TLS what was written may still wait for the socket.
         self.activity.set_write_blocked(flushed.is_pending());
+        if matches!(flushed, Poll::Ready(Ok(()))) && self.activity.in_flight() == 0 {
+            self.flushed = self.activity.requests();
+        }
         flushed
     }
 
@@ -306,6 +391,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         match self.ending {
             Ending::Open => {
                 self.activity.set_closing();
+                ready!(self.poll_unsent(cx))?;
                 ready!(self.poll_refusal(cx))?;
                 ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
                 self.ending = Ending::Lingering;

@@ -237,6 +237,19 @@ impl Cache {
         self.of_key(key, found?)
     }
 
+    /// What RAM has for a key and nothing has taken since; no look-up of its own, until it is [counted](Self::count_hit).
+    pub fn at_hand(&self, key: &KeyParts<'_>, digest: Digest) -> Option<Arc<Resource>> {
+        let resource = self.shared.memory.get(&digest)?;
+        let stands = resource.uniform && self.shared.is_current(&resource);
+        (stands && key.matches(&resource.variants[0].key, &self.shared.secret)).then_some(resource)
+    }
+
+    /// What was at hand answers a request.
+    pub fn count_hit(&self, resource: &Resource) {
+        resource.touch();
+        self.shared.counters.memory_hits.fetch_add(1, Relaxed);
+    }
+
     /// What stands under a key now, where that is not what a [look-up](Self::lookup) has just `found`. It is no
     /// look-up of its own: neither the hit ratio nor what is kept goes by it.
     pub fn lookup_again(

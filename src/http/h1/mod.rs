@@ -18,10 +18,14 @@ mod chunk;
 mod field;
 mod head;
 mod inlet;
+mod plain;
 mod reader;
 mod violation;
+mod write;
 
 pub use field::normalise_length;
 pub use inlet::{Filled, Inlet};
+pub use plain::Plain;
 pub use reader::{Limits, Reader, Stop};
 pub use violation::Violation;
+pub use write::{write_decimal, write_field, write_status};

@@ -116,6 +116,11 @@ impl Reader {
         matches!(self.state, State::Start | State::Fields)
     }
 
+    /// Whether a message is over and the next has not begun.
+    pub fn is_between(&self) -> bool {
+        self.state == State::Start && self.bytes == 0
+    }
+
     /// Whether the last request's head waits for what its reply says.
     pub fn is_undecided(&self) -> bool {
         self.state == State::Undecided

@@ -1,5 +1,6 @@
 //! The cache as its clients and its operator see it.
 
+mod at_once;
 mod collapse;
 mod content;
 mod explain;

@@ -1,0 +1,232 @@
+//! The short way of a hit: a plain GET of which RAM holds a fresh reply is answered in one go.
+//!
+//! It asks the same rooms the same questions as the stages of [`Proxy::handle`] do, and has the same said in reply, log and
+//! metrics. What it leaves out is what such a request does not need: a future, a map of the reply's fields, a body that is
+//! polled. Routes that look closer at requests, or change replies, go the long way, as do requests with conditions and
+//! ranges; nothing has been counted then.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{AGE, CONTENT_LENGTH, DATE, STRICT_TRANSPORT_SECURITY, TRAILER};
+use http::request::Parts;
+use http::{HeaderValue, Method};
+
+use super::Proxy;
+use super::exchange::asks;
+use super::inbound::given_id;
+use super::key::{Facts, Keyed};
+use super::respond::{CACHE_STATUS, is_bodiless};
+use super::settings::RouteSettings;
+use super::site::{Route, Site};
+use crate::cache::Mode;
+use crate::cache::entry::{BodyRef, Entry};
+use crate::cache::key::Digest;
+use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
+use crate::clock::Timestamp;
+use crate::http::h1::{write_decimal, write_field, write_status};
+use crate::http::target::Target;
+use crate::http::{ClientConn, Scheme, cache_status, date, forwarded, request_id, via};
+use crate::telemetry::caching::{Caching, Found};
+use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
+
+/// Whether a route with these settings has hits answered at once: they are sent as they are stored, to whoever asks.
+pub(super) fn is_open(settings: &RouteSettings, mode: Mode) -> bool {
+    let cache = &settings.cache;
+    let stored_as_sent = settings.compress.is_none() && settings.edits.is_none() && settings.cors.is_none();
+    let for_everyone = settings.access.is_none() && settings.basic.is_none() && settings.limits.is_empty();
+    let as_asked = settings.rewrite.is_none() && settings.local.is_none() && !settings.grpc_web;
+    let served = settings.allow_methods.as_ref().is_none_or(|allowed| allowed.contains(&Method::GET))
+        && settings.allow_schemes.is_none();
+    let told_apart = cache.key.user.is_some() || cache.leak_guard;
+    let said_more = cache.show_key || cache.rules.lifetimes.prefetch.is_some();
+    mode == Mode::Cache && stored_as_sent && for_everyone && as_asked && served && !told_apart && !said_more
+}
+
+/// A reply that is at hand.
+struct Hit<'a> {
+    route: &'a Route,
+    entry: Arc<Entry>,
+    body: Bytes,
+    digest: Digest,
+    policy: RequestPolicy,
+    age: u64,
+    ttl: i64,
+}
+
+/// A request, and who sent it.
+struct Asked<'a> {
+    client: &'a ClientConn,
+    address: IpAddr,
+    target: Target,
+    id: RequestId,
+    at: Timestamp,
+    started: Instant,
+}
+
+impl Proxy {
+    /// Answers a request if that can be done at once: appends the head of a reply of HTTP/1.1 to `out`, and returns the
+    /// content. `hsts` is told in place of what the origin says of it.
+    pub fn at_once(
+        &self,
+        head: &mut Parts,
+        client: &ClientConn,
+        hsts: Option<&HeaderValue>,
+        out: &mut BytesMut,
+    ) -> Option<Bytes> {
+        let site = self.site.load();
+        let started = Instant::now();
+        let at = self.clock.now();
+        site.bounds(head).ok()?;
+        site.identify(client, &mut head.headers);
+        let trusted = !site.trusted.is_empty() && site.trusts(client.peer.ip());
+        let target = site.target_at_once(head, client, trusted)?;
+        let hit = self.hit(&site, head, client, &target, at)?;
+        let id = given_id(&head.headers, trusted).unwrap_or_else(|| RequestId::Own(request_id::new_id(at)));
+        let address = match trusted {
+            true => forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted),
+            false => client.peer.ip(),
+        };
+        hit.write_head(&site, &id, at, hsts, out);
+        let asked = Asked { client, address, target, id, at, started };
+        self.telemetry.finished(hit.finished(asked));
+        Some(hit.body)
+    }
+
+    /// Looks at what RAM holds.
+    fn hit<'s>(
+        &self,
+        site: &'s Site,
+        head: &Parts,
+        client: &ClientConn,
+        target: &Target,
+        at: Timestamp,
+    ) -> Option<Hit<'s>> {
+        let route = &**site.route_by(target, &head.method, &head.headers, client.identity())?;
+        if !route.at_once || via::loops(&head.headers, &site.name) {
+            return None;
+        }
+        let mut policy = RequestPolicy::of(&head.method, &head.headers, &route.cache.rules);
+        if policy.conditional || policy.range || policy.reroutes {
+            return None;
+        }
+        policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&head.headers);
+        let secret = self.cache.secret();
+        let facts =
+            Facts { method: &head.method, headers: &head.headers, body: None, user: None, slice: None };
+        let key = Keyed::of(route, target, facts, secret);
+        let parts = key.parts(&head.headers);
+        let digest = parts.digest(secret);
+        policy.spread = digest.spread();
+        let resource = self.cache.at_hand(&parts, digest)?;
+        let entry = vary::select(&resource.variants, &head.headers, secret, at)?;
+        let reuse = policy::reuse(&policy, &entry.head, entry.soft_purged, &route.cache.rules, at);
+        let Reuse::Fresh { age, ttl } = reuse else { return None };
+        let BodyRef::Bytes(body) = &entry.body else { return None };
+        if entry.part.is_some() || entry.trailers.is_some() || is_bodiless(entry.head.status) {
+            return None;
+        }
+        self.cache.count_hit(&resource);
+        Some(Hit { route, entry: entry.clone(), body: body.clone(), digest, policy, age, ttl })
+    }
+}
+
+impl Site {
+    /// What a plain request is for, if it is to be answered here.
+    fn target_at_once(&self, head: &Parts, client: &ClientConn, trusted: bool) -> Option<Target> {
+        let secure = forwarded::is_secure(client.tls, &head.headers, trusted);
+        let target = Target::of(head, secure).ok()?;
+        let redirected = client.redirect.is_some() && target.scheme() == Scheme::Http;
+        let misdirected = client.session.as_ref().is_some_and(|session| !session.serves(target.host()));
+        let purges = self.purging.as_ref().is_some_and(|purging| purging.takes(&head.method));
+        (!redirected && !misdirected && !purges).then_some(target)
+    }
+}
+
+impl Hit<'_> {
+    /// The head as [`Reply::into_response`](super::respond::Reply::into_response) makes it.
+    fn write_head(
+        &self,
+        site: &Site,
+        id: &RequestId,
+        at: Timestamp,
+        hsts: Option<&HeaderValue>,
+        out: &mut BytesMut,
+    ) {
+        let head = &self.entry.head;
+        write_status(head.status, out);
+        let mut dated = false;
+        for (name, value) in &head.headers {
+            match name {
+                &AGE | &CONTENT_LENGTH | &TRAILER => continue,
+                &STRICT_TRANSPORT_SECURITY if hsts.is_some() => continue,
+                name if *name == request_id::NAME => continue,
+                name => dated |= *name == DATE,
+            }
+            write_field(name, value.as_bytes(), out);
+        }
+        if !dated {
+            write_field(&DATE, date::header_value(at).as_bytes(), out);
+        }
+        out.put_slice(b"content-length: ");
+        write_decimal(self.body.len() as u64, out);
+        // Larger ages are told as the largest that every recipient understands (RFC 9111 1.2.2).
+        out.put_slice(b"\r\nage: ");
+        write_decimal(self.age.min(1 << 31), out);
+        out.put_slice(b"\r\n");
+        out.put_slice(CACHE_STATUS.as_str().as_bytes());
+        out.put_slice(b": ");
+        cache_status::write_hit(&site.name, self.ttl, head.freshness.source.detail(), out);
+        out.put_slice(b"\r\n");
+        write_field(&request_id::NAME, request_id::text(id, &mut [0; request_id::LENGTH]).as_bytes(), out);
+        if let Some(hsts) = hsts {
+            write_field(&STRICT_TRANSPORT_SECURITY, hsts.as_bytes(), out);
+        }
+        out.put_slice(b"\r\n");
+    }
+
+    /// What is told of it afterwards.
+    fn finished(&self, asked: Asked<'_>) -> Finished {
+        let Asked { client, address, target, id, at, started } = asked;
+        let took = started.elapsed();
+        let freshness = &self.entry.head.freshness;
+        Finished {
+            id,
+            at,
+            duration: took,
+            first_byte: took,
+            client: address,
+            session: client.session.clone(),
+            user: None,
+            protocol: client.protocol,
+            method: Method::GET,
+            host: target.authority().into(),
+            target: target.sent().as_str().into(),
+            status: self.entry.head.status.as_u16(),
+            route: Some(self.route.name.clone()),
+            series: Series { route: self.route.series.route, upstream: 0 },
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            upstream_first_byte: None,
+            cache: CacheOutcome::Hit,
+            received: 0,
+            sent: self.body.len() as u64,
+            end: End::Complete,
+            lasting: false,
+            error: None,
+            limit: None,
+            limit_dry_run: None,
+            caching: Caching {
+                key: Some(self.digest.0),
+                detail: freshness.source.detail(),
+                found: Some(Found::new(self.age, freshness.lifetime, freshness.source.as_str())),
+                asks: asks(&self.policy, target.scheme() == Scheme::Https),
+                ..Caching::default()
+            },
+            reply: None,
+        }
+    }
+}

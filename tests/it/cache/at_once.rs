@@ -1,0 +1,168 @@
+//! Hits that are answered at once: which they are, and that nobody can tell them from others.
+
+use bytes::BytesMut;
+use http::request::Parts;
+use proxy_stone::http::ClientConn;
+use proxy_stone::telemetry::event::{Finished, Protocol, RequestId};
+
+use crate::support::{Answer, Client, Fields, Origin, Proxy, Reply, noon, numbered, pass};
+
+/// A field that has a request go the long way, and no other effect.
+const LONG_WAY: &str = "TE: deflate";
+
+fn request(target: &str, fields: &[(&str, &str)]) -> Parts {
+    let request = http::Request::get(target).header("host", "proxy.test");
+    let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(()).expect("a request").into_parts().0
+}
+
+/// Whether the proxy has an answer to this at hand.
+fn at_once(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> bool {
+    let (peer, local) = (proxy.address, proxy.address);
+    let client =
+        ClientConn { peer, local, tls: false, session: None, redirect: None, protocol: Protocol::Http11 };
+    let mut out = BytesMut::new();
+    let body = proxy.instance.proxy.at_once(&mut request(target, fields), &client, None, &mut out);
+    assert_eq!(body.is_some(), !out.is_empty());
+    body.is_some()
+}
+
+async fn ask(proxy: &Proxy, target: &str, fields: &[&str]) -> Reply {
+    let fields: Vec<_> = ["Host: proxy.test"].iter().chain(fields).copied().collect();
+    proxy.ask("GET", target, &fields, "").await
+}
+
+/// A proxy with a fresh reply to `/a`, and the origin.
+async fn filled(config: &str) -> (Proxy, Origin) {
+    let answer = Answer::ok("hello").field("Cache-Control", "max-age=60").field("ETag", "\"1\"");
+    let origin = Origin::always(answer).await;
+    let proxy = Proxy::of(format!("upstream = \"{}\"\n{config}", origin.url())).clock(&noon()).start().await;
+    assert_eq!(ask(&proxy, "/a", &[]).await.text(), "hello");
+    if config.find("cache = false").is_none() {
+        proxy.stored(1).await;
+    }
+    (proxy, origin)
+}
+
+#[tokio::test]
+async fn what_is_fresh_in_ram_is_at_hand_for_plain_requests() {
+    let (proxy, origin) = filled("").await;
+    for (target, fields, expected) in [
+        ("/a", &[][..], true),
+        ("/a", &[("accept", "*/*"), ("cookie", "a=b"), ("x-any", "")], true),
+        ("/a", &[("cache-control", "max-age=5")], true),
+        ("/b", &[], false),
+        ("/a", &[("cache-control", "no-cache")], false),
+        ("/a", &[("cache-control", "max-age=0")], false),
+        ("/a", &[("if-none-match", "\"1\"")], false),
+        ("/a", &[("range", "bytes=0-1")], false),
+        ("/a", &[("x-original-url", "/b")], false),
+        ("/a", &[("via", "1.1 proxy-stone, 1.1 proxy-stone, 1.1 proxy-stone, 1.1 proxy-stone")], false),
+        ("/%zz", &[], false),
+    ] {
+        assert_eq!(at_once(&proxy, target, fields), expected, "{target} {fields:?}");
+    }
+    let hits = proxy.instance.cache.stats().memory_hits;
+    assert!(!at_once(&proxy, "/a", &[("range", "bytes=0-1")]));
+    assert_eq!(proxy.instance.cache.stats().memory_hits, hits, "what is not answered is not counted");
+    assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
+async fn routes_that_look_closer_have_nothing_at_hand() {
+    for (route, expected) in [
+        ("", true),
+        ("cache = false", false),
+        ("response_headers = { remove = ['server'] }", false),
+        ("request_headers = { remove = ['x-a'] }", false),
+        ("allow = ['127.0.0.0/8']", false),
+        ("path = { strip_prefix = '/old' }", false),
+        ("cors = { origins = ['https://a.example'] }", false),
+        ("compress = true", false),
+        ("cache = { show_key = true }", false),
+    ] {
+        let (proxy, origin) = filled(&format!("[[routes]]\nname = \"all\"\n{route}")).await;
+        assert_eq!(at_once(&proxy, "/a", &[]), expected, "{route}");
+        assert_eq!(origin.hits(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_purge_and_the_end_of_freshness_take_what_was_at_hand() {
+    let answer = Answer::ok("hello").field("Cache-Control", "max-age=60");
+    let origin = Origin::always(answer).await;
+    let clock = noon();
+    let proxy = Proxy::caching_by(&clock, &origin).await;
+    ask(&proxy, "/a", &[]).await;
+    proxy.stored(1).await;
+    assert!(at_once(&proxy, "/a", &[]));
+    pass(&clock, 60);
+    assert!(!at_once(&proxy, "/a", &[]));
+    ask(&proxy, "/a", &[]).await;
+    proxy.stored(2).await;
+    assert!(at_once(&proxy, "/a", &[]));
+}
+
+/// What is left of fields without what differs from one exchange to the next.
+fn lasting(fields: &Fields) -> Vec<(String, String)> {
+    let mut all: Vec<_> =
+        fields.0.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("x-request-id")).cloned().collect();
+    all.sort();
+    all
+}
+
+fn without_times(finished: &Finished) -> String {
+    let mut finished = finished.clone();
+    finished.id = RequestId::Given("id".into());
+    (finished.duration, finished.first_byte) = Default::default();
+    format!("{finished:?}")
+}
+
+#[tokio::test]
+async fn nobody_can_tell_which_way_a_hit_went() {
+    let answer = Answer::ok("hello")
+        .field("Cache-Control", "max-age=60, s-maxage=30")
+        .field("Age", "7")
+        .field("X-Request-Id", "the-origin-s")
+        .field("Cache-Status", "inner; hit")
+        .field("Content-Type", "text/plain")
+        .field("Vary", "Accept")
+        .field("X-Twice", "1")
+        .field("X-Twice", "2");
+    let origin = Origin::always(answer.clone()).await;
+    let clock = noon();
+    let proxy = Proxy::caching_by(&clock, &origin).await;
+    ask(&proxy, "/a?b", &[]).await;
+    proxy.stored(1).await;
+    pass(&clock, 3);
+    let fields = ["Cookie: c=d", "Cache-Control: max-age=50"];
+    let short = ask(&proxy, "/a?b", &fields).await;
+    let long = ask(&proxy, "/a?b", &[&fields[..], &[LONG_WAY]].concat()).await;
+    assert_eq!(short.fields.all("cache-status"), ["inner; hit", "proxy-stone; hit; ttl=20"]);
+    assert_eq!((short.status, &short.body), (long.status, &long.body));
+    assert_eq!(lasting(&short.fields), lasting(&long.fields));
+    assert_ne!(short.field("x-request-id"), long.field("x-request-id"));
+    let finished = proxy.finished(3).await;
+    assert_eq!(without_times(&finished[1]), without_times(&finished[2]));
+    assert_eq!(finished[1].id.to_string(), short.field("x-request-id").unwrap_or_default());
+    assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
+async fn a_large_one_waits_for_its_client_and_holds_up_nothing() {
+    let body = numbered(512 << 10);
+    let origin = Origin::always(Answer::ok(body.clone()).field("Cache-Control", "max-age=60")).await;
+    let proxy = Proxy::caching(&origin).await;
+    proxy.get("/a").await;
+    proxy.stored(1).await;
+    let mut slow = Client::connect_narrow(proxy.address).await;
+    for _ in 0..2 {
+        slow.say("GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n").await;
+        // Another's is sent while this one waits.
+        assert_eq!(proxy.get("/a").await.body, body);
+        let reply = slow.reply("GET").await;
+        assert_eq!((reply.status, reply.whole, &reply.body), (200, true, &body));
+    }
+    assert_eq!(slow.ask("GET", "/a", &[LONG_WAY], "").await.body, body);
+    assert_eq!(origin.hits(), 1);
+}
