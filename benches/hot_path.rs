@@ -1,5 +1,5 @@
 //! What each step of a cached hit and of a pass-through costs by itself. `cargo bench --bench hot_path` times them;
-//! `cargo test --bench hot_path` runs each once, so that they keep working.
+//! `cargo test --bench hot_path` runs each once, so that they keep working; `benches/instructions --steps` counts instructions.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 use proxy_stone::cache::entry::{EntryHead, Freshness, Source, VaryKey};
@@ -25,6 +25,78 @@ use proxy_stone::telemetry::event::{CacheOutcome, End, Finished, Protocol, Reque
 use proxy_stone::telemetry::settings::{AccessLog, LogFormat, LogTarget};
 use proxy_stone::telemetry::{self, AttemptOutcome, Telemetry};
 use proxy_stone::upstream::measured::IdlePool;
+
+/// Who runs the steps.
+enum Runner {
+    /// Criterion, which times them, or runs each once.
+    Timer(Criterion),
+    /// Callgrind: one of them, so many times.
+    Counter { only: String, times: usize },
+}
+
+impl Runner {
+    fn step<O>(&mut self, name: &str, mut step: impl FnMut() -> O) {
+        match self {
+            Self::Timer(criterion) => {
+                criterion.bench_function(name, |b| b.iter(&mut step));
+            }
+            Self::Counter { .. } => self.step_with(name, || (), |()| step()),
+        }
+    }
+
+    /// A step that consumes what `input` makes, which is not part of it.
+    fn step_with<I, O>(&mut self, name: &str, mut input: impl FnMut() -> I, mut step: impl FnMut(I) -> O) {
+        match self {
+            Self::Timer(criterion) => {
+                criterion
+                    .bench_function(name, |b| b.iter_batched(&mut input, &mut step, BatchSize::SmallInput));
+            }
+            Self::Counter { only, times } if only == name => {
+                counted((0..*times).map(|_| input()).collect(), &mut step);
+            }
+            Self::Counter { .. } => {}
+        }
+    }
+}
+
+/// What callgrind looks at, and nothing else; what a step gives is dropped with it.
+#[inline(never)]
+fn counted<I, O>(inputs: Vec<I>, step: &mut impl FnMut(I) -> O) {
+    for input in inputs {
+        black_box(step(input));
+    }
+}
+
+/// The steps by what their names begin with.
+const STEPS: &[(&str, fn(&mut Runner))] = &[
+    ("route", route),
+    ("target", target),
+    ("key", key),
+    ("lookup", lookup),
+    ("policy", policy),
+    ("fields", fields),
+    ("pool", pool),
+    ("telemetry", telemetry),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let counted = arguments.iter().position(|argument| argument == "--count").map(|at| &arguments[at + 1..]);
+    let mut runner = match counted {
+        Some([only, times, ..]) => {
+            Runner::Counter { only: only.clone(), times: times.parse().expect("how many times") }
+        }
+        _ => Runner::Timer(Criterion::default().configure_from_args()),
+    };
+    for (name, steps) in STEPS {
+        if !matches!(&runner, Runner::Counter { only, .. } if only.split('/').next() != Some(*name)) {
+            steps(&mut runner);
+        }
+    }
+    if let Runner::Timer(criterion) = &mut runner {
+        criterion.final_summary();
+    }
+}
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const HOST: &str = "api.example.com";
@@ -91,7 +163,7 @@ fn router(routes: usize) -> Router {
         .expect("sound routes")
 }
 
-fn route(c: &mut Criterion) {
+fn route(runner: &mut Runner) {
     let headers = request_fields();
     let facts = Facts {
         host: HOST,
@@ -101,20 +173,18 @@ fn route(c: &mut Criterion) {
         query: Some("page=2"),
         client: None,
     };
-    let mut group = c.benchmark_group("route");
     for routes in [2, 1000] {
         let router = router(routes);
         assert_eq!(router.find(&facts), Some(1));
-        group.bench_function(format!("match among {routes}"), |b| b.iter(|| router.find(black_box(&facts))));
+        runner.step(&format!("route/match among {routes}"), || router.find(black_box(&facts)));
     }
-    group.finish();
 }
 
-fn target(c: &mut Criterion) {
+fn target(runner: &mut Runner) {
     let request = Request::get(TARGET).header("host", HOST).body(()).expect("a request");
     let (parts, ()) = request.into_parts();
     assert_eq!(Target::of(&parts, false).expect("a target").authority(), HOST);
-    c.bench_function("target/normalise", |b| b.iter(|| Target::of(black_box(&parts), false)));
+    runner.step("target/normalise", || Target::of(black_box(&parts), false));
 }
 
 fn parts(headers: &HeaderMap) -> KeyParts<'_> {
@@ -154,66 +224,58 @@ fn cache() -> Arc<Cache> {
     cache
 }
 
-fn key_and_lookup(c: &mut Criterion) {
+fn key(runner: &mut Runner) {
+    let cache = Cache::in_memory(Settings::default(), Clock::manual(NOW)).expect("a cache");
+    let headers = request_fields();
+    let key = parts(&headers);
+    runner.step("key/digest", || black_box(&key).digest(cache.secret()));
+}
+
+fn lookup(runner: &mut Runner) {
     let cache = cache();
     let headers = request_fields();
     let key = parts(&headers);
     let digest = key.digest(cache.secret());
     assert!(cache.lookup(&key, digest).is_some());
-    c.bench_function("key/digest", |b| b.iter(|| black_box(&key).digest(cache.secret())));
-    c.bench_function("lookup/RAM hit", |b| b.iter(|| cache.lookup(black_box(&key), digest)));
+    runner.step("lookup/RAM hit", || cache.lookup(black_box(&key), digest));
     let nobody = KeyParts { target: "/nobody", ..key };
     let unknown = nobody.digest(cache.secret());
     assert!(cache.lookup(&nobody, unknown).is_none());
-    c.bench_function("lookup/miss", |b| b.iter(|| cache.lookup(black_box(&nobody), unknown)));
+    runner.step("lookup/miss", || cache.lookup(black_box(&nobody), unknown));
 }
 
-fn freshness(c: &mut Criterion) {
+fn policy(runner: &mut Runner) {
     let (head, headers, rules) = (head(), request_fields(), Rules::default());
     let now = NOW.plus(Duration::from_secs(10));
     let policy = RequestPolicy::of(&Method::GET, &headers, &rules);
     assert!(matches!(reuse(&policy, &head, false, &rules, now), Reuse::Fresh { age: 10, .. }));
-    let mut group = c.benchmark_group("policy");
-    group.bench_function("request", |b| {
-        b.iter(|| RequestPolicy::of(&Method::GET, black_box(&headers), &rules))
-    });
-    group.bench_function("freshness", |b| b.iter(|| reuse(&policy, black_box(&head), false, &rules, now)));
-    group.bench_function("conditions", |b| {
-        b.iter(|| conditional::answer(&Method::GET, black_box(&headers), &head, 1024));
-    });
-    group.finish();
+    runner.step("policy/request", || RequestPolicy::of(&Method::GET, black_box(&headers), &rules));
+    runner.step("policy/freshness", || reuse(&policy, black_box(&head), false, &rules, now));
+    runner.step("policy/conditions", || conditional::answer(&Method::GET, black_box(&headers), &head, 1024));
 }
 
 /// The fields of a hit beside those that are stored, and those that a pass-through gets.
-fn fields(c: &mut Criterion) {
+fn fields(runner: &mut Runner) {
     let stored = reply_fields();
     let status = CacheStatus { hit: true, ttl: Some(3590), ..CacheStatus::default() };
     assert_eq!(status.to_value("proxy-stone"), "proxy-stone; hit; ttl=3590");
     let id = own_id();
-    let mut group = c.benchmark_group("fields");
-    group.bench_function("stored, cloned", |b| b.iter(|| black_box(&stored).clone()));
-    group.bench_function("Cache-Status", |b| b.iter(|| black_box(&status).to_value("proxy-stone")));
-    group.bench_function("X-Request-Id", |b| b.iter(|| request_id::to_value(black_box(&id))));
-    group.bench_function("Date", |b| b.iter(|| date::header_value(black_box(NOW))));
-    group.bench_function("Via", |b| {
-        b.iter_batched(
-            HeaderMap::new,
-            |mut headers| {
-                via::append(&mut headers, http::Version::HTTP_11, "proxy-stone");
-                headers
-            },
-            criterion::BatchSize::SmallInput,
-        );
+    runner.step("fields/stored, cloned", || black_box(&stored).clone());
+    runner.step("fields/Cache-Status", || black_box(&status).to_value("proxy-stone"));
+    runner.step("fields/X-Request-Id", || request_id::to_value(black_box(&id)));
+    runner.step("fields/Date", || date::header_value(black_box(NOW)));
+    runner.step_with("fields/Via", HeaderMap::new, |mut headers| {
+        via::append(&mut headers, http::Version::HTTP_11, "proxy-stone");
+        headers
     });
-    group.finish();
 }
 
-fn pool(c: &mut Criterion) {
+fn pool(runner: &mut Runner) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _inside = runtime.enter();
     let pool = IdlePool::new(32);
     assert!(pool.take_and_give_back());
-    c.bench_function("pool/checkout and back", |b| b.iter(|| pool.take_and_give_back()));
+    runner.step("pool/checkout and back", || pool.take_and_give_back());
 }
 
 fn own_id() -> RequestId {
@@ -254,38 +316,28 @@ fn finished(series: Series) -> Finished {
 }
 
 /// Counters and outbox; then the same with an access log, whose lines are written by threads of their own.
-fn telemetry(c: &mut Criterion) {
-    let mut group = c.benchmark_group("telemetry");
-    group.throughput(Throughput::Elements(1));
+fn telemetry(runner: &mut Runner) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("access.log");
     let file = LogTarget::File { path, max_size: 1 << 26, max_age: Duration::ZERO, keep: 0 };
     let log = AccessLog { format: LogFormat::Text, target: file };
-    for (name, access_log) in [("finished, no log", None), ("finished, access log", Some(log))] {
+    for (name, access_log) in
+        [("telemetry/finished, no log", None), ("telemetry/finished, access log", Some(log))]
+    {
         let settings = telemetry::Settings { access_log, ..telemetry::Settings::default() };
         let telemetry = Telemetry::start(&settings, Clock::manual(NOW)).expect("telemetry");
         let series =
             Series { route: telemetry.route_slot("users"), upstream: telemetry.upstream_slot("api") };
         let event = finished(series);
-        group.bench_function(name, |b| {
-            b.iter_batched(
-                || event.clone(),
-                |event| telemetry.finished(event),
-                criterion::BatchSize::SmallInput,
-            );
-        });
+        runner.step_with(name, || event.clone(), |event| telemetry.finished(event));
         telemetry.close();
     }
     let telemetry = Telemetry::start(&telemetry::Settings::default(), Clock::manual(NOW)).expect("telemetry");
     let upstream = telemetry.upstream_slot("api");
     let endpoint = telemetry.endpoint_slot("api", "10.0.0.1:8080");
     let taken = Some(Duration::from_micros(200));
-    group.bench_function("attempt", |b| {
-        b.iter(|| telemetry.attempt(upstream, black_box(endpoint), AttemptOutcome::Ok, taken));
+    runner.step("telemetry/attempt", || {
+        telemetry.attempt(upstream, black_box(endpoint), AttemptOutcome::Ok, taken);
     });
     telemetry.close();
-    group.finish();
 }
-
-criterion_group!(hot_path, route, target, key_and_lookup, freshness, fields, pool, telemetry);
-criterion_main!(hot_path);
