@@ -18,6 +18,9 @@ pub mod admin;
 /// Listeners and connections: bytes in, messages out.
 pub mod server;
 
+/// A load generator: whom to ask how often, and what came of it.
+pub mod bench;
+
 /// One exchange from request head to finished reply, in the order one screen shows.
 pub mod pipeline;
 

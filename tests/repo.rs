@@ -10,7 +10,7 @@ use proxy_stone::config::{self, Source};
 const HOUSE: &[&[&str]] = &[
     &["cli"],
     &["app"],
-    &["config", "admin", "server"],
+    &["config", "admin", "server", "bench"],
     &["pipeline"],
     &["route", "limit", "cache", "auth", "upstream", "tunnel"],
     &["telemetry"],

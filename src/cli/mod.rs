@@ -4,6 +4,7 @@
 //! room (or, over the admin socket, the running instance) that knows, and prints the answer through `output`;
 //! it decides nothing about HTTP itself.
 
+pub mod bench;
 pub mod cache;
 pub mod cert;
 pub mod completions;
@@ -142,6 +143,7 @@ pub enum Command {
     Password(password::Args),
     Logs(logs::Args),
     Metrics(metrics::Args),
+    Bench(bench::Args),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -187,6 +189,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Password(args) => password::run(args, &cli.global),
         Command::Logs(args) => logs::run(args, &cli.global),
         Command::Metrics(args) => metrics::run(args, &cli.global),
+        Command::Bench(args) => bench::run(args, &cli.global),
         Command::Config(args) => config::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

@@ -5,6 +5,7 @@
 //! `PROXY_STONE_KILL_ROUNDS=1000` for more rounds of `kill -9`, `PROXY_STONE_BIG=1` for bodies of 1 GiB; `million` says what
 //! purging costs.
 
+mod benching;
 mod certificates;
 mod commands;
 mod damage;

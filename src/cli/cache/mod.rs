@@ -14,7 +14,7 @@ mod show;
 mod simulate;
 mod sitemap;
 mod stats;
-mod urls;
+pub(in crate::cli) mod urls;
 mod verify;
 mod warm;
 
