@@ -121,10 +121,12 @@ def run(options):
         site = peers.Site(fast, slow, descriptors)
         site.make_certificate()
         origin = peers.start_origin(site, children, Cores().origin)
+        generators = Generators(fast, binary)
         facts = surroundings(found, descriptors)
+        facts["latency by"] = "proxy-stone bench --rate" if generators.open_loop else "h2load --rps"
         print("\n".join(f"{name + ':':14}{value}" for name, value in facts.items()), flush=True)
         report = Report()
-        one = Run(options, found, site, origin, children, Generators(fast))
+        one = Run(options, found, site, origin, children, generators)
         report.results = one.results
         everything(options, one, report)
         if options.json:
@@ -162,8 +164,8 @@ def main():
     def end(_number, _frame):
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGHUP, end)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     try:
         if options.command == "list":
             for workload in WORKLOADS:

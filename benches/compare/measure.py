@@ -133,7 +133,13 @@ class Run:
         found = {name: {"samples": [], "latency": []} for name in taking_part}
         for round_number in range(self.options.rounds):
             for name, server in self.in_turn(taking_part, round_number):
-                self.try_sample(found, name, lambda: ("samples", self.sample(workload, server)), workload)
+                if name not in found:
+                    continue
+                try:
+                    found[name]["samples"].append(self.sample(workload, server))
+                except Failed as error:
+                    say(f"  {name} is left out of {workload.name}: {error}")
+                    del found[name]
         if workload.latency:
             self.latency(workload, taking_part, found)
         self.results[workload.name] = {name: entry for name, entry in found.items() if entry["samples"]}
@@ -143,16 +149,6 @@ class Run:
         names = list(servers)
         shift = round_number % max(1, len(names))
         return [(name, servers[name]) for name in names[shift:] + names[:shift]]
-
-    def try_sample(self, found, name, take, workload):
-        if name not in found:
-            return
-        try:
-            place, sample = take()
-            found[name][place].append(sample)
-        except Failed as error:
-            say(f"  {name} is left out of {workload.name}: {error}")
-            del found[name]
 
     def sample(self, workload, server):
         cores = Cores(VARIANTS[workload.variant].workers)
@@ -192,23 +188,25 @@ class Run:
             return
         rate = 0.5 * rates.get("nginx", min(rates.values()))
         cores = Cores(VARIANTS[workload.variant].workers).generator
-        say(f"  at {rate:.0f}/s:")
+        say(f"  latency at {rate:.0f}/s")
         direct = workload.name == "pass-1k"
         if direct:
             # The same requests without a proxy, for what a proxy adds.
             found["direct"] = {"samples": [], "latency": []}
         for round_number in range(self.options.rounds):
             for name, server in self.in_turn(servers, round_number) + ([("direct", None)] if direct else []):
+                if name not in found:
+                    continue
                 port = self.site.origin if server is None else server.tls_port if workload.tls else server.port
-                self.try_sample(
-                    found, name,
-                    lambda: ("latency", self.generators.at_rate(workload, port, cores, self.options.seconds, rate)),
-                    workload,
-                )
+                try:
+                    sample = self.generators.at_rate(workload, port, cores, self.options.seconds, rate)
+                    found[name]["latency"].append(sample)
+                except Failed as error:
+                    say(f"  {name}: {error}")
         for entry in found.values():
             entry["asked_rate"] = rate
         if direct:
-            self.results["direct"] = {workload.name: found.pop("direct", {}).get("latency", [])}
+            self.results["direct"] = {workload.name: found.pop("direct")["latency"]}
 
     # -- memory --
 

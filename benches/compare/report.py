@@ -113,6 +113,9 @@ class Report:
         lines = []
         if others > NOISY:
             lines.append(f"noisy: other processes took {others:.0%} of a core meanwhile")
+        late = [middle(entry, "generator_late_p99", "latency") for entry in found.values()]
+        if any(late):
+            lines.append(f"the generator was late by up to {max(filter(None, late)):.0f} µs at p99: that much of latency is its own")
         if any(middle(entry, "busy") < SATURATED for entry in found.values()):
             lines.append("* the server had time to spare: the rate is the generator's (or the origin's), and not judged")
         return lines
