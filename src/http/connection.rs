@@ -17,21 +17,6 @@ pub struct Hop {
     pub close: bool,
 }
 
-/// Fields that concern one connection whether `Connection` names them or not. `Trailer` is not among them: it
-/// describes the content, and trailers are passed on.
-const HOP_BY_HOP: [&str; 10] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-authentication-info",
-    "http2-settings",
-];
-
 /// Removes from a request or a response what concerns its connection only, and says what it said.
 ///
 /// `Connection` may name any field, so a client could have the proxy drop one that the origin decides by. Fields
@@ -41,21 +26,17 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Hop {
         return Hop::default();
     }
     clean_trailer_field(headers);
-    let named = options(headers);
+    let says = |wanted: &str| options(headers).any(|option| option.eq_ignore_ascii_case(wanted));
     let hop = Hop {
-        upgrade: headers.contains_key(UPGRADE) && named.iter().any(|option| option == "upgrade"),
+        upgrade: headers.contains_key(UPGRADE) && says("upgrade"),
         te_trailers: takes_trailers(headers),
-        close: named.iter().any(|option| option == "close"),
+        close: says("close"),
     };
-    for name in named.iter().filter(|name| !is_end_to_end(name)) {
-        headers.remove(name.as_str());
-    }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    let disguised: Vec<HeaderName> =
-        headers.keys().filter(|name| is_disguised(name.as_str())).cloned().collect();
-    for name in disguised {
+    // What is there is looked through rather than looked up: as a rule it is `Connection` alone.
+    let goes = |name: &HeaderName| is_hop_by_hop(name.as_str()) || is_disguised(name.as_str());
+    let mut going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    going.extend(named(headers));
+    for name in going {
         headers.remove(name);
     }
     hop
@@ -84,12 +65,8 @@ pub struct TrailerRules {
 impl TrailerRules {
     /// Of the message with this head, as it came.
     pub fn of(headers: &HeaderMap) -> Self {
-        if !headers.contains_key(CONNECTION) {
-            return Self::default();
-        }
-        let named = options(headers).into_iter().filter_map(|name| HeaderName::try_from(name).ok());
-        let named: Box<[HeaderName]> = named.filter(|name| !is_end_to_end(name.as_str())).collect();
-        Self { named: (!named.is_empty()).then_some(named) }
+        let mut named = named(headers).peekable();
+        Self { named: named.peek().is_some().then(|| named.collect()) }
     }
 
     fn allows(&self, name: &str) -> bool {
@@ -165,17 +142,20 @@ fn clean_trailer_field(headers: &mut HeaderMap) {
     }
 }
 
-/// What `Connection` names, lower case.
-fn options(headers: &HeaderMap) -> Vec<String> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(|option| option.trim().to_ascii_lowercase())
+/// What `Connection` names.
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// The fields that `Connection` names and may name, beside those that concern one connection anyway.
+fn named(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    options(headers)
+        // What `Connection` says as a rule, which is looked at for every message.
+        .filter(|option| !option.eq_ignore_ascii_case("keep-alive"))
         // What is no field name cannot be one.
-        .filter(|option| option == "close" || HeaderName::try_from(option).is_ok())
-        .collect()
+        .filter_map(|option| HeaderName::try_from(option).ok())
+        .filter(|name| !is_hop_by_hop(name.as_str()) && !is_end_to_end(name.as_str()))
 }
 
 /// Whether the sender of a request takes trailers (RFC 9110 10.1.4).
@@ -188,6 +168,8 @@ pub fn takes_trailers(headers: &HeaderMap) -> bool {
         .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
+/// Whether a field concerns one connection whether `Connection` names it or not. `Trailer` does not: it describes the
+/// content, and trailers are passed on.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -308,7 +290,15 @@ mod tests {
     }
 
     #[test]
-    fn both_lists_agree() {
-        assert!(HOP_BY_HOP.into_iter().all(|name| is_hop_by_hop(name) && !is_end_to_end(name)));
+    fn what_is_named_is_told_in_any_case_and_what_goes_anyway_is_not_repeated() {
+        for (value, expected) in [
+            ("Keep-Alive", &[][..]),
+            ("TE, Upgrade, x-A,,a b", &["x-a"]),
+            ("close", &["close"]),
+            ("Content-Length, Cookie", &[]),
+        ] {
+            let given = headers(&[&format!("connection: {value}")]);
+            assert_eq!(named(&given).collect::<Vec<_>>(), expected, "{value}");
+        }
     }
 }
