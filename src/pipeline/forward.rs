@@ -17,6 +17,9 @@ use crate::http::{ClientConn, request_id, via};
 use crate::telemetry::event::{Protocol, RequestId};
 use crate::upstream::OriginName;
 
+/// The fields that a request gets on its way: `Forwarded`, four older ones, `Via`, an id, `TE`.
+const OURS: usize = 8;
+
 /// What the upstream is told of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ForwardFacts<'a> {
@@ -50,6 +53,8 @@ pub(super) struct ClientNames {
 pub(super) fn upstream_request_headers(headers: &mut HeaderMap, facts: &ForwardFacts<'_>) -> Hop {
     let hop = remove_hop_by_hop(headers);
     headers.remove(header::HOST);
+    // At once, for all that is put in here.
+    headers.reserve(OURS);
     let received = Received { peer: facts.client.peer.ip(), tls: facts.client.tls, target: facts.target };
     forwarded::apply(headers, &received, facts.trusted);
     via::append(headers, version(facts.protocol), facts.name);

@@ -113,9 +113,16 @@ pub(super) fn write(value: &mut String, node: Option<IpAddr>, about: Option<(&st
     }
     match node {
         None => value.push_str("for=unknown"),
-        Some(IpAddr::V4(address)) => value.push_str(&format!("for={address}")),
+        Some(address @ IpAddr::V4(_)) => {
+            value.push_str("for=");
+            super::push_address(value, address);
+        }
         // Colons and brackets need quotes (RFC 7239 6).
-        Some(IpAddr::V6(address)) => value.push_str(&format!("for=\"[{address}]\"")),
+        Some(address @ IpAddr::V6(_)) => {
+            value.push_str("for=\"[");
+            super::push_address(value, address);
+            value.push_str("]\"");
+        }
     }
     let Some((authority, scheme)) = about else { return };
     if !authority.is_empty() {

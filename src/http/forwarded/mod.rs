@@ -6,9 +6,10 @@
 
 mod element;
 
+use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::Bytes;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -72,35 +73,80 @@ pub fn apply(headers: &mut HeaderMap, received: &Received<'_>, trusted: bool) {
         remove_claims(headers);
     }
     let before = joined(headers, &X_FORWARDED_FOR);
-    set(headers, &FORWARDED, forwarded(headers, &before, received));
-    let peer = received.peer.to_canonical();
-    let for_list = if before.is_empty() { peer.to_string() } else { format!("{before}, {peer}") };
-    set(headers, &X_FORWARDED_FOR, for_list);
+    thread_local! {
+        static TEXT: RefCell<String> = RefCell::new(String::with_capacity(256));
+    }
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        forwarded(text, headers, &before, received);
+        set(headers, &FORWARDED, text);
+        text.clear();
+        if !before.is_empty() {
+            text.extend([&*before, ", "]);
+        }
+        push_address(text, received.peer.to_canonical());
+        set(headers, &X_FORWARDED_FOR, text);
+    });
     let scheme = received.target.scheme();
     keep_or_set(headers, &X_FORWARDED_PROTO, || HeaderValue::from_static(scheme.as_str()));
-    keep_or_set(headers, &X_FORWARDED_PORT, || HeaderValue::from(received.target.port()));
+    keep_or_set(headers, &X_FORWARDED_PORT, || port(received.target.port()));
     if !received.target.authority().is_empty() {
         keep_or_set(headers, &X_FORWARDED_HOST, || received.target.authority_value());
     }
 }
 
-/// The value of `Forwarded`: what was there, or what `X-Forwarded-For` says of the hops before (RFC 7239 7.4), and
+/// Writes the value of `Forwarded`: what was there, or what `X-Forwarded-For` says of the hops before (RFC 7239 7.4), and
 /// our own element.
-fn forwarded(headers: &HeaderMap, for_list: &str, received: &Received<'_>) -> String {
-    let mut value = joined(headers, &FORWARDED);
+fn forwarded(value: &mut String, headers: &HeaderMap, for_list: &str, received: &Received<'_>) {
+    value.push_str(&joined(headers, &FORWARDED));
     let authority = received.target.authority();
     if value.is_empty() {
         for (at, hop) in for_list.split(',').filter(|hop| !hop.trim().is_empty()).enumerate() {
             let about = (at == 0).then_some((authority, received.target.scheme()));
-            element::write(&mut value, address(hop), about);
+            element::write(value, address(hop), about);
         }
     }
-    element::write(
-        &mut value,
-        Some(received.peer.to_canonical()),
-        Some((authority, Scheme::of(received.tls))),
-    );
-    value
+    element::write(value, Some(received.peer.to_canonical()), Some((authority, Scheme::of(received.tls))));
+}
+
+/// Appends an address. Most are of four numbers, which the standard library writes at some length.
+fn push_address(text: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                push_number(text, octet.into());
+            }
+        }
+        // Writing to a string does not fail.
+        IpAddr::V6(address) => drop(write!(text, "{address}")),
+    }
+}
+
+/// Appends a number in decimal digits.
+fn push_number(text: &mut String, mut number: u16) {
+    let mut digits = [0; 5];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend(digits[at..].iter().map(|&digit| char::from(digit)));
+}
+
+/// A port as field value: the usual ones take no memory.
+fn port(port: u16) -> HeaderValue {
+    match port {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        port => HeaderValue::from(port),
+    }
 }
 
 /// Drops what the peer says about hops before it. Underscores count as hyphens: CGI-like origins read both alike.
@@ -112,6 +158,9 @@ fn remove_claims(headers: &mut HeaderMap) {
 }
 
 fn is_claim(name: &str) -> bool {
+    if !matches!(name.as_bytes(), [b'f' | b'x', ..]) {
+        return false;
+    }
     const PREFIX: &str = "x-forwarded-";
     let alike = |one: &str, other: &str| {
         one.len() == other.len()
@@ -148,13 +197,15 @@ fn address(node: &str) -> Option<IpAddr> {
 
 /// All lines of a list as one; empty where there is none that can be read.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
-    let lines: Vec<&str> = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    lines.join(", ")
+    let mut joined = String::new();
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    for line in lines.filter(|line| !line.trim().is_empty()) {
+        if !joined.is_empty() {
+            joined.push_str(", ");
+        }
+        joined.push_str(line);
+    }
+    joined
 }
 
 /// The member that the peer itself wrote.
@@ -162,9 +213,9 @@ fn last_member<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str>
     headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next().map(str::trim)
 }
 
-fn set(headers: &mut HeaderMap, name: &HeaderName, value: String) {
+fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
     // Addresses, and what were field values before.
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         headers.insert(name, value);
     }
 }
@@ -185,6 +236,21 @@ mod tests {
     fn target(host: &str, secure: bool) -> Target {
         let request = http::Request::builder().uri("/").header("host", host).body(()).unwrap();
         Target::of(&request.into_parts().0, secure).unwrap()
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_standard_library_does() {
+        for address in ["0.0.0.0", "192.0.2.1", "255.10.100.9", "::", "2001:db8::1"] {
+            let mut text = String::new();
+            push_address(&mut text, address.parse().unwrap());
+            assert_eq!(text, address);
+        }
+        for number in [0, 9, 10, 80, 8080, u16::MAX] {
+            let mut text = String::new();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+            assert_eq!(port(number), text);
+        }
     }
 
     #[test]
