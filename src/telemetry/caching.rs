@@ -111,16 +111,18 @@ impl Asks {
 impl ReplyFields {
     /// Of a reply; `targets` are the route's targeted fields (RFC 9213).
     pub fn of(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
-        const SAID: [HeaderName; 8] =
+        static SAID: [HeaderName; 8] =
             [CACHE_CONTROL, VARY, EXPIRES, DATE, AGE, LAST_MODIFIED, CONTENT_LENGTH, PRAGMA];
-        const THERE: [HeaderName; 2] = [ETAG, SET_COOKIE];
+        static THERE: [HeaderName; 2] = [ETAG, SET_COOKIE];
         let mut fields = Self { names: Vec::with_capacity(6), text: String::with_capacity(128) };
-        for name in SAID.iter().chain(targets).filter(|name| headers.contains_key(*name)) {
-            join(&mut fields.text, headers, name);
-            fields.push(name);
-        }
-        for name in THERE.iter().filter(|name| headers.contains_key(*name)) {
-            fields.push(name);
+        // A reply has fewer fields than there are names to look up.
+        for name in headers.keys() {
+            if SAID.contains(name) || targets.contains(name) {
+                join(&mut fields.text, headers, name);
+                fields.push(name);
+            } else if THERE.contains(name) {
+                fields.push(name);
+            }
         }
         fields
     }
@@ -156,7 +158,10 @@ fn join(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
         if text.len() > start {
             text.push_str(", ");
         }
-        text.push_str(&String::from_utf8_lossy(&line.as_bytes()[..line.len().min(MAX_VALUE)]));
+        match line.to_str() {
+            Ok(line) => text.push_str(&line[..line.len().min(MAX_VALUE)]),
+            Err(_) => text.push_str(&String::from_utf8_lossy(&line.as_bytes()[..line.len().min(MAX_VALUE)])),
+        }
         if text.len() - start >= MAX_VALUE {
             let end = (start..=start + MAX_VALUE).rev().find(|&at| text.is_char_boundary(at));
             text.truncate(end.unwrap_or(start));
