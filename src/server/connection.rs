@@ -72,29 +72,62 @@ impl<H: Handler> Connection<H> {
 }
 
 /// Serves one connection to its end: `io` may be any stream, `facts` say what it is.
-pub(super) async fn serve<IO, H>(
+///
+/// What is only needed for a while is boxed, the wire above all, which is handed from one stretch to the next: the future of
+/// a connection is what it costs while nobody asks for anything.
+pub(super) fn serve<IO, H>(
     io: IO,
     facts: Facts,
     place: Place,
     limits: Arc<Limits>,
     shared: Arc<Shared>,
     handler: Arc<H>,
-) where
+) -> impl Future<Output = ()> + Send + 'static
+where
     IO: Socket,
     H: Handler,
 {
     let activity = Arc::new(Activity::new(limits.settings.name.clone()));
-    let _account = Account::open(&handler, facts.peer, activity.clone(), place);
-    let _registration = poll_fn(|cx| Poll::Ready(shared.register(cx.waker()))).await;
-    let mut wire = Wire::new(io, activity.clone());
-    let mut watch = Watch::new();
+    let account = Account::open(&handler, facts.peer, activity.clone(), place);
+    let wire = Box::new(Wire::new(io, activity.clone()));
+    let accepted = Box::new(Accepted { facts, limits, shared: shared.clone(), handler, activity });
+    async move {
+        let _account = account;
+        let _registration = poll_fn(|cx| Poll::Ready(shared.register(cx.waker()))).await;
+        let mut watch = Watch::new();
+        if let Some((wire, connection)) = Box::pin(begin(wire, accepted, &mut watch)).await {
+            serve_http1(wire, &connection, &mut watch).await;
+        }
+    }
+}
+
+/// What is known before the first byte.
+struct Accepted<H> {
+    facts: Facts,
+    limits: Arc<Limits>,
+    shared: Arc<Shared>,
+    handler: Arc<H>,
+    activity: Arc<Activity>,
+}
+
+/// Finds out what the client speaks, and serves it to its end unless that is HTTP/1, to which it leads.
+async fn begin<IO, H>(
+    mut wire: Box<Wire<IO>>,
+    accepted: Box<Accepted<H>>,
+    watch: &mut Watch,
+) -> Option<(Box<Wire<IO>>, Arc<Connection<H>>)>
+where
+    IO: Socket,
+    H: Handler,
+{
+    let Accepted { facts, limits, shared, handler, activity } = *accepted;
     let enough = match facts.protocol {
         // Over TLS there is no HTTP/2 that was not negotiated (RFC 9113 3.3).
         Some(Protocol::Http2) => Sniffed::nothing,
         Some(_) => Sniffed::any,
         None => Sniffed::decided,
     };
-    let opened = opening(&mut wire, &shared, &mut watch, limits.settings.header_timeout, enough).await;
+    let opened = opening(&mut wire, &shared, watch, limits.settings.header_timeout, enough).await;
     let protocol = match &opened {
         Opening::Bytes(bytes) => facts.protocol.unwrap_or_else(|| Sniffed::protocol(bytes)),
         _ => Protocol::Http11,
@@ -106,25 +139,26 @@ pub(super) async fn serve<IO, H>(
     let connection = Arc::new(Connection { handler, client, shared, limits, activity, interim });
     match opened {
         Opening::Closed | Opening::TimedOut { begun: false } => {}
-        Opening::TimedOut { begun: true } => Box::pin(http1::time_out(wire, &connection)).await,
+        Opening::TimedOut { begun: true } => http1::time_out(wire, &connection).await,
         Opening::Bytes(bytes) if !tls && bytes.first() == Some(&handshake::HANDSHAKE) => {
             connection.refused(0, RefusalReason::TlsToPlain);
             // What a client that speaks TLS understands.
             let alert = handshake::alert(handshake::PROTOCOL_VERSION);
-            Box::pin(handshake::refuse(wire.io(), &alert)).await;
+            handshake::refuse(wire.io(), &alert).await;
         }
         Opening::Bytes(bytes) => {
             wire.replay(bytes);
-            match protocol {
-                Protocol::Http2 => Box::pin(http2::serve(wire, &connection, &mut watch)).await,
-                _ => serve_http1(wire, &connection, &mut watch).await,
+            if protocol != Protocol::Http2 {
+                return Some((wire, connection));
             }
+            Box::pin(http2::serve(*wire, &connection, watch)).await;
         }
     }
+    None
 }
 
 /// HTTP/1, with quiet times in between in which nothing but the socket is kept.
-async fn serve_http1<IO, H>(mut wire: Wire<IO>, connection: &Arc<Connection<H>>, watch: &mut Watch)
+async fn serve_http1<IO, H>(mut wire: Box<Wire<IO>>, connection: &Arc<Connection<H>>, watch: &mut Watch)
 where
     IO: Socket,
     H: Handler,

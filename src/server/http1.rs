@@ -37,9 +37,9 @@ pub(super) enum End<IO> {
     /// With the connection.
     Over,
     /// It fell quiet between two requests.
-    Quiet(Wire<IO>),
+    Quiet(Box<Wire<IO>>),
     /// As quiet, but a part of the next head is there (and replayed).
-    MidHead(Wire<IO>),
+    MidHead(Box<Wire<IO>>),
 }
 
 /// What ended a stretch.
@@ -51,7 +51,7 @@ enum Event {
 
 /// Serves requests until the connection ends or falls quiet.
 pub(super) async fn serve<IO, H>(
-    wire: Wire<IO>,
+    wire: Box<Wire<IO>>,
     connection: &Arc<Connection<H>>,
     watch: &mut Watch,
 ) -> End<IO>
@@ -98,7 +98,7 @@ where
 
 /// One turn of the connection's task. `told` remembers that hyper was asked to come to an end.
 fn turn<IO, H, S, B>(
-    hyper: &mut Hyper<TokioIo<Wire<IO>>, S>,
+    hyper: &mut Hyper<TokioIo<Box<Wire<IO>>>, S>,
     connection: &Connection<H>,
     watch: &mut Watch,
     told: &mut bool,
@@ -143,7 +143,7 @@ where
 }
 
 /// hyper has done its part: the connection speaks another protocol, or is at its end.
-async fn over<IO, H>(wire: Wire<IO>, unparsed: &[u8], connection: &Connection<H>)
+async fn over<IO, H>(wire: Box<Wire<IO>>, unparsed: &[u8], connection: &Connection<H>)
 where
     IO: Socket,
     H: Handler,
@@ -171,7 +171,7 @@ fn idle_limit<H>(connection: &Connection<H>) -> Duration {
 
 async fn timed_out<IO, H>(
     stage: Stage,
-    mut wire: Wire<IO>,
+    mut wire: Box<Wire<IO>>,
     unparsed: Bytes,
     connection: &Connection<H>,
 ) -> End<IO>
@@ -197,7 +197,7 @@ where
 }
 
 /// Answers a head that did not come to its end in time, and closes.
-pub(super) async fn time_out<IO, H>(mut wire: Wire<IO>, connection: &Connection<H>)
+pub(super) async fn time_out<IO, H>(mut wire: Box<Wire<IO>>, connection: &Connection<H>)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
@@ -208,7 +208,7 @@ where
 }
 
 /// Sends the refusal that is left to send, and lingers.
-async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<IO>) {
+async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Box<Wire<IO>>) {
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, wire.shutdown()).await;
 }
 

@@ -21,11 +21,11 @@ use crate::tunnel::{Reason, Tunnel};
 
 /// Lets bytes pass to the tunnel's end; `unparsed` were read from the wire already. The wire, where it is left open.
 pub(super) async fn serve<IO, H>(
-    wire: Wire<IO>,
+    wire: Box<Wire<IO>>,
     unparsed: &[u8],
     mut tunnel: Tunnel,
     connection: &Connection<H>,
-) -> Option<Wire<IO>>
+) -> Option<Box<Wire<IO>>>
 where
     IO: Socket,
     H: Handler,
@@ -121,7 +121,7 @@ impl AsyncWrite for Stream {
 }
 
 /// The client's end: closing it leaves it open for what the client still has to say.
-struct Client<IO>(Wire<IO>);
+struct Client<IO>(Box<Wire<IO>>);
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Client<IO> {
     fn poll_read(
