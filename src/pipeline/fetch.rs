@@ -126,7 +126,9 @@ fn count(
     first_byte: Option<Duration>,
 ) {
     let upstream = route.series.upstream;
-    let slot = endpoint.map_or(0, |endpoint| telemetry.endpoint_slot(&route.upstream_name, endpoint));
+    let slot = endpoint.map_or(0, |endpoint| {
+        route.upstream.numbered(endpoint, || telemetry.endpoint_slot(&route.upstream_name, endpoint))
+    });
     telemetry.attempt(upstream, slot, outcome, first_byte);
     for _ in 1..attempts {
         telemetry.retry(upstream);

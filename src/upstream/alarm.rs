@@ -14,6 +14,11 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
+    /// Whether anything has waited for it yet.
+    pub(crate) fn is_set(&self) -> bool {
+        self.sleep.is_some()
+    }
+
     /// Ready once `due` has passed; else the task is woken then, at the latest.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
         let due = tokio::time::Instant::from_std(due);

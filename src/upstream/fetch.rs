@@ -1,7 +1,7 @@
 //! A fetch: attempts at endpoints until one answers or none may be tried any more.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Response};
@@ -33,6 +33,8 @@ pub(super) struct Member {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) host: HeaderValue,
     pub(super) origin: Arc<OriginName>,
+    /// See [`Upstream::numbered`].
+    pub(super) number: OnceLock<u32>,
 }
 
 /// A request that cannot be sent again takes no connection that was unused for longer, if it can have a new one: origins
@@ -81,6 +83,14 @@ impl Upstream {
         UpstreamSnapshot {
             name: Arc::clone(&self.settings.name),
             endpoints: endpoints.map(|(member, settings)| member.endpoint.snapshot(settings)).collect(),
+        }
+    }
+
+    /// The number by which the caller knows the endpoint of this name: looked up once, and then remembered here.
+    pub fn numbered(&self, endpoint: &Arc<str>, look_up: impl FnOnce() -> u32) -> u32 {
+        match self.members.iter().find(|member| Arc::ptr_eq(&member.endpoint.name, endpoint)) {
+            Some(member) => *member.number.get_or_init(look_up),
+            None => look_up(),
         }
     }
 
@@ -142,6 +152,9 @@ impl Upstream {
             Missed { failure, sent: Sent::Nothing }
         })?;
 
+        if !alarm.is_set() {
+            *alarm = conn.take_alarm();
+        }
         let body = request.body.replay().unwrap_or_else(|| std::mem::take(&mut request.body));
         let progress = match &body {
             RequestBody::Stream(stream) => Some(stream.progress()),

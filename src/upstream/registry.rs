@@ -1,6 +1,6 @@
 //! All upstreams of the instance, brought in line with the config at start and on every reload.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -114,6 +114,7 @@ impl Upstreams {
             endpoint: self.endpoint(settings, endpoint, &mut reusable, &trust),
             host: host(endpoint),
             origin: Arc::new(origin(settings, endpoint)),
+            number: OnceLock::new(),
         };
         let members = settings.endpoints.iter().map(member).collect();
         let balance = Balance::new(&settings.endpoints);

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use super::pump::Sending;
 use super::stream::BodyProgress;
+use crate::upstream::alarm::Alarm;
 use crate::upstream::connect::Conn;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::error::BodyError;
@@ -42,12 +43,13 @@ impl Lease {
         }
     }
 
-    /// The reply was read to its end.
-    pub(super) fn finish(mut self) {
-        let Some(conn) = self.conn.take() else { return };
+    /// The reply was read to its end; `alarm` is what it was waited for by.
+    pub(super) fn finish(mut self, alarm: Alarm) {
+        let Some(mut conn) = self.conn.take() else { return };
         if !self.keep || conn.is_closed() || matches!(conn, Conn::Http2(_)) {
             return;
         }
+        conn.keep_alarm(alarm);
         if conn.is_usable() {
             self.endpoint.pool.put(conn);
             return;

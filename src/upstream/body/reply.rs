@@ -52,7 +52,7 @@ impl UpstreamBody {
 
     fn finish(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.finish();
+            lease.finish(std::mem::take(&mut self.alarm));
         }
     }
 

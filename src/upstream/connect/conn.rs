@@ -11,6 +11,7 @@ use super::http2::{self, Http2, Stream};
 use super::tls::TlsClient;
 use super::transport::{Stream as Socket, Transport};
 use super::violations::Violations;
+use crate::upstream::alarm::Alarm;
 use crate::upstream::error::Failure;
 use crate::upstream::pool::{Permit, Pool, Pooled, Worker};
 use crate::upstream::settings::{Http2Settings, Protocol};
@@ -61,6 +62,21 @@ impl Conn {
         match self {
             Self::Http1(conn) => conn.generation = generation,
             Self::Http2(stream) => stream.set_generation(generation),
+        }
+    }
+
+    /// What the next exchange on it is to wait by.
+    pub(crate) fn take_alarm(&mut self) -> Alarm {
+        match self {
+            Self::Http1(conn) => std::mem::take(&mut conn.alarm),
+            Self::Http2(_) => Alarm::default(),
+        }
+    }
+
+    /// Leaves the alarm to the next exchange, where there is one at a time.
+    pub(crate) fn keep_alarm(&mut self, alarm: Alarm) {
+        if let Self::Http1(conn) = self {
+            conn.alarm = alarm;
         }
     }
 

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use super::Conn;
 use super::transport::{Asked, Stream, Transport};
 use super::violations::Violations;
+use crate::upstream::alarm::Alarm;
 use crate::upstream::body::RequestBody;
 use crate::upstream::error::Failure;
 use crate::upstream::pool::{Permit, Worker};
@@ -31,6 +32,9 @@ pub(crate) struct Http1 {
     pub(super) peer: SocketAddr,
     /// State of the endpoint's addresses when this was made, or last found still right.
     pub(crate) generation: u64,
+    /// What the exchanges on it wait by, one after the other: an armed timer is left as it is, since the next one hardly
+    /// ever needs it to ring earlier.
+    pub(super) alarm: Alarm,
 }
 
 impl Http1 {
@@ -80,5 +84,5 @@ pub(super) async fn open(
             tracing::debug!(%error, "connection ended");
         }
     });
-    Ok(Http1 { sender, asked, home: Worker::current(), peer, generation })
+    Ok(Http1 { sender, asked, home: Worker::current(), peer, generation, alarm: Alarm::default() })
 }
