@@ -92,12 +92,13 @@ where
     let wire = Box::new(Wire::new(io, activity.clone()));
     let accepted = Box::new(Accepted { facts, limits, shared: shared.clone(), handler, activity });
     async move {
-        let _account = account;
         let _registration = poll_fn(|cx| Poll::Ready(shared.register(cx.waker()))).await;
         let mut watch = Watch::new();
         if let Some((wire, connection)) = Box::pin(begin(wire, accepted, &mut watch)).await {
             serve_http1(wire, &connection, &mut watch).await;
         }
+        // Here, and not in a variable of its own from the beginning, which would be a second place for it.
+        drop(account);
     }
 }
 

@@ -111,18 +111,18 @@ impl Asks {
 impl ReplyFields {
     /// Of a reply; `targets` are the route's targeted fields (RFC 9213).
     pub fn of(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
-        static SAID: [HeaderName; 8] =
-            [CACHE_CONTROL, VARY, EXPIRES, DATE, AGE, LAST_MODIFIED, CONTENT_LENGTH, PRAGMA];
-        static THERE: [HeaderName; 2] = [ETAG, SET_COOKIE];
         let mut fields = Self { names: Vec::with_capacity(6), text: String::with_capacity(128) };
         // A reply has fewer fields than there are names to look up.
         for name in headers.keys() {
-            if SAID.contains(name) || targets.contains(name) {
-                join(&mut fields.text, headers, name);
-                fields.push(name);
-            } else if THERE.contains(name) {
-                fields.push(name);
+            match *name {
+                CACHE_CONTROL | VARY | EXPIRES | DATE | AGE | LAST_MODIFIED | CONTENT_LENGTH | PRAGMA => {
+                    join(&mut fields.text, headers, name);
+                }
+                ETAG | SET_COOKIE => {}
+                _ if targets.contains(name) => join(&mut fields.text, headers, name),
+                _ => continue,
             }
+            fields.push(name);
         }
         fields
     }
