@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::tiered::{Freshened, NewEntry};
+use super::storing::{Freshened, NewEntry};
 use super::{Cache, EntryId, Inserted};
 use crate::cache::entry::{BodyRef, Entry, EntryHead};
 use crate::cache::key::{Digest, Part, Secret, StoredKey};

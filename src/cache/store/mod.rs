@@ -34,6 +34,7 @@ mod record;
 mod report;
 mod shared;
 mod simulated;
+mod storing;
 mod succession;
 mod tiered;
 mod variant;
@@ -63,7 +64,8 @@ pub use report::{
     Victims,
 };
 pub use simulated::{Held, Simulated};
-pub use tiered::{Cache, Freshened, Inserted, NewEntry, OpenError};
+pub use storing::{Freshened, Inserted, NewEntry};
+pub use tiered::{Cache, OpenError};
 
 use super::entry::{Entry, VaryKey};
 use super::key::Digest;

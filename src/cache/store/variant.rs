@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Acquire;
 
 use super::queue::Write;
 use super::record::MAX_INLINE;
-use super::tiered::{Cache, Freshened, NewEntry, swap};
+use super::storing::{Freshened, NewEntry, swap};
+use super::tiered::Cache;
 use super::{EntryId, Inserted};
 use crate::cache::entry::{BodyRef, Entry, FileBody, VaryKey};
 use crate::cache::purge::Subject;
