@@ -809,7 +809,7 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
             [CompletionResult]::new('--urls', '--urls', [CompletionResultType]::ParameterName, 'Ask for the URLs of this list in turn, one (or a JSON object with a "url") a line; - is standard input. A URL beside it gives all of them its scheme, host and port, which paths alone need')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Connections kept open')
             [CompletionResult]::new('--connections', '--connections', [CompletionResultType]::ParameterName, 'Connections kept open')
-            [CompletionResult]::new('--streams', '--streams', [CompletionResultType]::ParameterName, 'Requests at a time on each connection')
+            [CompletionResult]::new('--streams', '--streams', [CompletionResultType]::ParameterName, 'Requests at a time on each connection, with --http2')
             [CompletionResult]::new('-r', '-r', [CompletionResultType]::ParameterName, 'Requests a second over all connections, at fixed times: an open loop')
             [CompletionResult]::new('--rate', '--rate', [CompletionResultType]::ParameterName, 'Requests a second over all connections, at fixed times: an open loop')
             [CompletionResult]::new('-d', '-d', [CompletionResultType]::ParameterName, 'Measure for this long')

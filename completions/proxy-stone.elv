@@ -767,7 +767,7 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
             cand --urls 'Ask for the URLs of this list in turn, one (or a JSON object with a "url") a line; - is standard input. A URL beside it gives all of them its scheme, host and port, which paths alone need'
             cand -c 'Connections kept open'
             cand --connections 'Connections kept open'
-            cand --streams 'Requests at a time on each connection'
+            cand --streams 'Requests at a time on each connection, with --http2'
             cand -r 'Requests a second over all connections, at fixed times: an open loop'
             cand --rate 'Requests a second over all connections, at fixed times: an open loop'
             cand -d 'Measure for this long'

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gate, Origin, Output, Place, Proxy, code, eventually};
+use crate::support::{Answer, Gate, Origin, Output, Place, Proxy, code, eventually, finish};
 
 /// Runs `bench`; the report, whatever the exit code.
 #[track_caller]
@@ -365,4 +365,33 @@ fn what_cannot_be_measured_is_told_at_once() {
     let nowhere = place.run(&["bench", &format!("http://{}.test/", "x".repeat(64)), "-d", "1h"]);
     assert_eq!(nowhere.code, 4, "{nowhere:?}");
     assert!(nowhere.stderr.contains("x.test can't be looked up"), "{nowhere:?}");
+}
+
+/// Runs the command of this place under a limit of open files.
+fn limited(place: &Place, limit: &str, args: &[&str]) -> Output {
+    let inner = place.command(args);
+    let mut command = std::process::Command::new("sh");
+    let script = format!("ulimit {limit} && exec \"$@\"");
+    command.args(["-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    command
+        .current_dir(place.path("."))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    finish(command)
+}
+
+#[test]
+fn connections_may_be_as_many_as_descriptors_are_allowed() {
+    let place = Place::new();
+    let origin = Origin::new(|_| Answer::new("x"));
+    let args = ["bench", &origin.url(), "-c", "100", "-n", "100", "-t", "2", "--rate", "1000", "-o", "json"];
+    let refused = limited(&place, "-n 128", &args);
+    assert_eq!(refused.code, 9, "{refused:?}");
+    assert!(refused.stderr.contains("100 connections need more descriptors than the 128"), "{refused:?}");
+    assert_eq!(origin.hits("/"), 0);
+    let allowed = limited(&place, "-Sn 64", &args);
+    let report = report(&allowed);
+    assert_eq!((allowed.code, &report["replies"]), (0, &100.into()), "the soft limit is raised: {report}");
+    assert_eq!(report["connecting"]["opened_first"], 100);
+    assert_eq!(origin.hits("/"), 100, "two threads share the schedule");
 }

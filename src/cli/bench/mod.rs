@@ -70,7 +70,7 @@ pub struct LoadArgs {
           value_parser = clap::value_parser!(u32).range(1..=bench::MAX_WORKERS as i64))]
     pub connections: u32,
 
-    /// Requests at a time on each connection.
+    /// Requests at a time on each connection, with --http2.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "http2",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub streams: u32,

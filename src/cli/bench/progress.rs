@@ -63,7 +63,6 @@ impl Bar {
             failures => format!(", {failures} failures"),
         };
         self.bar.set_message(format!("{doing}{failures}"));
-        self.bar.tick();
     }
 
     /// Replies a second, of late.
@@ -75,12 +74,16 @@ impl Bar {
             return 0.0;
         };
         let elapsed = now.duration_since(at);
-        if elapsed < RATE_OVER {
-            return rate;
+        let latest = replies.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(f64::EPSILON);
+        match elapsed < RATE_OVER {
+            // Nothing better is known at first.
+            true if rate == 0.0 => latest,
+            true => rate,
+            false => {
+                self.seen.set((Some(now), replies, latest));
+                latest
+            }
         }
-        let rate = replies.saturating_sub(before) as f64 / elapsed.as_secs_f64();
-        self.seen.set((Some(now), replies, rate));
-        rate
     }
 
     /// Takes it away.
