@@ -29,7 +29,7 @@ use proxy_stone::upstream::measured::IdlePool;
 /// Who runs the steps.
 enum Runner {
     /// Criterion, which times them, or runs each once.
-    Timer(Criterion),
+    Timer(Box<Criterion>),
     /// Callgrind: one of them, so many times.
     Counter { only: String, times: usize },
 }
@@ -67,8 +67,10 @@ fn counted<I, O>(inputs: Vec<I>, step: &mut impl FnMut(I) -> O) {
     }
 }
 
+type Steps = fn(&mut Runner);
+
 /// The steps by what their names begin with.
-const STEPS: &[(&str, fn(&mut Runner))] = &[
+const STEPS: &[(&str, Steps)] = &[
     ("route", route),
     ("target", target),
     ("key", key),
@@ -86,7 +88,7 @@ fn main() {
         Some([only, times, ..]) => {
             Runner::Counter { only: only.clone(), times: times.parse().expect("how many times") }
         }
-        _ => Runner::Timer(Criterion::default().configure_from_args()),
+        _ => Runner::Timer(Box::new(Criterion::default().configure_from_args())),
     };
     for (name, steps) in STEPS {
         if !matches!(&runner, Runner::Counter { only, .. } if only.split('/').next() != Some(*name)) {

@@ -318,7 +318,7 @@ def install(venv, report):
             policy.chmod(0o755)
         subprocess.run(["apt-get", "update", "-qq"], check=False)
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", *packages], check=True, env=env)
+        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "--no-upgrade", *packages], check=True, env=env)
     finally:
         if ours:
             policy.unlink(missing_ok=True)
