@@ -57,7 +57,11 @@ fi
 if [ -z "$binary" ]; then
   command -v cargo >/dev/null 2>&1 || fail "cargo is not installed; install Rust, or pass --binary FILE" 9
   echo "building proxy-stone (a few minutes the first time)"
-  (cd "$here" && cargo build --release --locked --bin proxy-stone)
+  # The faster allocator's own build wants make.
+  allocator=
+  if command -v make >/dev/null 2>&1; then allocator="--features jemalloc"; fi
+  # shellcheck disable=SC2086 # no word at all where there is no allocator
+  (cd "$here" && cargo build --release --locked $allocator --bin proxy-stone)
   binary=${CARGO_TARGET_DIR:-$here/target}/release/proxy-stone
 fi
 [ -f "$binary" ] || fail "there is no binary at $binary" 4
