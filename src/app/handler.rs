@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Request, Response};
+use http_body::Body as _;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -15,7 +18,7 @@ use crate::http::ClientConn;
 use crate::http::h1::Violation;
 use crate::pipeline::{Proxy, ReplyBody};
 use crate::server::{ClientRequest, ConnectionTotals, Handler, Refusal};
-use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
+use crate::telemetry::event::{CacheOutcome, End, Finished, Protocol, RequestId, Series};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure, Telemetry};
 use crate::tls::Session;
 
@@ -29,18 +32,32 @@ pub(super) struct Gate {
 impl Handler for Gate {
     type Body = ReplyBody;
 
-    async fn handle(self: Arc<Self>, request: ClientRequest) -> Response<ReplyBody> {
+    fn handle(
+        self: Arc<Self>,
+        request: ClientRequest,
+    ) -> impl Future<Output = Response<ReplyBody>> + Send + 'static {
         let ClientRequest { request, client, interim } = request;
         let hsts = client.session.as_ref().and_then(|session| session.hsts());
-        let mut response = self.proxy.clone().handle(request, client, interim).await;
-        if let Some(hsts) = hsts {
-            // One field, whatever the origin says (RFC 6797 7.1); and never without TLS (7.2).
-            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+        let secured = |mut response: Response<ReplyBody>| {
+            if let Some(hsts) = hsts {
+                // One field, whatever the origin says (RFC 6797 7.1); and never without TLS (7.2).
+                response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+            }
+            response
+        };
+        let (mut head, body) = request.into_parts();
+        // Over HTTP/1.1 that was asked before.
+        if client.protocol == Protocol::Http2
+            && body.is_end_stream()
+            && let Some(response) = self.proxy.reply_at_once(&mut head, &client)
+        {
+            return Either::Left(ready(secured(response)));
         }
-        response
+        let request = Request::from_parts(head, body);
+        Either::Right(self.proxy.clone().handle(request, client, interim).map(secured))
     }
 
-    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut BytesMut) -> Option<Bytes> {
+    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut Vec<u8>) -> Option<Bytes> {
         let hsts = client.session.as_ref().and_then(|session| session.hsts());
         self.proxy.at_once(request, client, hsts.as_ref(), out)
     }

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 
-use bytes::{BufMut, BytesMut};
 use http::HeaderValue;
 
 use super::h1::write_decimal;
@@ -118,18 +117,18 @@ impl CacheStatus<'_> {
 }
 
 /// The member for a fresh reply from the store, as [`CacheStatus::to_value`] writes it.
-pub fn write_hit(name: &str, ttl: i64, detail: Option<&str>, out: &mut BytesMut) {
+pub fn write_hit(name: &str, ttl: i64, detail: Option<&str>, out: &mut Vec<u8>) {
     TEXT.with_borrow_mut(|text| {
         text.clear();
         write_token_or_string(text, name);
-        out.put_slice(text.as_bytes());
-        out.put_slice(b"; hit; ttl=");
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b"; hit; ttl=");
         write_decimal(ttl.clamp(0, MAX_TTL).unsigned_abs(), out);
         if let Some(detail) = detail {
             text.clear();
             write_token_or_string(text, detail);
-            out.put_slice(b"; detail=");
-            out.put_slice(text.as_bytes());
+            out.extend_from_slice(b"; detail=");
+            out.extend_from_slice(text.as_bytes());
         }
     });
 }

@@ -131,7 +131,7 @@ impl Target {
         let text = match &self.authority {
             AuthorityText::None => "",
             AuthorityText::Uri(authority) => authority.as_str(),
-            AuthorityText::Field(value) => value.to_str().unwrap_or(""),
+            AuthorityText::Field(value) => std::str::from_utf8(value.as_bytes()).unwrap_or(""),
             AuthorityText::Rewritten(text) => text,
         };
         &text[..self.authority_len]

@@ -1,31 +1,34 @@
 //! The short way of a hit: a plain GET of which RAM holds a fresh reply is answered in one go.
 //!
 //! It asks the same rooms the same questions as the stages of [`Proxy::handle`] do, and has the same said in reply, log and
-//! metrics. What it leaves out is what such a request does not need: a future, a map of the reply's fields, a body that is
-//! polled. Routes that look closer at requests, or change replies, go the long way, as do requests with conditions and
+//! metrics. What it leaves out is what such a request does not need: a future and, over HTTP/1.1, a map of the reply's fields
+//! and a body that is polled. Routes that look closer at requests, or change replies, go the long way, as do requests with conditions and
 //! ranges; nothing has been counted then.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, DATE, STRICT_TRANSPORT_SECURITY, TRAILER};
 use http::request::Parts;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, Response};
 
-use super::Proxy;
-use super::exchange::asks;
-use super::inbound::given_id;
+use super::exchange::{Exchange, asks};
+use super::inbound::{given_id, join_cookies};
 use super::key::{Facts, Keyed};
+use super::reply::ReplyBody;
 use super::respond::{CACHE_STATUS, is_bodiless};
 use super::settings::RouteSettings;
 use super::site::{Route, Site};
+use super::stored::prepared;
+use super::{Proxy, doubt};
 use crate::cache::Mode;
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::key::Digest;
 use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
 use crate::clock::Timestamp;
+use crate::http::cache_status::CacheStatus;
 use crate::http::h1::{write_decimal, write_field, write_status};
 use crate::http::target::Target;
 use crate::http::{ClientConn, Scheme, cache_status, date, forwarded, request_id, via};
@@ -45,11 +48,13 @@ pub(super) fn is_open(settings: &RouteSettings, mode: Mode) -> bool {
     mode == Mode::Cache && stored_as_sent && for_everyone && as_asked && served && !told_apart && !said_more
 }
 
+/// Content up to this size is copied behind its head: to tell the kernel of two pieces costs more.
+const SHORT: usize = 4 << 10;
+
 /// A reply that is at hand.
 struct Hit<'a> {
-    route: &'a Route,
+    route: &'a Arc<Route>,
     entry: Arc<Entry>,
-    body: Bytes,
     digest: Digest,
     policy: RequestPolicy,
     age: u64,
@@ -67,32 +72,68 @@ struct Asked<'a> {
 }
 
 impl Proxy {
-    /// Answers a request if that can be done at once: appends the head of a reply of HTTP/1.1 to `out`, and returns the
-    /// content. `hsts` is told in place of what the origin says of it.
+    /// Answers a request if that can be done at once: appends the reply to `out` as HTTP/1.1 writes it, and returns what
+    /// of its content is not there. `hsts` is told in place of what the origin says of it.
     pub fn at_once(
         &self,
         head: &mut Parts,
         client: &ClientConn,
         hsts: Option<&HeaderValue>,
-        out: &mut BytesMut,
+        out: &mut Vec<u8>,
     ) -> Option<Bytes> {
         let site = self.site.load();
+        let (asked, hit) = self.at_hand(&site, head, client)?;
+        hit.write_head(&site, &asked, hsts, out);
+        let rest = hit.write_content(out);
+        self.telemetry.finished(hit.finished(asked));
+        Some(rest)
+    }
+
+    /// The same over HTTP/2, where the reply is a message like any other.
+    pub fn reply_at_once(&self, head: &mut Parts, client: &ClientConn) -> Option<Response<ReplyBody>> {
+        if head.method != Method::GET || doubt::check(head).is_err() {
+            return None;
+        }
+        join_cookies(&mut head.headers);
+        let site = self.site.load();
+        let (asked, hit) = self.at_hand(&site, head, client)?;
+        let freshness = &hit.entry.head.freshness;
+        let (ttl, detail) = (Some(hit.ttl), freshness.source.detail());
+        let status = CacheStatus { hit: true, ttl, detail, ..CacheStatus::default() };
+        let Ok(Ok(reply)) = prepared(head, &hit.entry, hit.age, status) else { return None };
+        let Asked { address, target, id, at, .. } = asked;
+        let (telemetry, sent) = (self.telemetry.clone(), target.sent().as_str());
+        let mut exchange = Exchange::open(telemetry, client, head.version, at, id, Method::GET, sent);
+        exchange.client_address = address;
+        exchange.host = target.authority().into();
+        exchange.route = Some(hit.route.clone());
+        exchange.cache = CacheOutcome::Hit;
+        exchange.caching.key = Some(hit.digest.0);
+        exchange.caching.asks = asks(&hit.policy, target.scheme() == Scheme::Https);
+        exchange.found(&hit.entry.head);
+        Some(reply.into_response(&site, exchange))
+    }
+
+    /// The reply to a request without content, if it is at hand.
+    fn at_hand<'a>(
+        &self,
+        site: &'a Site,
+        head: &mut Parts,
+        client: &'a ClientConn,
+    ) -> Option<(Asked<'a>, Hit<'a>)> {
         let started = Instant::now();
         let at = self.clock.now();
         site.bounds(head).ok()?;
         site.identify(client, &mut head.headers);
         let trusted = !site.trusted.is_empty() && site.trusts(client.peer.ip());
         let target = site.target_at_once(head, client, trusted)?;
-        let hit = self.hit(&site, head, client, &target, at)?;
+        let hit = self.hit(site, head, client, &target, at)?;
         let id = given_id(&head.headers, trusted).unwrap_or_else(|| RequestId::Own(request_id::new_id(at)));
         let address = match trusted {
             true => forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted),
             false => client.peer.ip(),
         };
-        hit.write_head(&site, &id, at, hsts, out);
-        let asked = Asked { client, address, target, id, at, started };
-        self.telemetry.finished(hit.finished(asked));
-        Some(hit.body)
+        Some((Asked { client, address, target, id, at, started }, hit))
     }
 
     /// Looks at what RAM holds.
@@ -104,7 +145,7 @@ impl Proxy {
         target: &Target,
         at: Timestamp,
     ) -> Option<Hit<'s>> {
-        let route = &**site.route_by(target, &head.method, &head.headers, client.identity())?;
+        let route = site.route_by(target, &head.method, &head.headers, client.identity())?;
         if !route.at_once || via::loops(&head.headers, &site.name) {
             return None;
         }
@@ -124,12 +165,12 @@ impl Proxy {
         let entry = vary::select(&resource.variants, &head.headers, secret, at)?;
         let reuse = policy::reuse(&policy, &entry.head, entry.soft_purged, &route.cache.rules, at);
         let Reuse::Fresh { age, ttl } = reuse else { return None };
-        let BodyRef::Bytes(body) = &entry.body else { return None };
-        if entry.part.is_some() || entry.trailers.is_some() || is_bodiless(entry.head.status) {
+        let in_ram = matches!(entry.body, BodyRef::Bytes(_));
+        if !in_ram || entry.part.is_some() || entry.trailers.is_some() || is_bodiless(entry.head.status) {
             return None;
         }
         self.cache.count_hit(&resource);
-        Some(Hit { route, entry: entry.clone(), body: body.clone(), digest, policy, age, ttl })
+        Some(Hit { route, entry: entry.clone(), digest, policy, age, ttl })
     }
 }
 
@@ -147,14 +188,7 @@ impl Site {
 
 impl Hit<'_> {
     /// The head as [`Reply::into_response`](super::respond::Reply::into_response) makes it.
-    fn write_head(
-        &self,
-        site: &Site,
-        id: &RequestId,
-        at: Timestamp,
-        hsts: Option<&HeaderValue>,
-        out: &mut BytesMut,
-    ) {
+    fn write_head(&self, site: &Site, asked: &Asked<'_>, hsts: Option<&HeaderValue>, out: &mut Vec<u8>) {
         let head = &self.entry.head;
         write_status(head.status, out);
         let mut dated = false;
@@ -168,23 +202,40 @@ impl Hit<'_> {
             write_field(name, value.as_bytes(), out);
         }
         if !dated {
-            write_field(&DATE, date::header_value(at).as_bytes(), out);
+            write_field(&DATE, date::header_value(asked.at).as_bytes(), out);
         }
-        out.put_slice(b"content-length: ");
-        write_decimal(self.body.len() as u64, out);
+        out.extend_from_slice(b"content-length: ");
+        write_decimal(self.entry.body.len(), out);
         // Larger ages are told as the largest that every recipient understands (RFC 9111 1.2.2).
-        out.put_slice(b"\r\nage: ");
+        out.extend_from_slice(b"\r\nage: ");
         write_decimal(self.age.min(1 << 31), out);
-        out.put_slice(b"\r\n");
-        out.put_slice(CACHE_STATUS.as_str().as_bytes());
-        out.put_slice(b": ");
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(CACHE_STATUS.as_str().as_bytes());
+        out.extend_from_slice(b": ");
         cache_status::write_hit(&site.name, self.ttl, head.freshness.source.detail(), out);
-        out.put_slice(b"\r\n");
-        write_field(&request_id::NAME, request_id::text(id, &mut [0; request_id::LENGTH]).as_bytes(), out);
+        out.extend_from_slice(b"\r\n");
+        write_field(
+            &request_id::NAME,
+            request_id::text(&asked.id, &mut [0; request_id::LENGTH]).as_bytes(),
+            out,
+        );
         if let Some(hsts) = hsts {
             write_field(&STRICT_TRANSPORT_SECURITY, hsts.as_bytes(), out);
         }
-        out.put_slice(b"\r\n");
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// What of the content is too long to be copied.
+    fn write_content(&self, out: &mut Vec<u8>) -> Bytes {
+        match &self.entry.body {
+            BodyRef::Bytes(body) if body.len() > SHORT => body.clone(),
+            BodyRef::Bytes(body) => {
+                out.extend_from_slice(body);
+                Bytes::new()
+            }
+            // None such is at hand.
+            BodyRef::File(_) => Bytes::new(),
+        }
     }
 
     /// What is told of it afterwards.
@@ -213,7 +264,7 @@ impl Hit<'_> {
             upstream_first_byte: None,
             cache: CacheOutcome::Hit,
             received: 0,
-            sent: self.body.len() as u64,
+            sent: self.entry.body.len(),
             end: End::Complete,
             lasting: false,
             error: None,

@@ -108,7 +108,7 @@ fn spoken(client: Arc<ClientConn>, version: Version) -> Arc<ClientConn> {
 }
 
 /// HTTP/2 lets a client send its cookies in several fields, which elsewhere are one (RFC 9113 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }

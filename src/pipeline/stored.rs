@@ -67,7 +67,7 @@ pub(super) fn shape(
 }
 
 /// What of a reply from an entry is not made without waiting.
-enum Unmade {
+pub(super) enum Unmade {
     /// These bytes of the body's file are still to be opened.
     File(Box<Reply>, Range<u64>),
     /// It is put together.
@@ -108,7 +108,8 @@ impl Proxy {
     }
 }
 
-fn prepared(
+/// A reply from an entry, as far as it can be made without waiting.
+pub(super) fn prepared(
     request: &request::Parts,
     entry: &Entry,
     age: u64,

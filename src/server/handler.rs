@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
@@ -29,9 +29,10 @@ pub trait Handler: Send + Sync + 'static {
         request: ClientRequest,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
 
-    /// Answers a plain GET whose reply is at hand, without waiting for anything: appends the head of an HTTP/1.1 reply to
-    /// `out` and returns the content. `None`: nothing has been done, and the request comes to `handle`.
-    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut BytesMut) -> Option<Bytes> {
+    /// Answers a plain GET whose reply is at hand, without waiting for anything: appends it to `out`, as it stands on the
+    /// wire of HTTP/1.1, and returns what of its content is not there. `None`: nothing has been done, and the request
+    /// comes to `handle`.
+    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut Vec<u8>) -> Option<Bytes> {
         let _ = (request, client, out);
         None
     }

@@ -5,9 +5,9 @@
 //! costs on the way through hyper. Whatever is not so goes that way, as if it had not been looked at here.
 
 use std::cell::RefCell;
-use std::fmt;
+use std::{fmt, io};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::connection::Connection;
 use super::handler::Handler;
@@ -15,9 +15,10 @@ use super::shared::Phase;
 use crate::http::h1::Plain;
 
 /// Answers requests at once.
-pub(super) trait Prompt: Send + Sync {
-    /// The reply to the request that this head makes; `None`: it is to go the long way.
-    fn answer(&self, head: &[u8]) -> Option<Answer>;
+pub(super) trait Prompt: std::marker::Send + Sync {
+    /// Has `send` send the reply to the request that this head makes: all of it, or its beginning and what of its content
+    /// comes behind. `false`: the request is to go the long way.
+    fn answer(&self, head: &[u8], send: &mut Send<'_>) -> io::Result<bool>;
 }
 
 impl fmt::Debug for dyn Prompt {
@@ -26,7 +27,10 @@ impl fmt::Debug for dyn Prompt {
     }
 }
 
-/// A whole reply, as far as it has not been sent.
+/// See [`Prompt::answer`].
+pub(super) type Send<'a> = dyn FnMut(&[u8], Bytes) -> io::Result<()> + 'a;
+
+/// What has not been sent of a reply.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) head: Bytes,
@@ -50,7 +54,7 @@ impl Answer {
 #[derive(Default)]
 struct Scratch {
     request: Plain,
-    out: BytesMut,
+    out: Vec<u8>,
 }
 
 thread_local! {
@@ -58,17 +62,18 @@ thread_local! {
 }
 
 impl<H: Handler> Prompt for Connection<H> {
-    fn answer(&self, head: &[u8]) -> Option<Answer> {
+    fn answer(&self, head: &[u8], send: &mut Send<'_>) -> io::Result<bool> {
         let is_last = self.limits.is_last(self.activity.requests() + 1);
         if is_last || self.shared.phase() != Phase::Serving {
-            return None;
+            return Ok(false);
         }
         SCRATCH.with_borrow_mut(|Scratch { request, out }| {
-            let request = request.read(head)?;
+            let Some(request) = request.read(head) else { return Ok(false) };
             out.clear();
-            let body = self.handler.at_once(request, &self.client, out)?;
+            let Some(rest) = self.handler.at_once(request, &self.client, out) else { return Ok(false) };
             self.activity.answered_at_once();
-            Some(Answer { head: out.split().freeze(), body })
+            send(out, rest)?;
+            Ok(true)
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
@@ -97,7 +97,7 @@ impl Handler for Origin {
         }
     }
 
-    fn at_once(&self, request: &mut Parts, _: &ClientConn, out: &mut BytesMut) -> Option<Bytes> {
+    fn at_once(&self, request: &mut Parts, _: &ClientConn, out: &mut Vec<u8>) -> Option<Bytes> {
         let body = match request.uri.path() {
             "/at-once" => Bytes::from_static(b"at once"),
             "/at-once/big" => vec![b'x'; 8 << 20].into(),
@@ -265,6 +265,31 @@ async fn what_is_at_hand_is_answered_at_once_between_other_exchanges() {
     })
     .await;
     assert_eq!(site.origin.closed.lock()[0].requests, 1 + asked.len() as u64);
+}
+
+#[tokio::test]
+async fn who_asks_for_other_things_is_looked_at_now_and_then() {
+    let site = site();
+    let mut stream = site.connect().await;
+    let mut ask = async |path: &str, ends: [&str; 2]| {
+        stream.write_all(get(path).as_bytes()).await.expect("sent");
+        let mut reply = String::new();
+        while !ends.iter().any(|end| reply.ends_with(end)) {
+            let mut byte = [0];
+            within(stream.read_exact(&mut byte)).await.expect("read");
+            reply.push(byte[0].into());
+        }
+        reply.ends_with("at once")
+    };
+    for _ in 0..40 {
+        assert!(!ask("/hello", ["hello over 1.1"; 2]).await);
+    }
+    let mut asked = 0;
+    while !ask("/at-once", ["at once", "long way"]).await {
+        asked += 1;
+        assert!(asked < 16);
+    }
+    assert!(ask("/at-once", ["at once", "long way"]).await);
 }
 
 #[tokio::test]

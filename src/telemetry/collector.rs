@@ -77,12 +77,12 @@ impl Collector {
     }
 
     /// Takes an event; the only thing that a reporting thread calls.
-    pub(super) fn post(&self, local: &super::local::Local, event: Finished) {
+    pub(super) fn post(&self, local: &super::local::Local, event: Arc<Finished>) {
         let demand = self.demand.load(Ordering::Relaxed);
         if demand == OFF {
             return;
         }
-        let half_full = local.post(Arc::new(event));
+        let half_full = local.post(event);
         // The outbox's lock orders this against `sleep`: either it saw the event, or we see it asleep.
         if (half_full || demand == EAGER) && self.asleep.load(Ordering::Relaxed) {
             self.wake();

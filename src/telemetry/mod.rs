@@ -141,7 +141,8 @@ impl Telemetry {
     }
 
     /// Takes note of a finished exchange; from any thread, and never waits.
-    pub fn finished(&self, finished: Finished) {
+    pub fn finished(&self, finished: impl Into<Arc<Finished>>) {
+        let finished = finished.into();
         self.collector.seats.with(|local| {
             // What the instance asks itself is in logs, but no traffic.
             if finished.protocol != event::Protocol::Internal {

@@ -1,30 +1,29 @@
 //! Heads of replies, as they are written on the wire (RFC 9112 4). Names and values are valid by their types.
 
-use bytes::{BufMut, BytesMut};
 use http::{HeaderName, StatusCode};
 
 /// A status line.
-pub fn write_status(status: StatusCode, out: &mut BytesMut) {
+pub fn write_status(status: StatusCode, out: &mut Vec<u8>) {
     if status == StatusCode::OK {
-        return out.put_slice(b"HTTP/1.1 200 OK\r\n");
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     }
-    out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(status.as_str().as_bytes());
-    out.put_slice(b" ");
-    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// A field line.
-pub fn write_field(name: &HeaderName, value: &[u8], out: &mut BytesMut) {
-    out.put_slice(name.as_str().as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value);
-    out.put_slice(b"\r\n");
+pub fn write_field(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// A number in decimal digits.
-pub fn write_decimal(mut number: u64, out: &mut BytesMut) {
+pub fn write_decimal(mut number: u64, out: &mut Vec<u8>) {
     // Those of the largest.
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -33,7 +32,7 @@ pub fn write_decimal(mut number: u64, out: &mut BytesMut) {
         digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
         if number == 0 {
-            return out.put_slice(&digits[at..]);
+            return out.extend_from_slice(&digits[at..]);
         }
     }
 }
@@ -44,19 +43,19 @@ mod tests {
 
     #[test]
     fn heads_are_written() {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         write_status(StatusCode::OK, &mut out);
         write_status(StatusCode::NOT_FOUND, &mut out);
         write_field(&http::header::AGE, b"0", &mut out);
-        assert_eq!(out, "HTTP/1.1 200 OK\r\nHTTP/1.1 404 Not Found\r\nage: 0\r\n");
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\nHTTP/1.1 404 Not Found\r\nage: 0\r\n");
     }
 
     #[test]
     fn numbers_are_written_as_they_are_read() {
         for number in [0, 9, 10, 1024, u64::MAX] {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             write_decimal(number, &mut out);
-            assert_eq!(out, number.to_string());
+            assert_eq!(out, number.to_string().into_bytes());
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Hits that are answered at once: which they are, and that nobody can tell them from others.
 
-use bytes::BytesMut;
 use http::request::Parts;
 use proxy_stone::http::ClientConn;
 use proxy_stone::telemetry::event::{Finished, Protocol, RequestId};
 
-use crate::support::{Answer, Client, Fields, Origin, Proxy, Reply, noon, numbered, pass};
+use crate::support::{Answer, Client, Fields, H2, Origin, Proxy, Reply, noon, numbered, pass};
 
 /// A field that has a request go the long way, and no other effect.
 const LONG_WAY: &str = "TE: deflate";
@@ -21,7 +20,7 @@ fn at_once(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> bool {
     let (peer, local) = (proxy.address, proxy.address);
     let client =
         ClientConn { peer, local, tls: false, session: None, redirect: None, protocol: Protocol::Http11 };
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     let body = proxy.instance.proxy.at_once(&mut request(target, fields), &client, None, &mut out);
     assert_eq!(body.is_some(), !out.is_empty());
     body.is_some()
@@ -165,4 +164,34 @@ async fn a_large_one_waits_for_its_client_and_holds_up_nothing() {
     }
     assert_eq!(slow.ask("GET", "/a", &[LONG_WAY], "").await.body, body);
     assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
+async fn nobody_can_tell_over_http_2_either() {
+    let answer =
+        Answer::ok("hello").field("Cache-Control", "max-age=60").field("Vary", "Cookie").field("Age", "7");
+    let origin = Origin::always(answer).await;
+    let proxy = Proxy::caching_by(&noon(), &origin).await;
+    let client = proxy.connect_h2().await;
+    let ask = async |fields: &[(&'static str, &'static str)]| {
+        let mut request = H2::request("GET", "/a?b", "");
+        fields.iter().for_each(|(name, value)| {
+            request.headers_mut().append(*name, value.parse().expect("a value"));
+        });
+        client.ask(request).await
+    };
+    let crumbs = [("cookie", "a=b"), ("cookie", "c=d")];
+    ask(&crumbs).await;
+    proxy.stored(1).await;
+    let short = ask(&crumbs).await;
+    // A condition that does not hold has it go the long way.
+    let long = ask(&[crumbs[0], crumbs[1], ("if-none-match", "\"other\"")]).await;
+    assert_eq!(short.fields.all("cache-status"), ["proxy-stone; hit; ttl=53"]);
+    assert_eq!((short.status, &short.body), (long.status, &long.body));
+    assert_eq!(lasting(&short.fields), lasting(&long.fields));
+    let finished = proxy.finished(3).await;
+    let told = |at: usize| without_times(&finished[at]).replace("conditional: true", "conditional: false");
+    assert_eq!(told(1), told(2));
+    assert_eq!(ask(&crumbs[..1]).await.cache_status(), "proxy-stone; fwd=vary-miss; stored");
+    assert_eq!(origin.hits(), 2);
 }
