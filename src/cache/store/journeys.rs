@@ -331,6 +331,17 @@ async fn variants_are_bounded_and_newest_first() {
 }
 
 #[tokio::test]
+async fn what_is_on_its_way_to_disk_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path()).await;
+    for number in 1..=400 {
+        put(&cache, &format!("/{number}"), b"x").await;
+        // The writer is at it meanwhile.
+        assert_eq!(cache.victims(vec![Criterion::All], 0).await.entries, number);
+    }
+}
+
+#[tokio::test]
 async fn listing_pages_through_everything_in_any_order() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path()).await;

@@ -4,6 +4,7 @@
 //! of keys, what `ordered` says). The disk is walked first, then what stands in RAM alone.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -139,6 +140,7 @@ fn walk_until(
     until: Option<Instant>,
     mut show: impl FnMut(Summary) -> bool,
 ) -> bool {
+    let mut crossing = Crossing::of(shared, place);
     while !place.in_memory {
         if until.is_some_and(|until| Instant::now() > until) {
             return false;
@@ -159,6 +161,7 @@ fn walk_until(
         drop(book);
         let mut more = true;
         for summary in shown {
+            crossing.note(summary.id);
             let row = id_bytes(summary.id);
             more = show(summary);
             if !more {
@@ -172,7 +175,37 @@ fn walk_until(
         }
         *place = Place { in_memory: part.next.is_none(), after: part.next };
     }
-    walk_memory(shared, criterion, place, until, show)
+    walk_memory(shared, criterion, place, until, &crossing, show)
+}
+
+/// What was on its way to disk when a walk began: it may get there behind the walk, and be found on disk when RAM is looked
+/// at.
+struct Crossing {
+    digests: HashSet<Digest>,
+    /// Where on disk the walk began.
+    after: Option<Vec<u8>>,
+    /// What of it was seen on disk.
+    seen: HashSet<EntryId>,
+}
+
+impl Crossing {
+    fn of(shared: &Shared, place: &Place) -> Self {
+        let digests = if place.in_memory { HashSet::new() } else { shared.waiting.digests() };
+        Self { digests, after: place.after.clone(), seen: HashSet::new() }
+    }
+
+    fn note(&mut self, id: EntryId) {
+        if self.digests.contains(&id.digest) {
+            self.seen.insert(id);
+        }
+    }
+
+    /// Whether the walk may have gone past its place before it was there.
+    fn missed(&self, id: EntryId) -> bool {
+        self.digests.contains(&id.digest)
+            && !self.seen.contains(&id)
+            && self.after.as_ref().is_none_or(|after| id_bytes(id) > *after)
+    }
 }
 
 /// Entries that are looked at between two looks at the clock.
@@ -202,6 +235,7 @@ fn walk_memory(
     criterion: &Criterion,
     place: &mut Place,
     until: Option<Instant>,
+    crossing: &Crossing,
     mut show: impl FnMut(Summary) -> bool,
 ) -> bool {
     let after = place.after.clone();
@@ -229,7 +263,8 @@ fn walk_memory(
         if looks.late() {
             return false;
         }
-        if tier.as_ref().is_some_and(|tier| tier.store.contains(id).unwrap_or(false)) {
+        let on_disk = tier.as_ref().is_some_and(|tier| tier.store.contains(id).unwrap_or(false));
+        if on_disk && !crossing.missed(id) {
             continue;
         }
         let judged = judged(&shared.rules.read(), id.digest, entry);

@@ -1,6 +1,6 @@
 //! What waits for the writer thread, and what lookups may see of it meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -124,6 +124,14 @@ impl Waiting {
             return None;
         }
         self.shard(digest).lock().get(&digest).map(|pending| pending.resource.clone())
+    }
+
+    /// The keys of what waits now.
+    pub(super) fn digests(&self) -> HashSet<Digest> {
+        if self.count.load(Relaxed) == 0 {
+            return HashSet::new();
+        }
+        self.shards.iter().flat_map(|shard| shard.lock().keys().copied().collect::<Vec<_>>()).collect()
     }
 
     pub(super) fn len(&self) -> u64 {
