@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::directory::replace;
 use crate::clock::Timestamp;
@@ -25,6 +26,11 @@ pub(crate) struct Step {
     pub message: String,
 }
 
+/// How long the database is waited for. The directory is ours: who still holds the database is on its way out, or is a child
+/// of this process on its way into another program, which has all that is open here until it is there.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Why the database is not open, though nothing is wrong with it.
 #[derive(Debug)]
 pub(crate) enum LadderError {
@@ -38,7 +44,13 @@ pub(crate) enum LadderError {
 pub(crate) fn open(root: &Path, now: Timestamp, told: &mut Vec<Step>) -> Result<sled::Db, LadderError> {
     let index = root.join("index");
     let tries = Tries::begin(root).map_err(LadderError::Io)?;
-    let opened = climb(root, &index, now, tries.before, told);
+    let until = Instant::now() + PATIENCE;
+    let opened = loop {
+        match climb(root, &index, now, tries.before, told) {
+            Err(LadderError::Locked) if Instant::now() < until => std::thread::sleep(PAUSE),
+            opened => break opened,
+        }
+    };
     tries.end();
     opened
 }
@@ -290,6 +302,26 @@ mod tests {
         open(dir.path(), Timestamp::default(), &mut told).unwrap();
         assert_eq!(codes(&told), ["quarantined"]);
         assert!(!dir.path().join("opening").exists());
+    }
+
+    #[test]
+    fn who_is_on_the_way_out_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_owned();
+        drop(open(&root, Timestamp::default(), &mut Vec::new()).unwrap());
+        let held = fs::File::open(root.join("index/db")).unwrap();
+        let lock = |how| rustix::fs::flock(&held, how);
+        while lock(rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            std::thread::yield_now();
+        }
+        let begun = root.join("opening");
+        let opening =
+            std::thread::spawn(move || open(&root, Timestamp::default(), &mut Vec::new()).map(drop));
+        while !begun.exists() {
+            std::thread::yield_now();
+        }
+        lock(rustix::fs::FlockOperation::Unlock).unwrap();
+        assert!(opening.join().unwrap().is_ok());
     }
 
     #[test]
