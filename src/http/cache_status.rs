@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use http::HeaderValue;
 
-use super::h1::write_decimal;
+use super::decimal::Decimal;
 use super::structured::{write_string, write_token_or_string};
 
 /// The largest integer of Structured Fields.
@@ -123,7 +123,7 @@ pub fn write_hit(name: &str, ttl: i64, detail: Option<&str>, out: &mut Vec<u8>) 
         write_token_or_string(text, name);
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"; hit; ttl=");
-        write_decimal(ttl.clamp(0, MAX_TTL).unsigned_abs(), out);
+        out.extend_from_slice(Decimal::of(ttl.clamp(0, MAX_TTL).unsigned_abs()).as_bytes());
         if let Some(detail) = detail {
             text.clear();
             write_token_or_string(text, detail);

@@ -11,6 +11,7 @@ pub mod cache_status;
 pub mod client;
 pub mod connection;
 pub mod date;
+pub mod decimal;
 pub mod etag;
 pub mod forwarded;
 pub mod grpc;

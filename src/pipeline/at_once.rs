@@ -29,7 +29,8 @@ use crate::cache::key::Digest;
 use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
 use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
-use crate::http::h1::{write_decimal, write_field, write_status};
+use crate::http::decimal::Decimal;
+use crate::http::h1::{write_field, write_status};
 use crate::http::target::Target;
 use crate::http::{ClientConn, Scheme, cache_status, date, forwarded, request_id, via};
 use crate::telemetry::caching::{Caching, Found};
@@ -205,10 +206,10 @@ impl Hit<'_> {
             write_field(&DATE, date::header_value(asked.at).as_bytes(), out);
         }
         out.extend_from_slice(b"content-length: ");
-        write_decimal(self.entry.body.len(), out);
+        out.extend_from_slice(Decimal::of(self.entry.body.len()).as_bytes());
         // Larger ages are told as the largest that every recipient understands (RFC 9111 1.2.2).
         out.extend_from_slice(b"\r\nage: ");
-        write_decimal(self.age.min(1 << 31), out);
+        out.extend_from_slice(Decimal::of(self.age.min(1 << 31)).as_bytes());
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(CACHE_STATUS.as_str().as_bytes());
         out.extend_from_slice(b": ");

@@ -318,7 +318,7 @@ mod tests {
         let (generation, now) = (addresses.generation(), Instant::now());
         addresses.touch(now);
         *answer.lock() = Ok(vec![address(2)]);
-        let Addresses::Name(name) = &addresses else { unreachable!() };
+        let Addresses::Name(name) = &addresses else { panic!("it is a name") };
         let mut answered = name.answered.subscribe();
         addresses.touch(now + FRESH * 2);
         answered.changed().await.unwrap();

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::Scheme;
+use super::decimal::Decimal;
 use super::target::Target;
 use element::Element;
 
@@ -117,27 +118,12 @@ fn push_address(text: &mut String, address: IpAddr) {
                 if at > 0 {
                     text.push('.');
                 }
-                push_number(text, octet.into());
+                Decimal::of(octet.into()).push_to(text);
             }
         }
         // Writing to a string does not fail.
         IpAddr::V6(address) => drop(write!(text, "{address}")),
     }
-}
-
-/// Appends a number in decimal digits.
-fn push_number(text: &mut String, mut number: u16) {
-    let mut digits = [0; 5];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    text.extend(digits[at..].iter().map(|&digit| char::from(digit)));
 }
 
 /// A port as field value: the usual ones take no memory.
@@ -246,10 +232,7 @@ mod tests {
             assert_eq!(text, address);
         }
         for number in [0, 9, 10, 80, 8080, u16::MAX] {
-            let mut text = String::new();
-            push_number(&mut text, number);
-            assert_eq!(text, number.to_string());
-            assert_eq!(port(number), text);
+            assert_eq!(port(number), number.to_string());
         }
     }
 

@@ -28,4 +28,4 @@ pub use inlet::{Filled, Inlet};
 pub use plain::Plain;
 pub use reader::{Limits, Reader, Stop};
 pub use violation::Violation;
-pub use write::{write_decimal, write_field, write_status};
+pub use write::{write_field, write_status};

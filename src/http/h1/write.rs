@@ -22,21 +22,6 @@ pub fn write_field(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A number in decimal digits.
-pub fn write_decimal(mut number: u64, out: &mut Vec<u8>) {
-    // Those of the largest.
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,14 +33,5 @@ mod tests {
         write_status(StatusCode::NOT_FOUND, &mut out);
         write_field(&http::header::AGE, b"0", &mut out);
         assert_eq!(out, b"HTTP/1.1 200 OK\r\nHTTP/1.1 404 Not Found\r\nage: 0\r\n");
-    }
-
-    #[test]
-    fn numbers_are_written_as_they_are_read() {
-        for number in [0, 9, 10, 1024, u64::MAX] {
-            let mut out = Vec::new();
-            write_decimal(number, &mut out);
-            assert_eq!(out, number.to_string().into_bytes());
-        }
     }
 }
