@@ -92,6 +92,14 @@ impl Clock {
         }
     }
 
+    /// The time that it is `since` after it was `at`, where that has been measured: a clock that a test moves is asked.
+    pub fn later(&self, at: Timestamp, since: Duration) -> Timestamp {
+        match self {
+            Self::System => at.plus(since),
+            Self::Manual(_) => self.now(),
+        }
+    }
+
     /// Moves a manual clock forward; the system's clock does not move.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(millis) = self {

@@ -74,7 +74,7 @@ impl Handler for Gate {
             session: client.session.clone(),
             protocol: client.protocol,
             method: Method::default(),
-            host: Box::default(),
+            host: Arc::default(),
             target: Box::default(),
             status: refusal.status,
             route: None,

@@ -170,7 +170,7 @@ fn not_stored(instance: &Instance, finished: &Finished, reason: SkipReason) -> G
     let route = site.routes.iter().find(|route| *route.name == *name);
     let defaults = Rules::default();
     let rules = route.map_or(&defaults, |route| &route.cache.rules);
-    let headers = finished.reply.as_deref().map(headers).unwrap_or_default();
+    let headers = finished.reply.as_ref().map(headers).unwrap_or_default();
     let request = request(finished);
     let policy = RequestPolicy::of(&finished.method, &request, rules);
     let status = caching_status(finished);
@@ -195,8 +195,8 @@ fn caching_status(finished: &Finished) -> StatusCode {
 pub(super) fn headers(reply: &ReplyFields) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in reply.iter() {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.append(name.clone(), value);
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            headers.append(name, value);
         }
     }
     headers

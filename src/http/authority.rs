@@ -84,14 +84,6 @@ impl<'a> Authority<'a> {
     pub fn port(&self) -> Option<u16> {
         self.port
     }
-
-    /// The text, where it had to be rewritten.
-    pub(super) fn rewritten(self) -> Option<Box<str>> {
-        match self.text {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(text) => Some(text.into()),
-        }
-    }
 }
 
 /// The normal form of a host without port: lower case, one spelling of an IPv6 address, no final dot.

@@ -73,6 +73,23 @@ impl Forward {
     }
 }
 
+impl CacheStatus<'static> {
+    /// As [`CacheStatus::to_value`], where much is said alike: what was said last is kept per thread.
+    pub fn to_shared_value(&self, name: &str) -> HeaderValue {
+        thread_local! {
+            static LAST: RefCell<Option<(Box<str>, CacheStatus<'static>, HeaderValue)>> = const { RefCell::new(None) };
+        }
+        LAST.with_borrow_mut(|last| match last {
+            Some((by, status, value)) if status == self && **by == *name => value.clone(),
+            _ => {
+                let value = self.to_value(name);
+                *last = Some((name.into(), *self, value.clone()));
+                value
+            }
+        })
+    }
+}
+
 impl CacheStatus<'_> {
     /// The list member, `name` being this cache's name. It is to be appended: the caches nearer to the origin come first.
     pub fn to_value(&self, name: &str) -> HeaderValue {

@@ -3,7 +3,12 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONNECTION, TE, TRAILER, UPGRADE};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCEPT_RANGES, AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, ETAG, EXPIRES, HOST, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LOCATION, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, SERVER,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY, VIA,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What the removed fields said.
@@ -22,8 +27,16 @@ pub struct Hop {
 /// `Connection` may name any field, so a client could have the proxy drop one that the origin decides by. Fields
 /// that every recipient needs are kept even if named: RFC 9110 7.6.1 forbids naming them.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Hop {
-    if !headers.keys().any(|name| concerns_hop(name.as_str())) {
-        return Hop::default();
+    let mut theirs = headers.keys().filter(|name| concerns_hop(name));
+    match (theirs.next(), theirs.next()) {
+        (None, _) => return Hop::default(),
+        (Some(&CONNECTION), None) => {
+            if let Some(hop) = plain(headers) {
+                headers.remove(CONNECTION);
+                return hop;
+            }
+        }
+        _ => {}
     }
     clean_trailer_field(headers);
     let says = |wanted: &str| options(headers).any(|option| option.eq_ignore_ascii_case(wanted));
@@ -32,7 +45,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Hop {
         te_trailers: takes_trailers(headers),
         close: says("close"),
     };
-    // What is there is looked through rather than looked up: as a rule it is `Connection` alone.
+    // What is there is looked through rather than looked up.
     let goes = |name: &HeaderName| is_hop_by_hop(name.as_str()) || is_disguised(name.as_str());
     let mut going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
     going.extend(named(headers));
@@ -42,8 +55,26 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Hop {
     hop
 }
 
-fn concerns_hop(name: &str) -> bool {
-    is_hop_by_hop(name) || name == "trailer" || is_disguised(name)
+/// What `Connection` says, where it says what it mostly does.
+fn plain(headers: &HeaderMap) -> Option<Hop> {
+    let mut lines = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    let only = lines.next().filter(|_| lines.next().is_none())?;
+    let close = only.eq_ignore_ascii_case(b"close");
+    (close || only.eq_ignore_ascii_case(b"keep-alive")).then(|| Hop { close, ..Hop::default() })
+}
+
+/// Whether a field concerns one connection, or may name what does. Asked of every field of every message: those that most
+/// have are known by their number.
+pub fn concerns_hop(name: &HeaderName) -> bool {
+    match *name {
+        CONNECTION | TE | TRAILER | TRANSFER_ENCODING | UPGRADE | PROXY_AUTHENTICATE
+        | PROXY_AUTHORIZATION => true,
+        ACCEPT | ACCEPT_ENCODING | ACCEPT_LANGUAGE | ACCEPT_RANGES | AGE | AUTHORIZATION | CACHE_CONTROL
+        | CONTENT_ENCODING | CONTENT_LENGTH | CONTENT_TYPE | COOKIE | DATE | ETAG | EXPIRES | HOST
+        | IF_MODIFIED_SINCE | IF_NONE_MATCH | LAST_MODIFIED | LOCATION | ORIGIN | REFERER | SERVER
+        | SET_COOKIE | USER_AGENT | VARY | VIA => false,
+        _ => is_hop_by_hop(name.as_str()) || is_disguised(name.as_str()),
+    }
 }
 
 /// Whether a name is that of a field that frames a message or concerns one hop, but for underscores, which CGI-like
@@ -259,6 +290,9 @@ mod tests {
             (&["transfer_encoding: chunked", "content_length: 5", "x_a: 1"], &["x_a: 1"], Hop::default()),
             (&["trailer: x-sum, host , Content-Length"], &["trailer: x-sum"], Hop::default()),
             (&["connection: x-sum", "trailer: x-sum"], &[], Hop::default()),
+            (&["connection: Keep-Alive", "x: 1"], &["x: 1"], Hop::default()),
+            (&["connection: Close"], &[], Hop { close: true, ..Hop::default() }),
+            (&["connection: close", "connection: x", "x: 1"], &[], Hop { close: true, ..Hop::default() }),
         ] {
             let mut given = headers(given);
             assert_eq!(remove_hop_by_hop(&mut given), hop, "{left:?}");

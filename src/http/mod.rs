@@ -34,6 +34,7 @@ pub mod upgrade;
 pub mod vary;
 pub mod via;
 pub mod websocket;
+pub mod written;
 
 #[cfg(test)]
 pub(crate) mod test_headers;

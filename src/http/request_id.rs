@@ -1,9 +1,9 @@
 //! `X-Request-Id`: a name for one exchange that client, log and upstream share.
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
+use super::written::written;
 use crate::clock::Timestamp;
 use crate::telemetry::event::RequestId;
 
@@ -40,7 +40,7 @@ pub fn text<'a>(id: &'a RequestId, buffer: &'a mut [u8; LENGTH]) -> &'a str {
 
 /// An id as field value.
 pub fn to_value(id: &RequestId) -> HeaderValue {
-    let text = Bytes::copy_from_slice(text(id, &mut [0; LENGTH]).as_bytes());
+    let text = written(|out| out.extend_from_slice(text(id, &mut [0; LENGTH]).as_bytes()));
     // Digits, hyphens, or what `valid` let through.
     HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }

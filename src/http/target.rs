@@ -4,6 +4,7 @@
 //! and `http::authority` for the host. The query is kept as it came, since only the origin knows what it means.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -15,6 +16,7 @@ use thiserror::Error;
 use super::Scheme;
 use super::authority::{Authority, BadAuthority};
 use super::path::{BadPath, normalise};
+use super::written::written;
 
 /// The longest path and query, in bytes; what `http` can hold.
 const MAX_LENGTH: usize = 65_000;
@@ -76,26 +78,15 @@ impl BadTarget {
     }
 }
 
-/// A request's target in normal form. Owns what it needs, without allocating where the request was in normal form
-/// already.
+/// A request's target in normal form. Owns what it needs.
 #[derive(Clone, Debug)]
 pub struct Target {
     scheme: Scheme,
-    authority: AuthorityText,
-    authority_len: usize,
+    authority: Arc<str>,
     host_len: usize,
     port: Option<u16>,
     normal: PathAndQuery,
     sent: PathAndQuery,
-}
-
-/// Where the authority's text is; its first `authority_len` bytes are meant.
-#[derive(Clone, Debug)]
-enum AuthorityText {
-    None,
-    Uri(http::uri::Authority),
-    Field(HeaderValue),
-    Rewritten(Box<str>),
 }
 
 impl Target {
@@ -113,7 +104,6 @@ impl Target {
         Ok(Self {
             scheme,
             authority: authority.text,
-            authority_len: authority.len,
             host_len: authority.host_len,
             port: authority.port,
             normal,
@@ -128,22 +118,19 @@ impl Target {
 
     /// `host[:port]`, lower case, without the scheme's own port; empty where HTTP/1.0 named none.
     pub fn authority(&self) -> &str {
-        let text = match &self.authority {
-            AuthorityText::None => "",
-            AuthorityText::Uri(authority) => authority.as_str(),
-            AuthorityText::Field(value) => std::str::from_utf8(value.as_bytes()).unwrap_or(""),
-            AuthorityText::Rewritten(text) => text,
-        };
-        &text[..self.authority_len]
+        &self.authority
+    }
+
+    /// The same, to be kept.
+    pub fn shared_authority(&self) -> Arc<str> {
+        self.authority.clone()
     }
 
     /// The authority as a field value, for `Host`.
     pub fn authority_value(&self) -> HeaderValue {
-        match &self.authority {
-            AuthorityText::Field(value) if value.len() == self.authority_len => value.clone(),
-            // An authority that was parsed holds no byte that a field value may not hold.
-            _ => HeaderValue::from_str(self.authority()).unwrap_or_else(|_| HeaderValue::from_static("")),
-        }
+        let text = written(|out| out.extend_from_slice(self.authority.as_bytes()));
+        // An authority that was parsed holds no byte that a field value may not hold.
+        HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     /// Lower case, without port; IPv6 addresses in brackets.
@@ -190,10 +177,9 @@ impl Target {
     }
 }
 
-/// An authority, and where its text is kept.
+/// The authority that a request names.
 struct Named {
-    text: AuthorityText,
-    len: usize,
+    text: Arc<str>,
     host_len: usize,
     port: Option<u16>,
 }
@@ -212,21 +198,20 @@ impl Named {
                     return Err(BadTarget::HostsDiffer);
                 }
                 None if head.version == Version::HTTP_11 => return Err(BadTarget::NoHost),
-                _ => return Ok(Self::keep(parsed, || AuthorityText::Uri(in_uri.clone()))),
+                _ => return Ok(Self::keep(&parsed)),
             }
         }
-        match (in_field, field) {
-            (Some(parsed), Some(value)) => Ok(Self::keep(parsed, || AuthorityText::Field(value.clone()))),
-            _ if head.version <= Version::HTTP_10 => {
-                Ok(Self { text: AuthorityText::None, len: 0, host_len: 0, port: None })
+        match in_field {
+            Some(parsed) => Ok(Self::keep(&parsed)),
+            None if head.version <= Version::HTTP_10 => {
+                Ok(Self { text: Arc::default(), host_len: 0, port: None })
             }
-            _ => Err(BadTarget::NoHost),
+            None => Err(BadTarget::NoHost),
         }
     }
 
-    fn keep(parsed: Authority<'_>, as_given: impl FnOnce() -> AuthorityText) -> Self {
-        let (len, host_len, port) = (parsed.as_str().len(), parsed.host().len(), parsed.port());
-        Self { text: parsed.rewritten().map_or_else(as_given, AuthorityText::Rewritten), len, host_len, port }
+    fn keep(parsed: &Authority<'_>) -> Self {
+        Self { text: parsed.as_str().into(), host_len: parsed.host().len(), port: parsed.port() }
     }
 }
 
@@ -374,6 +359,5 @@ mod tests {
         let target = Target::of(&head, false).unwrap();
         let same = |one: &str, other: &str| std::ptr::eq(one.as_ptr(), other.as_ptr());
         assert!(same(target.path_and_query().as_str(), head.uri.path_and_query().unwrap().as_str()));
-        assert!(same(target.authority(), head.headers[HOST].to_str().unwrap()));
     }
 }

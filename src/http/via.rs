@@ -1,5 +1,7 @@
 //! `Via` (RFC 9110 7.6.3): who passed a message on.
 
+use std::cell::RefCell;
+
 use http::header::VIA;
 use http::{HeaderMap, HeaderValue, Version};
 
@@ -17,11 +19,26 @@ pub fn append(headers: &mut HeaderMap, version: Version, name: &str) {
         Version::HTTP_3 => "3",
         _ => "1.1",
     };
-    let mut value = String::with_capacity(protocol.len() + 1 + name.len());
-    value.extend([protocol, " ", name]);
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(value)) {
+    if let Some(value) = member(protocol, name) {
         headers.append(VIA, value);
     }
+}
+
+/// Our member of the list; those that were made last are kept per thread, since there are few.
+fn member(protocol: &'static str, name: &str) -> Option<HeaderValue> {
+    const KEPT: usize = 4;
+    thread_local! {
+        static LAST: RefCell<Vec<(&'static str, Box<str>, HeaderValue)>> = const { RefCell::new(Vec::new()) };
+    }
+    LAST.with_borrow_mut(|last| {
+        if let Some((.., value)) = last.iter().find(|(of, by, _)| *of == protocol && **by == *name) {
+            return Some(value.clone());
+        }
+        let value = HeaderValue::try_from(format!("{protocol} {name}")).ok()?;
+        last.truncate(KEPT - 1);
+        last.insert(0, (protocol, name.into(), value.clone()));
+        Some(value)
+    })
 }
 
 /// Whether the request has come by so often that it must be going in a circle.

@@ -31,7 +31,7 @@ use crate::upstream::{self, FetchError};
 /// A request that the store could not answer.
 pub(super) struct Asking<'a> {
     pub(super) to: Routed<'a>,
-    pub(super) inbound: Inbound,
+    pub(super) inbound: Box<Inbound>,
     pub(super) policy: RequestPolicy,
     pub(super) digest: Digest,
     /// What the key is made of, beside the request's fields.

@@ -106,7 +106,7 @@ impl Proxy {
         let (telemetry, sent) = (self.telemetry.clone(), target.sent().as_str());
         let mut exchange = Exchange::open(telemetry, client, head.version, at, id, Method::GET, sent);
         exchange.client_address = address;
-        exchange.host = target.authority().into();
+        exchange.host = target.shared_authority();
         exchange.route = Some(hit.route.clone());
         exchange.cache = CacheOutcome::Hit;
         exchange.caching.key = Some(hit.digest.0);
@@ -254,7 +254,7 @@ impl Hit<'_> {
             user: None,
             protocol: client.protocol,
             method: Method::GET,
-            host: target.authority().into(),
+            host: target.shared_authority(),
             target: target.sent().as_str().into(),
             status: self.entry.head.status.as_u16(),
             route: Some(self.route.name.clone()),

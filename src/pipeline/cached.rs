@@ -66,7 +66,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
     ) -> Result<Reply, Failure> {
         let Routed { route, target, .. } = *to;
         let mut policy = RequestPolicy::of(&inbound.head.method, &inbound.head.headers, &route.cache.rules);
@@ -89,7 +89,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
         let Routed { route, target, .. } = *to;
@@ -115,7 +115,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
         match self.look_up(to.route, exchange, &inbound, to.target, policy).await {
@@ -185,7 +185,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
         looked: Looked<'_>,
     ) -> Result<Reply, Failure> {
         let Routed { route, target, .. } = *to;
@@ -211,7 +211,7 @@ impl Proxy {
         {
             match Box::pin(self.sliced(to, size, digest, exchange, inbound)).await? {
                 Ok(reply) => return Ok(*reply),
-                Err(plain) => inbound = *plain,
+                Err(plain) => inbound = plain,
             }
         }
         let barred = matches!(standing, Some(Standing::Leaking(_) | Standing::Suspect));

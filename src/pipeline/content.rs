@@ -31,7 +31,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
         policy: RequestPolicy,
     ) -> Result<Reply, Failure> {
         let Routed { route, target, .. } = *to;

@@ -1,15 +1,16 @@
 //! One exchange: what is known of it while it lasts, and the event that it leaves behind.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::authenticate::keep_private;
 use super::coding::{Negotiated, Whole};
 use super::edit::cors::Grant;
 use super::edit::fields::{ReplyFacts, RequestFacts};
+use super::fetch::Began;
 use super::flight::Streaming;
 use super::limiting::{Fate, Ruling, limited};
 use super::site::Route;
@@ -20,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::http::grpc_web::WebCall;
 use crate::http::target::Target;
-use crate::http::{ClientConn, grpc};
+use crate::http::{ClientConn, grpc, request_id};
 use crate::telemetry::Telemetry;
 use crate::telemetry::caching::{Asks, Caching, Found, ReplyFields};
 use crate::telemetry::event::{CacheOutcome, End, Finished, Protocol, RequestId, Series};
@@ -33,12 +34,14 @@ pub struct Exchange {
     started: Instant,
     pub(super) at: Timestamp,
     pub(super) id: RequestId,
+    /// The same as a field value, once it was asked for.
+    id_value: OnceLock<HeaderValue>,
     /// The request's own, which within HTTP/1 may change from one to the next.
     pub(super) protocol: Protocol,
     pub(super) client_address: IpAddr,
     session: Option<Arc<Session>>,
     pub(super) method: Method,
-    pub(super) host: Box<str>,
+    pub(super) host: Arc<str>,
     pub(super) target: Box<str>,
     pub(super) route: Option<Arc<Route>>,
     pub(super) asked: Option<Asked>,
@@ -57,8 +60,10 @@ pub struct Exchange {
     /// What the cache found and did.
     pub(super) caching: Caching,
     /// What caching goes by of the origin's reply.
-    pub(super) reply: Option<Box<ReplyFields>>,
+    pub(super) reply: Option<ReplyFields>,
     pub(super) status: u16,
+    /// When the reply's head came, where its client gets it at once.
+    pub(super) arrived: Option<Instant>,
     pub(super) first_byte: Duration,
     /// Which codings its client takes, on a route that compresses.
     pub(super) coding: Option<Box<Negotiated>>,
@@ -104,11 +109,12 @@ impl Exchange {
             started: Instant::now(),
             at,
             id,
+            id_value: OnceLock::new(),
             client_address: client.peer.ip(),
             session: client.session.clone(),
             protocol: protocol(version, client),
             method,
-            host: Box::default(),
+            host: Arc::default(),
             target: target.into(),
             route: None,
             asked: None,
@@ -122,6 +128,7 @@ impl Exchange {
             caching: Caching::default(),
             reply: None,
             status: 0,
+            arrived: None,
             first_byte: Duration::ZERO,
             coding: None,
             grpc: None,
@@ -140,7 +147,12 @@ impl Exchange {
     /// Makes it a part of the exchange with this id: it leaves no event.
     pub(super) fn silence(&mut self, id: RequestId) {
         self.silent = true;
-        self.id = id;
+        (self.id, self.id_value) = (id, OnceLock::new());
+    }
+
+    /// The request id as origin and client are told it.
+    pub(super) fn id_value(&self) -> &HeaderValue {
+        self.id_value.get_or_init(|| request_id::to_value(&self.id))
     }
 
     /// Takes over what became of a part of it.
@@ -148,6 +160,11 @@ impl Exchange {
         self.asked = part.asked.take();
         (self.cache, self.forward) = (part.cache, part.forward);
         self.caching.found = part.caching.found;
+    }
+
+    /// The same by both clocks.
+    pub(super) fn began(&self) -> Began {
+        Began { at: self.at, started: self.started }
     }
 
     /// When the request head had been read.
@@ -185,7 +202,7 @@ impl Exchange {
         self.caching.replied(status);
         if status.forward.is_some() {
             let targets = self.route.as_ref().map_or(&[][..], |route| &route.cache.rules.targets);
-            self.reply = Some(Box::new(ReplyFields::of(headers, targets)));
+            self.reply = Some(ReplyFields::of(headers, targets));
         }
     }
 
@@ -230,7 +247,8 @@ impl Exchange {
     /// Notes that the reply's head is on its way.
     pub(super) fn replied(&mut self, status: StatusCode) {
         self.status = status.as_u16();
-        self.first_byte = self.started.elapsed();
+        let replied = self.arrived.take().unwrap_or_else(Instant::now);
+        self.first_byte = replied.saturating_duration_since(self.started);
     }
 }
 

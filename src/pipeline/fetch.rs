@@ -1,9 +1,9 @@
 //! Asks the upstream: the fields it gets, and the reply's head made ready for the client and for the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, DATE, LOCATION, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
@@ -13,7 +13,7 @@ use super::inbound::InboundBody;
 use super::site::Route;
 use crate::clock::{Clock, Timestamp};
 use crate::http::Interim;
-use crate::http::connection::remove_hop_by_hop;
+use crate::http::connection::{concerns_hop, remove_hop_by_hop};
 use crate::http::h1;
 use crate::http::{date, via};
 use crate::telemetry::{AttemptOutcome, Telemetry};
@@ -31,6 +31,8 @@ pub(super) struct Brought {
     pub(super) request_time: Timestamp,
     /// When the head arrived.
     pub(super) response_time: Timestamp,
+    /// The same by the clock that measures exchanges.
+    pub(super) arrived: Instant,
     /// How the origin names itself, and what it named before that was mapped to the names that clients know.
     pub(super) origin: Arc<OriginName>,
     pub(super) named: HeaderMap,
@@ -42,15 +44,29 @@ impl Brought {
     }
 }
 
+/// When a request began, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began {
+    pub(super) at: Timestamp,
+    pub(super) started: Instant,
+}
+
+impl Began {
+    /// Now.
+    pub(super) fn now(clock: &Clock) -> Self {
+        Self { at: clock.now(), started: Instant::now() }
+    }
+}
+
 /// Fetches, counts the attempts, and prepares the head.
 pub(super) async fn bring(
     route: &Route,
     request: FetchRequest,
+    began: Began,
     clock: &Clock,
     telemetry: &Telemetry,
     names: &ClientNames,
 ) -> Result<Brought, FetchError> {
-    let request_time = clock.now();
     let mut cancelled = Cancelled { telemetry, route, is_so: true };
     let fetched = route.upstream.fetch(request).await;
     cancelled.is_so = false;
@@ -65,34 +81,62 @@ pub(super) async fn bring(
     count(telemetry, route, Some(&fetched.endpoint), attempts, AttemptOutcome::Ok, Some(first_byte));
     let (mut head, body) = fetched.response.into_parts();
     let version = head.version;
-    if head.headers.contains_key(TRANSFER_ENCODING) {
-        // The coding overrides the length, which must not be sent on (RFC 9112 6.3).
+    let there = There::of(&head.headers);
+    if there.coding || head.status == StatusCode::NO_CONTENT {
+        // The coding overrides the length, which must not be sent on (RFC 9112 6.3); nor has a 204 one (RFC 9110 8.6).
         head.headers.remove(CONTENT_LENGTH);
     }
     h1::normalise_length(&mut head.headers);
-    if head.status == StatusCode::NO_CONTENT {
-        // RFC 9110 8.6.
-        head.headers.remove(CONTENT_LENGTH);
+    if there.hop {
+        remove_hop_by_hop(&mut head.headers);
     }
-    remove_hop_by_hop(&mut head.headers);
-    let response_time = clock.now();
-    if !head.headers.contains_key(DATE) {
+    let arrived = Instant::now();
+    let response_time = clock.later(began.at, arrived.saturating_duration_since(began.started));
+    if !there.date {
         // Whoever has a clock says when a reply without it came (RFC 9110 6.6.1).
         head.headers.insert(DATE, date::header_value(response_time));
     }
     // Here and not when it is sent on: what is stored came by this way, too, in the version of then (RFC 9110 7.6.3).
     via::append(&mut head.headers, version, &names.proxy);
-    let named = forward::named(&head.headers);
-    forward::map_locations(&mut head.headers, &fetched.origin, names);
+    let mut named = HeaderMap::new();
+    if there.location {
+        named = forward::named(&head.headers);
+        forward::map_locations(&mut head.headers, &fetched.origin, names);
+    }
     Ok(Brought {
         head,
         body: Box::new(body),
         asked: Asked { endpoint: Some(fetched.endpoint), attempts, first_byte: Some(first_byte) },
-        request_time,
+        request_time: began.at,
         response_time,
+        arrived,
         origin: fetched.origin,
         named,
     })
+}
+
+/// What a reply has of the fields that are looked at here: one look at all names, instead of a look-up for each.
+#[derive(Clone, Copy, Default)]
+struct There {
+    hop: bool,
+    coding: bool,
+    date: bool,
+    location: bool,
+}
+
+impl There {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut there = Self::default();
+        for name in headers.keys() {
+            match *name {
+                DATE => there.date = true,
+                LOCATION | CONTENT_LOCATION => there.location = true,
+                TRANSFER_ENCODING => (there.hop, there.coding) = (true, true),
+                _ => there.hop |= concerns_hop(name),
+            }
+        }
+        there
+    }
 }
 
 /// Counts a fetch that is dropped before its end: nobody waits for it any more.

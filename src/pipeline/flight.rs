@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::exchange::Asked;
-use super::fetch::{self, Brought};
+use super::fetch::{self, Began, Brought};
 use super::forward::ClientNames;
 use super::guard::Again;
 use super::site::Route;
@@ -271,7 +271,10 @@ impl Fetch {
     }
 
     pub(super) async fn fetch(&self, request: FetchRequest) -> Result<Box<Brought>, FetchError> {
-        fetch::bring(&self.route, request, &self.clock, &self.telemetry, &self.names).await.map(Box::new)
+        let began = Began::now(&self.clock);
+        fetch::bring(&self.route, request, began, &self.clock, &self.telemetry, &self.names)
+            .await
+            .map(Box::new)
     }
 
     /// Decides whether a reply is stored and shared, lands the flight, and pumps the body.

@@ -14,7 +14,7 @@ use crate::http::forwarded::{self, Received};
 use crate::http::location::{self, Origin};
 use crate::http::target::Target;
 use crate::http::{ClientConn, request_id, via};
-use crate::telemetry::event::{Protocol, RequestId};
+use crate::telemetry::event::Protocol;
 use crate::upstream::OriginName;
 
 /// The fields that a request gets on its way: `Forwarded`, four older ones, `Via`, an id, `TE`.
@@ -32,7 +32,7 @@ pub(super) struct ForwardFacts<'a> {
     /// This proxy's name.
     pub(super) name: &'a str,
     /// The exchange's id.
-    pub(super) id: &'a RequestId,
+    pub(super) id: &'a HeaderValue,
     /// Whether the peer's forwarding fields are believed.
     pub(super) trusted: bool,
 }
@@ -43,7 +43,7 @@ pub(super) struct ClientNames {
     /// `http` or `https`.
     pub(super) scheme: &'static str,
     /// As the client's `Host` has it.
-    pub(super) authority: Box<str>,
+    pub(super) authority: Arc<str>,
     /// What this proxy calls itself in `Via`.
     pub(super) proxy: Arc<str>,
 }
@@ -58,7 +58,7 @@ pub(super) fn upstream_request_headers(headers: &mut HeaderMap, facts: &ForwardF
     let received = Received { peer: facts.client.peer.ip(), tls: facts.client.tls, target: facts.target };
     forwarded::apply(headers, &received, facts.trusted);
     via::append(headers, version(facts.protocol), facts.name);
-    headers.insert(&request_id::NAME, request_id::to_value(facts.id));
+    headers.insert(&request_id::NAME, facts.id.clone());
     if hop.te_trailers {
         // Our own hop takes them, too (RFC 9110 10.1.4); the upstream connection adds the `Connection` that it needs.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -143,7 +143,7 @@ mod tests {
     fn sent_on(given: &[&str], trusted: bool) -> Vec<String> {
         let mut given = headers(given);
         let (client, target) = (client(), target());
-        let id = RequestId::Given("id-1".into());
+        let id = HeaderValue::from_static("id-1");
         let facts = ForwardFacts {
             client: &client,
             protocol: client.protocol,

@@ -75,7 +75,7 @@ impl Proxy {
         body: InboundBody,
         client: Arc<ClientConn>,
         interim: Option<Interim>,
-    ) -> (Inbound, Box<Exchange>) {
+    ) -> (Box<Inbound>, Box<Exchange>) {
         if client.protocol == Protocol::Http2 {
             join_cookies(&mut head.headers);
         }
@@ -93,7 +93,7 @@ impl Proxy {
             exchange.client_address =
                 forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted);
         }
-        (Inbound { head, body, client, interim, trusted, refresh: false, slice: None }, exchange)
+        (Box::new(Inbound { head, body, client, interim, trusted, refresh: false, slice: None }), exchange)
     }
 }
 

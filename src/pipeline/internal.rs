@@ -145,7 +145,7 @@ impl Proxy {
         Ok(())
     }
 
-    fn open_internal(&self, site: &Site, request: InternalRequest) -> (Inbound, Box<Exchange>) {
+    fn open_internal(&self, site: &Site, request: InternalRequest) -> (Box<Inbound>, Box<Exchange>) {
         let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let client = ClientConn {
             peer: own,
@@ -155,8 +155,10 @@ impl Proxy {
             redirect: None,
             protocol: Protocol::Internal,
         };
-        let (inbound, exchange) = self.open(site, request.head(), InboundBody::None, Arc::new(client), None);
-        (Inbound { refresh: request.refresh, ..inbound }, exchange)
+        let (mut inbound, exchange) =
+            self.open(site, request.head(), InboundBody::None, Arc::new(client), None);
+        inbound.refresh = request.refresh;
+        (inbound, exchange)
     }
 }
 

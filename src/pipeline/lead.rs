@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::ask::{Asking, in_time};
 use super::error::Failure;
 use super::exchange::{Asked, Exchange};
-use super::fetch::{self, Brought};
+use super::fetch::{self, Began, Brought};
 use super::flight::{Direct, Fetch, Landing, Shared, Streaming};
 use super::inbound::InboundBody;
 use super::reply::Source;
@@ -115,7 +115,8 @@ impl Proxy {
         let request = FetchRequest { deadline, ..outgoing(&asking, Method::HEAD, headers) };
         let sequence = self.cache.sequence();
         let (route, names) = (asking.to.route, pass::names(asking.to.site, asking.to.target));
-        let brought = match fetch::bring(route, request, &self.clock, &self.telemetry, &names).await {
+        let began = Began::now(&self.clock);
+        let brought = match fetch::bring(route, request, began, &self.clock, &self.telemetry, &names).await {
             Ok(brought) => brought,
             Err(error) => return self.failed(exchange, &asking, Arc::new(error)).await,
         };

@@ -33,16 +33,16 @@ use crate::upstream::{FetchRequest, RequestBody};
 
 impl Proxy {
     /// Passes a request on without looking into the cache.
-    pub(super) async fn pass(
-        self: &Arc<Self>,
-        to: &Routed<'_>,
-        exchange: &mut Exchange,
-        inbound: Inbound,
-    ) -> Result<Reply, Failure> {
+    pub(super) fn pass<'a>(
+        self: &'a Arc<Self>,
+        to: &'a Routed<'a>,
+        exchange: &'a mut Exchange,
+        inbound: Box<Inbound>,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send + 'a {
         exchange.cache = CacheOutcome::Bypass;
         let head = &inbound.head;
         exchange.asks(RequestPolicy::of(&head.method, &head.headers, &to.route.cache.rules));
-        self.pass_as(to, exchange, inbound, Forward::Bypass).await
+        self.pass_as(to, exchange, inbound, Forward::Bypass)
     }
 
     /// Passes a request on; `why` is what `Cache-Status` says.
@@ -50,7 +50,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
         why: Forward,
     ) -> Result<Reply, Failure> {
         if let Some(reply) = final_hop::step(&mut inbound.head) {
@@ -65,7 +65,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         why: Forward,
     ) -> Result<Brought, Failure> {
         let Routed { site, route, target } = *to;
@@ -78,10 +78,11 @@ impl Proxy {
             .then(|| self.key_of_get(route, &inbound.head.headers, target));
         let request = self.fetch_request(to, exchange, inbound);
         let brought =
-            fetch::bring(route, request, &self.clock, &self.telemetry, &names).await.map_err(|error| {
-                exchange.asked = Some(Asked::of_error(&error));
-                Failure::from(error)
-            })?;
+            fetch::bring(route, request, exchange.began(), &self.clock, &self.telemetry, &names).await;
+        let brought = brought.map_err(|error| {
+            exchange.asked = Some(Asked::of_error(&error));
+            Failure::from(error)
+        })?;
         if invalidate::invalidates(kind, brought.status()) {
             self.invalidate(site, route, &brought, &names, target, key);
         }
@@ -97,6 +98,7 @@ impl Proxy {
         status: CacheStatus<'static>,
     ) -> Reply {
         exchange.asked = Some(brought.asked);
+        exchange.arrived = Some(brought.arrived);
         Reply {
             status: brought.head.status,
             headers: brought.head.headers,
@@ -111,10 +113,10 @@ impl Proxy {
         &self,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
     ) -> FetchRequest {
         let Routed { site, route, target } = *to;
-        let Inbound { mut head, body, client, interim, trusted, .. } = inbound;
+        let Inbound { mut head, body, client, interim, trusted, .. } = *inbound;
         let expect_continue = fetch::expects_continue(&head.headers);
         let client_host = target.authority_value();
         let facts = forward_facts(site, exchange, &client, target, trusted);
@@ -223,7 +225,7 @@ fn named_upstream(brought: &Brought, names: &ClientNames, own: &str) -> Vec<Stri
 pub(super) fn names(site: &Site, target: &Target) -> ClientNames {
     ClientNames {
         scheme: target.scheme().as_str(),
-        authority: target.authority().into(),
+        authority: target.shared_authority(),
         proxy: site.name.clone(),
     }
 }
@@ -236,7 +238,14 @@ pub(super) fn forward_facts<'a>(
     target: &'a Target,
     trusted: bool,
 ) -> ForwardFacts<'a> {
-    ForwardFacts { client, protocol: exchange.protocol, target, name: &site.name, id: &exchange.id, trusted }
+    ForwardFacts {
+        client,
+        protocol: exchange.protocol,
+        target,
+        name: &site.name,
+        id: exchange.id_value(),
+        trusted,
+    }
 }
 
 /// When the whole exchange must have ended.

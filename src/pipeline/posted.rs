@@ -28,7 +28,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         request: RequestPolicy,
     ) -> Result<Reply, Failure> {
         let Routed { route, target, .. } = *to;

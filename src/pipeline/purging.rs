@@ -102,7 +102,7 @@ impl Proxy {
         site: &Site,
         purging: &Purging,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         target: Target,
     ) -> Result<Reply, Failure> {
         let head = &inbound.head;

@@ -43,10 +43,14 @@ impl Reply {
         forward::map_rewritten(&mut self.headers, site, &exchange);
         // What is stored stays as the origin said.
         exchange.edit_reply(self.status, &mut self.headers);
-        let key = exchange.shown_key.map(|digest| digest.to_string());
-        let cache_status = CacheStatus { key: key.as_deref(), ..self.cache_status };
-        self.headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
-        self.headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
+        let said = match exchange.shown_key {
+            None => self.cache_status.to_shared_value(&site.name),
+            Some(key) => {
+                CacheStatus { key: Some(&key.to_string()), ..self.cache_status }.to_value(&site.name)
+            }
+        };
+        self.headers.append(CACHE_STATUS, said);
+        self.headers.insert(&request_id::NAME, exchange.id_value().clone());
         limiting::tell(&exchange.limits, &mut self.headers);
         exchange.replied(self.status);
         exchange.lasting = match self.source {
@@ -80,7 +84,7 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
     let cache_status = failed_cache_status(&exchange, failure);
     exchange.caching.replied(&cache_status);
     headers.append(CACHE_STATUS, cache_status.to_value(&site.name));
-    headers.insert(&request_id::NAME, request_id::to_value(&exchange.id));
+    headers.insert(&request_id::NAME, exchange.id_value().clone());
     limiting::tell(&exchange.limits, &mut headers);
     exchange.replied(status);
     let source = if exchange.grpc.is_some() {

@@ -98,7 +98,7 @@ impl Proxy {
         size: u64,
         digest: Digest,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
     ) -> Result<Sliced, Failure> {
         let slicer = Arc::new(Slicer::new(self, to, &inbound, exchange, size));
         let first = first_slice(&inbound.head.headers, size);
@@ -113,10 +113,10 @@ impl Proxy {
             if status != unsatisfied() {
                 self.plain.insert(digest, self.clock.now().plus(PLAIN_FOR));
             }
-            return Ok(Err(Box::new(inbound)));
+            return Ok(Err(inbound));
         };
         let Some(made) = self.joined(&slicer, Arc::new(whole), &inbound.head, (first, reply)).await else {
-            return Ok(Err(Box::new(inbound)));
+            return Ok(Err(inbound));
         };
         Ok(Ok(Box::new(Reply { deadline: pass::deadline(to.route, exchange), ..made })))
     }
@@ -276,10 +276,10 @@ impl Slicer {
             let (proxy, site) = (&self.proxy, self.proxy.site());
             let mut head = self.head.clone();
             add_range(&mut head, number, self.size);
-            let (inbound, mut exchange) =
+            let (mut inbound, mut exchange) =
                 proxy.open(&site, head, InboundBody::None, self.client.clone(), None);
             exchange.silence(self.id.clone());
-            let inbound = Inbound { slice: Some(number), refresh: self.refresh, ..inbound };
+            (inbound.slice, inbound.refresh) = (Some(number), self.refresh);
             let to = Routed { site: &site, route: &self.route, target: &self.target };
             let reply = proxy.cached(&to, &mut exchange, inbound).await?;
             if let Source::Shared(shared) = &reply.source {

@@ -100,7 +100,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
         wanted: Wanted,
     ) -> Result<Reply, Failure> {
         let Routed { site, route, target } = *to;
@@ -112,7 +112,7 @@ impl Proxy {
         let mut request = self.fetch_request(to, exchange, inbound);
         request.upgrade = Some(wanted.protocol.clone());
         let patience = route.upstream.settings().first_byte_timeout;
-        let brought = fetch::bring(route, request, &self.clock, &self.telemetry, &names);
+        let brought = fetch::bring(route, request, exchange.began(), &self.clock, &self.telemetry, &names);
         let mut brought = brought.await.map_err(|error| {
             exchange.asked = Some(Asked::of_error(&error));
             Failure::from(error)

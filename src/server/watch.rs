@@ -103,7 +103,10 @@ impl Watch {
         let now_seen = (stage, requests, progress);
         if now_seen != self.seen {
             self.seen = now_seen;
-            self.since = Instant::now();
+            // An exchange may last: nobody asks how long it has.
+            if stage != Stage::Exchange {
+                self.since = Instant::now();
+            }
         }
         stage
     }

@@ -4,10 +4,12 @@
 //! What every exchange carries is `Copy`: a hit pays a few stores for it. Only a reply that came from the origin brings
 //! fields along, and of those only what caching goes by. Values that may be secret are not among them.
 
+use std::cell::RefCell;
+
 use http::header::{
     AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, SET_COOKIE, VARY,
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::cache_status::{CacheStatus, Forward};
 
@@ -66,12 +68,9 @@ pub struct Asks {
 }
 
 /// The fields of a reply that caching goes by; of those that may be secret, or say nothing more, only that they were there.
+/// Lines of `name:value`, in one piece: every request that goes to an origin leaves them in the ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplyFields {
-    /// Names, and where in the text their values end; few allocations, as they are the exchange's own.
-    names: Vec<(HeaderName, u32)>,
-    text: String,
-}
+pub struct ReplyFields(Box<str>);
 
 impl Caching {
     /// Takes over what the reply says in `Cache-Status`.
@@ -111,62 +110,69 @@ impl Asks {
 impl ReplyFields {
     /// Of a reply; `targets` are the route's targeted fields (RFC 9213).
     pub fn of(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
-        let mut fields = Self { names: Vec::with_capacity(6), text: String::with_capacity(128) };
-        // A reply has fewer fields than there are names to look up.
-        for name in headers.keys() {
-            match *name {
-                CACHE_CONTROL | VARY | EXPIRES | DATE | AGE | LAST_MODIFIED | CONTENT_LENGTH | PRAGMA => {
-                    join(&mut fields.text, headers, name);
-                }
-                ETAG | SET_COOKIE => {}
-                _ if targets.contains(name) => join(&mut fields.text, headers, name),
-                _ => continue,
-            }
-            fields.push(name);
+        thread_local! {
+            static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
         }
-        fields
-    }
-
-    /// Name and value of each.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &str)> {
-        let mut start = 0;
-        self.names.iter().map(move |(name, end)| {
-            let end = *end as usize;
-            let value = self.text.get(start..end).unwrap_or_default();
-            start = end;
-            (name, value)
+        TEXT.with_borrow_mut(|text| {
+            text.clear();
+            write(text, headers, targets);
+            Self(text.as_str().into())
         })
     }
 
-    /// Adds a field whose value is the text since the one before.
-    fn push(&mut self, name: &HeaderName) {
-        // Fields are few, and each is cut.
-        let end = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
-        self.names.push((name.clone(), end));
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        // Neither a name nor a value has a line break in it.
+        self.0.split('\n').filter_map(|line| line.split_once(':'))
     }
 
     /// Bytes that it holds beside itself.
     pub(super) fn heap(&self) -> usize {
-        self.names.capacity() * size_of::<(HeaderName, u32)>() + self.text.capacity()
+        self.0.len()
     }
 }
 
-/// Appends all lines of a field as one, cut where they are too long.
-fn join(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
-    let start = text.len();
-    for line in headers.get_all(name) {
-        if text.len() > start {
-            text.push_str(", ");
+fn write(text: &mut String, headers: &HeaderMap, targets: &[HeaderName]) {
+    let (mut last, mut start): (Option<&HeaderName>, _) = (None, 0);
+    for (name, value) in headers {
+        let told = match *name {
+            CACHE_CONTROL | VARY | EXPIRES | DATE | AGE | LAST_MODIFIED | CONTENT_LENGTH | PRAGMA => true,
+            ETAG | SET_COOKIE => false,
+            _ if targets.contains(name) => true,
+            _ => continue,
+        };
+        // All lines of a field come one after the other, and are told as one.
+        let again = last.is_some_and(|last| std::ptr::eq(last, name));
+        if !again {
+            if last.is_some() {
+                text.push('\n');
+            }
+            text.push_str(name.as_str());
+            text.push(':');
+            (last, start) = (Some(name), text.len());
         }
-        match line.to_str() {
-            Ok(line) => text.push_str(&line[..line.len().min(MAX_VALUE)]),
-            Err(_) => text.push_str(&String::from_utf8_lossy(&line.as_bytes()[..line.len().min(MAX_VALUE)])),
+        if told && text.len() - start < MAX_VALUE {
+            if again {
+                text.push_str(", ");
+            }
+            push(text, value);
+            cut(text, start);
         }
-        if text.len() - start >= MAX_VALUE {
-            let end = (start..=start + MAX_VALUE).rev().find(|&at| text.is_char_boundary(at));
-            text.truncate(end.unwrap_or(start));
-            return;
-        }
+    }
+}
+
+fn push(text: &mut String, value: &HeaderValue) {
+    match value.to_str() {
+        Ok(line) => text.push_str(line),
+        Err(_) => text.push_str(&String::from_utf8_lossy(value.as_bytes())),
+    }
+}
+
+/// Cuts a value that is too long.
+fn cut(text: &mut String, start: usize) {
+    if text.len() - start > MAX_VALUE {
+        let end = (start..=start + MAX_VALUE).rev().find(|&at| text.is_char_boundary(at));
+        text.truncate(end.unwrap_or(start));
     }
 }
 
@@ -185,6 +191,7 @@ mod tests {
             ("etag", "\"tag\""),
             ("x-other", "secret"),
             ("vary", &"x".repeat(1000)),
+            ("vary", "y"),
         ] {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }

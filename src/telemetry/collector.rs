@@ -1,8 +1,9 @@
 //! Takes events from the outboxes to the ring, to followers and to the access log.
 //!
-//! One thread does so when there is someone to tell, or when an outbox is half full; whoever reads the ring does
+//! One thread does so when there is someone to tell, or when an outbox holds many; whoever reads the ring does
 //! so first, and therefore misses nothing.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -53,6 +54,8 @@ struct Core {
     followers: Option<broadcast::Sender<Arc<Finished>>>,
     log: Option<Arc<Writer>>,
     spare: Vec<Arc<Finished>>,
+    /// What the ring has let go of.
+    spent: Vec<Arc<Finished>>,
 }
 
 impl Collector {
@@ -64,6 +67,7 @@ impl Collector {
             followers: Some(broadcast::channel(FOLLOW_BEHIND).0),
             log: None,
             spare: Vec::new(),
+            spent: Vec::new(),
         };
         let demand = AtomicU8::new(core.demand());
         Self {
@@ -82,9 +86,9 @@ impl Collector {
         if demand == OFF {
             return;
         }
-        let half_full = local.post(event);
+        let many = local.post(event);
         // The outbox's lock orders this against `sleep`: either it saw the event, or we see it asleep.
-        if (half_full || demand == EAGER) && self.asleep.load(Ordering::Relaxed) {
+        if (many || demand == EAGER) && self.asleep.load(Ordering::Relaxed) {
             self.wake();
         }
     }
@@ -136,6 +140,7 @@ impl Collector {
             }
             events.drain(..).for_each(|event| core.keep(event));
             core.spare = events;
+            local.give_back(&mut core.spent);
         }
         // A follower may have left.
         self.demand.store(core.demand(), Ordering::SeqCst);
@@ -181,6 +186,7 @@ impl Collector {
         core.limit = limit;
         core.log = log;
         core.trim();
+        core.spent.clear();
         self.demand.store(core.demand(), Ordering::SeqCst);
         drop(core);
         self.wake();
@@ -229,6 +235,7 @@ impl Core {
         while self.ring.len() > self.limit || self.bytes > RING_BYTES {
             let Some(oldest) = self.ring.pop_front() else { return };
             self.bytes -= size_of(&oldest);
+            self.spent.push(oldest);
         }
     }
 }
@@ -239,18 +246,18 @@ fn clipped(event: Arc<Finished>) -> Arc<Finished> {
         return event;
     }
     let mut event = Arc::unwrap_or_clone(event);
-    event.target = clip(&event.target);
-    event.host = clip(&event.host);
+    event.target = clip(&event.target).into();
+    event.host = clip(&event.host).into();
     Arc::new(event)
 }
 
-fn clip(text: &str) -> Box<str> {
+fn clip(text: &str) -> Cow<'_, str> {
     if text.len() <= CLIP {
-        return text.into();
+        return Cow::Borrowed(text);
     }
     let mut end = CLIP;
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}…", &text[..end]).into()
+    Cow::Owned(format!("{}…", &text[..end]))
 }

@@ -34,7 +34,7 @@ pub struct Finished {
     /// The request's method.
     pub method: Method,
     /// The request's authority as the client named it, lower case.
-    pub host: Box<str>,
+    pub host: Arc<str>,
     /// Path and query as the client sent them.
     pub target: Box<str>,
     /// The status sent; 0 when the client left before there was one.
@@ -70,7 +70,7 @@ pub struct Finished {
     /// What the cache found and did.
     pub caching: Caching,
     /// What caching goes by of the origin's reply, where the request went there.
-    pub reply: Option<Box<ReplyFields>>,
+    pub reply: Option<ReplyFields>,
 }
 
 /// The metric series an exchange is counted under; slots are handed out by `telemetry::metrics` by name and

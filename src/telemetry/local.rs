@@ -9,11 +9,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::caching::ReplyFields;
 use super::event::Finished;
 use super::metrics::ThreadCells;
 
 /// Events that one outbox holds; more are dropped.
 const MAX_EVENTS: usize = 8192;
+/// Events for which the collector comes.
+const MANY_EVENTS: usize = 512;
+/// Events that wait to be freed.
+const MAX_SPENT: usize = 512;
 /// Bytes of events that one outbox holds; more are dropped.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -31,13 +36,16 @@ struct Outbox {
     events: Vec<Arc<Finished>>,
     bytes: usize,
     dropped: u64,
+    /// Events that nobody keeps any more. Who allocated them is quick to free them, and then to allocate the next.
+    spent: Vec<Arc<Finished>>,
 }
 
 impl Local {
-    /// Puts an event into the outbox, or drops it if that is full. Tells whether the outbox is half full.
+    /// Puts an event into the outbox, or drops it if that is full. Tells whether the collector should come.
     pub(super) fn post(&self, event: Arc<Finished>) -> bool {
         let size = size_of(&event);
         let mut outbox = self.outbox.lock();
+        let spent = outbox.spent.pop();
         if outbox.events.len() >= MAX_EVENTS || outbox.bytes + size > MAX_BYTES {
             outbox.dropped += 1;
             drop(outbox);
@@ -45,13 +53,28 @@ impl Local {
         }
         outbox.events.push(event);
         outbox.bytes += size;
-        outbox.is_half_full()
+        let has_many = outbox.has_many();
+        drop(outbox);
+        drop(spent);
+        has_many
+    }
+
+    /// Gives back events that nobody keeps any more; `spent` is empty afterwards.
+    pub(super) fn give_back(&self, spent: &mut Vec<Arc<Finished>>) {
+        if spent.is_empty() {
+            return;
+        }
+        let mut outbox = self.outbox.lock();
+        let room = MAX_SPENT.saturating_sub(outbox.spent.len()).min(spent.len());
+        outbox.spent.extend(spent.drain(..room));
+        drop(outbox);
+        spent.clear();
     }
 
     /// Whether the collector should come.
     pub(super) fn waits(&self, eager: bool) -> bool {
         let outbox = self.outbox.lock();
-        outbox.is_half_full() || (eager && !outbox.events.is_empty())
+        outbox.has_many() || (eager && !outbox.events.is_empty())
     }
 
     /// Exchanges the outbox for `empty`. Returns how many were dropped in all.
@@ -64,8 +87,8 @@ impl Local {
 }
 
 impl Outbox {
-    fn is_half_full(&self) -> bool {
-        self.events.len() >= MAX_EVENTS / 2 || self.bytes >= MAX_BYTES / 2
+    fn has_many(&self) -> bool {
+        self.events.len() >= MANY_EVENTS || self.bytes >= MAX_BYTES / 2
     }
 }
 
@@ -75,7 +98,7 @@ pub(super) fn size_of(event: &Finished) -> usize {
         super::event::RequestId::Own(_) => 0,
         super::event::RequestId::Given(id) => id.len(),
     };
-    let reply = event.reply.as_ref().map_or(0, |reply| size_of_val(&**reply) + reply.heap());
+    let reply = event.reply.as_ref().map_or(0, ReplyFields::heap);
     std::mem::size_of::<Finished>() + event.host.len() + event.target.len() + id + reply
 }
 

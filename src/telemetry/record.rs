@@ -117,7 +117,7 @@ impl From<&Finished> for LogRecord {
     fn from(finished: &Finished) -> Self {
         let caching = &finished.caching;
         let session = finished.session.as_deref();
-        let told = |(name, value): (&http::HeaderName, &str)| (name.to_string(), value.to_string());
+        let told = |(name, value): (&str, &str)| (name.to_string(), value.to_string());
         Self {
             time: finished.at,
             id: finished.id.to_string(),

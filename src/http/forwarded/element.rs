@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::FORWARDED;
 
 use crate::http::Scheme;
-use crate::http::token::is_tchar;
+use crate::http::token::{is_tchar, is_token};
 
 /// What one proxy said of the hop before it, as far as it is read here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,30 +108,40 @@ fn quoted_string(text: &str) -> Option<(Cow<'_, str>, &str)> {
     None
 }
 
-/// Adds an element to a value: the node (`unknown` where it isn't known) and, where told, what it asked for and how.
-pub(super) fn write(value: &mut String, node: Option<IpAddr>, about: Option<(&str, Scheme)>) {
-    if !value.is_empty() {
-        value.push_str(", ");
+/// Adds an element to a value: the node (`unknown` where it isn't known) and, where told, what it asked for and how. Says
+/// where in it are the node's address and the host.
+pub(super) fn write(
+    out: &mut BytesMut,
+    node: Option<IpAddr>,
+    about: Option<(&str, Scheme)>,
+) -> (Range<usize>, Range<usize>) {
+    if !out.is_empty() {
+        out.extend_from_slice(b", ");
     }
-    match node {
-        None => value.push_str("for=unknown"),
-        Some(address @ IpAddr::V4(_)) => {
-            value.push_str("for=");
-            super::push_address(value, address);
-        }
-        // Colons and brackets need quotes (RFC 7239 6).
-        Some(address @ IpAddr::V6(_)) => {
-            value.push_str("for=\"[");
-            super::push_address(value, address);
-            value.push_str("]\"");
-        }
-    }
-    let Some((authority, scheme)) = about else { return };
+    // Colons and brackets need quotes (RFC 7239 6).
+    let (begin, end): (&[u8], &[u8]) = match node {
+        Some(IpAddr::V6(_)) => (b"for=\"[", b"]\""),
+        Some(IpAddr::V4(_)) => (b"for=", b""),
+        None => (b"for=unknown", b""),
+    };
+    out.extend_from_slice(begin);
+    let start = out.len();
+    node.into_iter().for_each(|address| super::push_address(out, address));
+    let address = start..out.len();
+    out.extend_from_slice(end);
+    let Some((authority, scheme)) = about else { return (address, 0..0) };
+    let mut host = 0..0;
     if !authority.is_empty() {
-        let quote = if authority.bytes().all(is_tchar) { "" } else { "\"" };
-        value.extend([";host=", quote, authority, quote]);
+        let (begin, end): (&[u8], &[u8]) =
+            if is_token(authority) { (b";host=", b"") } else { (b";host=\"", b"\"") };
+        out.extend_from_slice(begin);
+        host = out.len()..out.len() + authority.len();
+        out.extend_from_slice(authority.as_bytes());
+        out.extend_from_slice(end);
     }
-    value.extend([";proto=", scheme.as_str()]);
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(scheme.as_str().as_bytes());
+    (address, host)
 }
 
 #[cfg(test)]
@@ -179,10 +191,10 @@ mod tests {
         #[test]
         fn what_is_written_can_be_read(bits: u128, v4: bool, host in "[a-z.:]{0,8}") {
             let address = if v4 { IpAddr::V4((bits as u32).into()) } else { IpAddr::V6(bits.into()) };
-            let mut value = String::new();
+            let mut value = BytesMut::new();
             write(&mut value, Some(address), Some((&host, Scheme::Https)));
             write(&mut value, None, None);
-            let elements = parsed(&value).unwrap();
+            let elements = parsed(std::str::from_utf8(&value).unwrap()).unwrap();
             prop_assert_eq!(elements[0].address(), Some(address.to_canonical()));
             prop_assert_eq!(elements[0].proto.as_deref(), Some("https"));
             prop_assert_eq!(elements[1].node.as_deref(), Some("unknown"));

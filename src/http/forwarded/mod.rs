@@ -6,10 +6,11 @@
 
 mod element;
 
-use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
+use bytes::BytesMut;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 use super::Scheme;
 use super::decimal::Decimal;
 use super::target::Target;
+use super::written::written;
 use element::Element;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -70,68 +72,98 @@ pub fn is_secure(tls: bool, headers: &HeaderMap, trusted: bool) -> bool {
 /// Tells the upstream for whom the request is passed on. From a trusted peer the lists grow and its single values
 /// stay; from any other all are dropped and written anew.
 pub fn apply(headers: &mut HeaderMap, received: &Received<'_>, trusted: bool) {
-    if !trusted {
+    let (mut for_list, mut theirs) = (String::new(), String::new());
+    if trusted {
+        (for_list, theirs) = (joined(headers, &X_FORWARDED_FOR), joined(headers, &FORWARDED));
+    } else {
         remove_claims(headers);
     }
-    let before = joined(headers, &X_FORWARDED_FOR);
-    thread_local! {
-        static TEXT: RefCell<String> = RefCell::new(String::with_capacity(256));
-    }
-    TEXT.with_borrow_mut(|text| {
-        text.clear();
-        forwarded(text, headers, &before, received);
-        set(headers, &FORWARDED, text);
-        text.clear();
-        if !before.is_empty() {
-            text.extend([&*before, ", "]);
+    let told = Told::write(received, &for_list, &theirs);
+    put(headers, &FORWARDED, told.forwarded);
+    put(headers, &X_FORWARDED_FOR, told.for_list);
+    let proto = Some(HeaderValue::from_static(received.target.scheme().as_str()));
+    let single =
+        [(&X_FORWARDED_PROTO, proto), (&X_FORWARDED_PORT, told.port), (&X_FORWARDED_HOST, told.host)];
+    for (name, value) in single {
+        if !trusted || !headers.contains_key(name) {
+            put(headers, name, value);
         }
-        push_address(text, received.peer.to_canonical());
-        set(headers, &X_FORWARDED_FOR, text);
-    });
-    let scheme = received.target.scheme();
-    keep_or_set(headers, &X_FORWARDED_PROTO, || HeaderValue::from_static(scheme.as_str()));
-    keep_or_set(headers, &X_FORWARDED_PORT, || port(received.target.port()));
-    if !received.target.authority().is_empty() {
-        keep_or_set(headers, &X_FORWARDED_HOST, || received.target.authority_value());
+    }
+}
+
+/// What is told of the hop to us.
+struct Told {
+    forwarded: Option<HeaderValue>,
+    for_list: Option<HeaderValue>,
+    port: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+}
+
+impl Told {
+    /// Behind what is told of those before.
+    fn write(received: &Received<'_>, for_list: &str, theirs: &str) -> Self {
+        let (mut end, mut own, mut host) = (0, 0..0, 0..0);
+        let text = written(|out| {
+            (own, host) = forwarded(out, received, for_list, theirs);
+            end = out.len();
+            if !for_list.is_empty() {
+                out.extend_from_slice(for_list.as_bytes());
+                out.extend_from_slice(b", ");
+                push_address(out, received.peer.to_canonical());
+                own = end..out.len();
+            }
+            out.extend_from_slice(Decimal::of(received.target.port().into()).as_bytes());
+        });
+        let port = if for_list.is_empty() { end } else { own.end };
+        // Addresses, digits, a host, and what were field values before.
+        let value = |part| HeaderValue::from_maybe_shared(part).ok();
+        Self {
+            for_list: value(text.slice(own)),
+            port: value(text.slice(port..)),
+            host: (!host.is_empty()).then(|| value(text.slice(host))).flatten(),
+            forwarded: value(text.slice(..end)),
+        }
     }
 }
 
 /// Writes the value of `Forwarded`: what was there, or what `X-Forwarded-For` says of the hops before (RFC 7239 7.4), and
-/// our own element.
-fn forwarded(value: &mut String, headers: &HeaderMap, for_list: &str, received: &Received<'_>) {
-    value.push_str(&joined(headers, &FORWARDED));
+/// our own element. Says where in that are address and host, which the older fields tell as well.
+fn forwarded(
+    out: &mut BytesMut,
+    received: &Received<'_>,
+    for_list: &str,
+    theirs: &str,
+) -> (Range<usize>, Range<usize>) {
+    out.extend_from_slice(theirs.as_bytes());
     let authority = received.target.authority();
-    if value.is_empty() {
+    if theirs.is_empty() {
         for (at, hop) in for_list.split(',').filter(|hop| !hop.trim().is_empty()).enumerate() {
             let about = (at == 0).then_some((authority, received.target.scheme()));
-            element::write(value, address(hop), about);
+            element::write(out, address(hop), about);
         }
     }
-    element::write(value, Some(received.peer.to_canonical()), Some((authority, Scheme::of(received.tls))));
+    element::write(out, Some(received.peer.to_canonical()), Some((authority, Scheme::of(received.tls))))
 }
 
 /// Appends an address. Most are of four numbers, which the standard library writes at some length.
-fn push_address(text: &mut String, address: IpAddr) {
+fn push_address(out: &mut BytesMut, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            for (at, octet) in address.octets().into_iter().enumerate() {
-                if at > 0 {
-                    text.push('.');
+            let (mut text, mut end) = ([b'.'; 15], 0);
+            for octet in address.octets() {
+                for (least, digit) in [(100, octet / 100), (10, octet / 10 % 10), (0, octet % 10)] {
+                    if octet >= least {
+                        text[end] = b'0' + digit;
+                        end += 1;
+                    }
                 }
-                Decimal::of(octet.into()).push_to(text);
+                // Behind each but the last there is a dot.
+                end += 1;
             }
+            out.extend_from_slice(&text[..end - 1]);
         }
-        // Writing to a string does not fail.
-        IpAddr::V6(address) => drop(write!(text, "{address}")),
-    }
-}
-
-/// A port as field value: the usual ones take no memory.
-fn port(port: u16) -> HeaderValue {
-    match port {
-        80 => HeaderValue::from_static("80"),
-        443 => HeaderValue::from_static("443"),
-        port => HeaderValue::from(port),
+        // Writing to memory does not fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
     }
 }
 
@@ -199,15 +231,10 @@ fn last_member<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str>
     headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next().map(str::trim)
 }
 
-fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
-    // Addresses, and what were field values before.
-    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
         headers.insert(name, value);
     }
-}
-
-fn keep_or_set(headers: &mut HeaderMap, name: &HeaderName, value: impl FnOnce() -> HeaderValue) {
-    headers.entry(name).or_insert_with(value);
 }
 
 #[cfg(test)]
@@ -227,12 +254,9 @@ mod tests {
     #[test]
     fn addresses_are_written_as_the_standard_library_does() {
         for address in ["0.0.0.0", "192.0.2.1", "255.10.100.9", "::", "2001:db8::1"] {
-            let mut text = String::new();
+            let mut text = BytesMut::new();
             push_address(&mut text, address.parse().unwrap());
             assert_eq!(text, address);
-        }
-        for number in [0, 9, 10, 80, 8080, u16::MAX] {
-            assert_eq!(port(number), number.to_string());
         }
     }
 

@@ -119,7 +119,7 @@ impl Proxy {
         self: &Arc<Self>,
         to: &Routed<'_>,
         exchange: &mut Exchange,
-        inbound: Inbound,
+        inbound: Box<Inbound>,
     ) -> Result<Reply, Failure> {
         let Routed { route, target, .. } = *to;
         // What the instance asks itself, it asks for the sake of what is stored.
