@@ -22,10 +22,19 @@ const KEPT: std::ops::RangeInclusive<u64> = 16..=512;
 
 /// Whether a descriptor is one of those that are kept for others: it should be closed at once.
 pub fn is_reserved(descriptor: &impl AsFd, wanted: Use) -> bool {
+    let first = first_reserved(limit(), wanted);
+    u64::try_from(descriptor.as_fd().as_raw_fd()).is_ok_and(|number| number >= first)
+}
+
+/// How many may stay open only because they might be wanted again: a thirty-second of all.
+pub fn spare() -> usize {
+    usize::try_from(limit() / 32).unwrap_or(usize::MAX).max(1)
+}
+
+fn limit() -> u64 {
     static LIMIT: OnceLock<u64> = OnceLock::new();
     // None is no limit.
-    let limit = *LIMIT.get_or_init(|| getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
-    u64::try_from(descriptor.as_fd().as_raw_fd()).is_ok_and(|number| number >= first_reserved(limit, wanted))
+    *LIMIT.get_or_init(|| getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
 }
 
 /// The first number that is kept back.

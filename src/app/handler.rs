@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 use http::header::STRICT_TRANSPORT_SECURITY;
@@ -15,6 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::http::ClientConn;
+use crate::http::content::Content;
 use crate::http::h1::Violation;
 use crate::pipeline::{Proxy, ReplyBody};
 use crate::server::{ClientRequest, ConnectionTotals, Handler, Refusal};
@@ -57,7 +57,7 @@ impl Handler for Gate {
         Either::Right(self.proxy.clone().handle(request, client, interim).map(secured))
     }
 
-    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut Vec<u8>) -> Option<Bytes> {
+    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut Vec<u8>) -> Option<Content> {
         let hsts = client.session.as_ref().and_then(|session| session.hsts());
         self.proxy.at_once(request, client, hsts.as_ref(), out)
     }

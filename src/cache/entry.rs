@@ -184,6 +184,8 @@ pub struct Entry {
     pub head: EntryHead,
     /// Its body.
     pub body: BodyRef,
+    /// The file that has the same body, where RAM holds one that is too large for a record.
+    pub on_disk: Option<Box<FileBody>>,
     /// Which part of the representation the body is; `None`: all of it.
     pub part: Option<Part>,
     /// Trailer fields, kept apart from the head (RFC 9111 3.1).
@@ -247,6 +249,14 @@ impl BodyRef {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.len,
+        }
+    }
+
+    /// The file that it is in, if it is in one.
+    pub const fn file(&self) -> Option<&FileBody> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::File(file) => Some(file),
         }
     }
 

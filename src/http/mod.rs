@@ -10,6 +10,7 @@ pub mod cache_groups;
 pub mod cache_status;
 pub mod client;
 pub mod connection;
+pub mod content;
 pub mod date;
 pub mod decimal;
 pub mod etag;

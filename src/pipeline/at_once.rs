@@ -1,4 +1,4 @@
-//! The short way of a hit: a plain GET of which RAM holds a fresh reply is answered in one go.
+//! The short way of a hit: a plain GET of which a fresh reply is in RAM, or in a file that is open, is answered in one go.
 //!
 //! It asks the same rooms the same questions as the stages of [`Proxy::handle`] do, and has the same said in reply, log and
 //! metrics. What it leaves out is what such a request does not need: a future and, over HTTP/1.1, a map of the reply's fields
@@ -7,7 +7,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, DATE, STRICT_TRANSPORT_SECURITY, TRAILER};
@@ -17,22 +19,25 @@ use http::{HeaderValue, Method, Response};
 use super::exchange::{Exchange, asks};
 use super::inbound::{given_id, join_cookies};
 use super::key::{Facts, Keyed};
-use super::reply::ReplyBody;
+use super::reply::{ReplyBody, ReplyError, Source};
 use super::respond::{CACHE_STATUS, is_bodiless};
 use super::settings::RouteSettings;
 use super::site::{Route, Site};
-use super::stored::prepared;
+use super::stored::{Unmade, prepared};
 use super::{Proxy, doubt};
 use crate::cache::Mode;
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::key::Digest;
 use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
+use crate::cache::store::BodyReader;
 use crate::clock::Timestamp;
 use crate::http::cache_status::CacheStatus;
+use crate::http::content::{Content, FileContent, Span};
 use crate::http::decimal::Decimal;
 use crate::http::h1::{write_field, write_status};
 use crate::http::target::Target;
 use crate::http::{ClientConn, Scheme, cache_status, date, forwarded, request_id, via};
+use crate::telemetry::Telemetry;
 use crate::telemetry::caching::{Caching, Found};
 use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
 
@@ -52,10 +57,15 @@ pub(super) fn is_open(settings: &RouteSettings, mode: Mode) -> bool {
 /// Content up to this size is copied behind its head: to tell the kernel of two pieces costs more.
 const SHORT: usize = 4 << 10;
 
+/// From this size on the kernel is faster with a file than with bytes of ours.
+const LONG: usize = 32 << 10;
+
 /// A reply that is at hand.
 struct Hit<'a> {
     route: &'a Arc<Route>,
     entry: Arc<Entry>,
+    /// Reads the content, where RAM does not hold it.
+    reader: Option<Box<BodyReader>>,
     digest: Digest,
     policy: RequestPolicy,
     age: u64,
@@ -81,13 +91,24 @@ impl Proxy {
         client: &ClientConn,
         hsts: Option<&HeaderValue>,
         out: &mut Vec<u8>,
-    ) -> Option<Bytes> {
+    ) -> Option<Content> {
         let site = self.site.load();
-        let (asked, hit) = self.at_hand(&site, head, client)?;
+        // Over TLS it is us who read.
+        let (asked, mut hit) = self.at_hand(&site, head, client, !client.tls)?;
         hit.write_head(&site, &asked, hsts, out);
+        if let Some(reader) = hit.reader.take() {
+            let (telemetry, started) = (self.telemetry.clone(), asked.started);
+            let finished = Some(hit.finished(asked));
+            let in_ram = match &hit.entry.body {
+                BodyRef::Bytes(bytes) => Some(bytes.clone()),
+                BodyRef::File(_) => None,
+            };
+            let sending = Sending { reader: *reader, in_ram, telemetry, started, finished };
+            return Some(Content::File(Box::new(sending)));
+        }
         let rest = hit.write_content(out);
         self.telemetry.finished(hit.finished(asked));
-        Some(rest)
+        Some(Content::Bytes(rest))
     }
 
     /// The same over HTTP/2, where the reply is a message like any other.
@@ -97,11 +118,18 @@ impl Proxy {
         }
         join_cookies(&mut head.headers);
         let site = self.site.load();
-        let (asked, hit) = self.at_hand(&site, head, client)?;
+        let (asked, mut hit) = self.at_hand(&site, head, client, false)?;
         let freshness = &hit.entry.head.freshness;
         let (ttl, detail) = (Some(hit.ttl), freshness.source.detail());
         let status = CacheStatus { hit: true, ttl, detail, ..CacheStatus::default() };
-        let Ok(Ok(reply)) = prepared(head, &hit.entry, hit.age, status) else { return None };
+        let reply = match prepared(head, &hit.entry, hit.age, status) {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(Unmade::File(mut reply, _))) => {
+                reply.source = Source::File(hit.reader.take()?);
+                *reply
+            }
+            _ => return None,
+        };
         let Asked { address, target, id, at, .. } = asked;
         let (telemetry, sent) = (self.telemetry.clone(), target.sent().as_str());
         let mut exchange = Exchange::open(telemetry, client, head.version, at, id, Method::GET, sent);
@@ -121,6 +149,7 @@ impl Proxy {
         site: &'a Site,
         head: &mut Parts,
         client: &'a ClientConn,
+        by_file: bool,
     ) -> Option<(Asked<'a>, Hit<'a>)> {
         let started = Instant::now();
         let at = self.clock.now();
@@ -128,7 +157,7 @@ impl Proxy {
         site.identify(client, &mut head.headers);
         let trusted = !site.trusted.is_empty() && site.trusts(client.peer.ip());
         let target = site.target_at_once(head, client, trusted)?;
-        let hit = self.hit(site, head, client, &target, at)?;
+        let hit = self.hit(site, head, client, (&target, by_file), at)?;
         let id = given_id(&head.headers, trusted).unwrap_or_else(|| RequestId::Own(request_id::new_id(at)));
         let address = match trusted {
             true => forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted),
@@ -137,13 +166,13 @@ impl Proxy {
         Some((Asked { client, address, target, id, at, started }, hit))
     }
 
-    /// Looks at what RAM holds.
+    /// Looks at what is stored. `by_file`: where a file has what RAM holds, the kernel may send that.
     fn hit<'s>(
         &self,
         site: &'s Site,
         head: &Parts,
         client: &ClientConn,
-        target: &Target,
+        (target, by_file): (&Target, bool),
         at: Timestamp,
     ) -> Option<Hit<'s>> {
         let route = site.route_by(target, &head.method, &head.headers, client.identity())?;
@@ -162,16 +191,29 @@ impl Proxy {
         let parts = key.parts(&head.headers);
         let digest = parts.digest(secret);
         policy.spread = digest.spread();
-        let resource = self.cache.at_hand(&parts, digest)?;
-        let entry = vary::select(&resource.variants, &head.headers, secret, at)?;
+        let at_hand = self.cache.at_hand(&parts, digest)?;
+        let entry = vary::select(&at_hand.resource.variants, &head.headers, secret, at)?;
         let reuse = policy::reuse(&policy, &entry.head, entry.soft_purged, &route.cache.rules, at);
         let Reuse::Fresh { age, ttl } = reuse else { return None };
-        let in_ram = matches!(entry.body, BodyRef::Bytes(_));
-        if !in_ram || entry.part.is_some() || entry.trailers.is_some() || is_bodiless(entry.head.status) {
+        if entry.part.is_some() || entry.trailers.is_some() || is_bodiless(entry.head.status) {
             return None;
         }
-        self.cache.count_hit(&resource);
-        Some(Hit { route, entry: entry.clone(), digest, policy, age, ttl })
+        let reader = match &entry.body {
+            BodyRef::Bytes(body) if by_file && body.len() >= LONG => {
+                self.cache.body_in_file(entry).map(Box::new)
+            }
+            BodyRef::Bytes(_) => None,
+            BodyRef::File(_) => Some(self.reader(entry)?),
+        };
+        self.cache.count_hit(&at_hand);
+        Some(Hit { route, entry: entry.clone(), reader, digest, policy, age, ttl })
+    }
+
+    /// Reads content that is in a file, if that can be done at once.
+    #[inline(never)]
+    fn reader(&self, entry: &Arc<Entry>) -> Option<Box<BodyReader>> {
+        let mut reader = self.cache.body_at_hand(entry, 0..entry.body.len())?;
+        reader.has_begun().then(|| Box::new(reader))
     }
 }
 
@@ -280,5 +322,70 @@ impl Hit<'_> {
             },
             reply: None,
         }
+    }
+}
+
+/// Content on its way from a file. When that ends, or the client has left, so does the exchange.
+struct Sending {
+    reader: BodyReader,
+    /// The same, where RAM has it too.
+    in_ram: Option<Bytes>,
+    telemetry: Arc<Telemetry>,
+    started: Instant,
+    /// Until it has been told.
+    finished: Option<Finished>,
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("reader", &self.reader).finish_non_exhaustive()
+    }
+}
+
+impl FileContent for Sending {
+    fn remaining(&self) -> u64 {
+        self.reader.remaining()
+    }
+
+    fn span(&self) -> Option<Span<'_>> {
+        self.reader.in_file()
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.reader.sent(bytes);
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(bytes) = self.in_ram.take() {
+            // The file may not be sent as it is any more: then all the rest comes from RAM.
+            let left = usize::try_from(self.reader.remaining()).unwrap_or(usize::MAX).min(bytes.len());
+            self.reader.sent(left);
+            return Poll::Ready(Some(Ok(bytes.slice(bytes.len() - left..))));
+        }
+        let next = ready!(self.reader.poll_next(cx));
+        Poll::Ready(next.map(|read| read.map_err(|error| self.broken(error.into()))))
+    }
+}
+
+impl Sending {
+    fn broken(&mut self, error: ReplyError) -> io::Error {
+        if let Some(finished) = &mut self.finished {
+            let (end, kind) = error.verdict();
+            (finished.end, finished.error) = (end, Some(kind));
+            tracing::debug!(%error, id = %finished.id, "reply broke off");
+        }
+        io::Error::other(error)
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let Some(mut finished) = self.finished.take() else { return };
+        finished.duration = self.started.elapsed();
+        finished.sent = finished.sent.saturating_sub(self.reader.remaining());
+        if self.reader.remaining() > 0 && finished.end == End::Complete {
+            finished.end = End::ClientAborted;
+        }
+        self.telemetry.finished(finished);
     }
 }

@@ -233,6 +233,7 @@ impl Proxy {
             vary: streaming.vary.clone(),
             head: streaming.head.clone(),
             body: BodyRef::Bytes(Bytes::new()),
+            on_disk: None,
             part: streaming.part,
             trailers: None,
             tags: Vec::new(),

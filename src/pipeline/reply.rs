@@ -85,7 +85,7 @@ pub enum ReplyError {
 
 impl ReplyError {
     /// How an exchange ends that ends so, and its RFC 9209 error type.
-    fn verdict(&self) -> (End, &'static str) {
+    pub(super) fn verdict(&self) -> (End, &'static str) {
         match self {
             Self::Upstream(error @ (BodyError::Incomplete(_) | BodyError::Malformed(_))) => {
                 (End::UpstreamAborted, error.as_str())

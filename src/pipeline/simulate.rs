@@ -379,6 +379,7 @@ impl Simulation {
             vary,
             head,
             body: self.store.body(length),
+            on_disk: None,
             part: None,
             trailers: None,
             tags: Vec::new(),

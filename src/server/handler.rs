@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use uuid::Uuid;
 
 use super::refusal::Refusal;
+use crate::http::content::Content;
 use crate::http::h1::Violation;
 use crate::http::{ClientConn, Interim};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure};
@@ -32,7 +33,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers a plain GET whose reply is at hand, without waiting for anything: appends it to `out`, as it stands on the
     /// wire of HTTP/1.1, and returns what of its content is not there. `None`: nothing has been done, and the request
     /// comes to `handle`.
-    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut Vec<u8>) -> Option<Bytes> {
+    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut Vec<u8>) -> Option<Content> {
         let _ = (request, client, out);
         None
     }

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Connection as Hyper;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::activity::Reply;
 use super::connection::Connection;
@@ -199,7 +199,7 @@ where
 /// Answers a head that did not come to its end in time, and closes.
 pub(super) async fn time_out<IO, H>(mut wire: Box<Wire<IO>>, connection: &Connection<H>)
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Socket,
     H: Handler,
 {
     wire.refuse(Refusal::timed_out());
@@ -208,7 +208,7 @@ where
 }
 
 /// Sends the refusal that is left to send, and lingers.
-async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Box<Wire<IO>>) {
+async fn close<IO: Socket>(mut wire: Box<Wire<IO>>) {
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, wire.shutdown()).await;
 }
 

@@ -9,9 +9,11 @@ use std::{fmt, io};
 
 use bytes::{Buf, Bytes};
 
+use super::activity::InFlight;
 use super::connection::Connection;
 use super::handler::Handler;
 use super::shared::Phase;
+use crate::http::content::{Content, FileContent};
 use crate::http::h1::Plain;
 
 /// Answers requests at once.
@@ -28,16 +30,26 @@ impl fmt::Debug for dyn Prompt {
 }
 
 /// See [`Prompt::answer`].
-pub(super) type Send<'a> = dyn FnMut(&[u8], Bytes) -> io::Result<()> + 'a;
+pub(super) type Send<'a> = dyn FnMut(&[u8], Content) -> io::Result<()> + 'a;
 
 /// What has not been sent of a reply.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) head: Bytes,
     pub(super) body: Bytes,
+    /// What comes behind these.
+    pub(super) file: Option<OnItsWay>,
+}
+
+/// Content that is read as it is sent; the exchange is in flight until then.
+#[derive(Debug)]
+pub(super) struct OnItsWay {
+    pub(super) content: Box<dyn FileContent>,
+    pub(super) _in_flight: InFlight,
 }
 
 impl Answer {
+    /// What of it is in hand.
     pub(super) fn len(&self) -> usize {
         self.head.len() + self.body.len()
     }
@@ -84,7 +96,8 @@ mod tests {
 
     #[test]
     fn an_answer_leaves_in_any_pieces() {
-        let mut answer = Answer { head: Bytes::from_static(b"head"), body: Bytes::from_static(b"body") };
+        let (head, body) = (Bytes::from_static(b"head"), Bytes::from_static(b"body"));
+        let mut answer = Answer { head, body, file: None };
         for (sent, head, body) in [(1, "ead", "body"), (4, "", "ody"), (0, "", "ody"), (3, "", "")] {
             answer.advance(sent);
             assert_eq!((&answer.head[..], &answer.body[..]), (head.as_bytes(), body.as_bytes()));

@@ -5,16 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::wire::Socket;
+use crate::http::content::Span;
 
 /// What a client on a Unix socket is known by: it is on this machine, and has no address of its own.
 pub(super) const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -189,6 +190,25 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Calls the kernel as soon as the socket may take something.
+    fn poll_tcp(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let Self::Tcp(socket) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        loop {
+            ready!(socket.poll_write_ready(cx))?;
+            match socket.try_io(Interest::WRITABLE, || Ok(call(socket.as_fd())?)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                called => return Poll::Ready(called),
+            }
+        }
+    }
+}
+
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -213,6 +233,25 @@ impl Socket for Stream {
         if let Err(error) = marked {
             tracing::debug!(%error, "a cut reply could not be marked by a reset");
         }
+    }
+
+    fn sends_files(&self) -> bool {
+        cfg!(target_os = "linux") && matches!(self, Self::Tcp(_))
+    }
+
+    fn poll_write_more(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_tcp(cx, |socket| rustix::net::send(socket, bytes, SendFlags::MORE | SendFlags::NOSIGNAL))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn poll_send_file(&self, cx: &mut Context<'_>, span: Span<'_>) -> Poll<io::Result<usize>> {
+        let mut start = span.start;
+        self.poll_tcp(cx, |socket| rustix::fs::sendfile(socket, span.file, Some(&mut start), span.len))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn poll_send_file(&self, _: &mut Context<'_>, _: Span<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 }
 

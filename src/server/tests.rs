@@ -21,6 +21,7 @@ use super::shared::{Limits, Place, Shared};
 use super::stream::Stream;
 use super::*;
 use crate::http::ClientConn;
+use crate::http::content::Content;
 use crate::http::h1::Violation;
 use crate::telemetry::{ConnectionRefused, HandshakeFailure};
 use crate::tls::{Session, Terminators};
@@ -97,7 +98,7 @@ impl Handler for Origin {
         }
     }
 
-    fn at_once(&self, request: &mut Parts, _: &ClientConn, out: &mut Vec<u8>) -> Option<Bytes> {
+    fn at_once(&self, request: &mut Parts, _: &ClientConn, out: &mut Vec<u8>) -> Option<Content> {
         let body = match request.uri.path() {
             "/at-once" => Bytes::from_static(b"at once"),
             "/at-once/big" => vec![b'x'; 8 << 20].into(),
@@ -106,7 +107,7 @@ impl Handler for Origin {
         out.extend_from_slice(
             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(),
         );
-        Some(body)
+        Some(body.into())
     }
 
     fn refused(&self, _: &ClientConn, refusal: Refusal, _: uuid::Uuid) {

@@ -123,7 +123,7 @@ impl AsyncWrite for Stream {
 /// The client's end: closing it leaves it open for what the client still has to say.
 struct Client<IO>(Box<Wire<IO>>);
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Client<IO> {
+impl<IO: Socket> AsyncRead for Client<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -133,7 +133,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Client<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Client<IO> {
+impl<IO: Socket> AsyncWrite for Client<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }

@@ -13,13 +13,17 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
-use super::prompt::{Answer, Prompt};
+use super::prompt::{Answer, OnItsWay, Prompt};
 use super::refusal::Refusal;
 use crate::http::InterimQueue;
+use crate::http::content::{Content, FileContent, Span};
 use crate::http::h1::{self, Filled, Inlet, Reader, Stop};
 
 /// Unread request bytes that are taken and thrown away at the end; who still has more to say is reset.
 const LINGER_BYTES: usize = 8 << 20;
+
+/// Bytes of a file that are sent before others have their turn.
+const TURN: u64 = 2 << 20;
 
 /// Requests in a row that are looked at, whether they can be answered at once, though none could.
 const FEW: u32 = 4;
@@ -31,6 +35,15 @@ const SELDOM: u32 = 16;
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Has the end of the connection look like a fault: the client sees a reset rather than an orderly close.
     fn reset_on_close(&self);
+
+    /// Whether the kernel can send files over it.
+    fn sends_files(&self) -> bool;
+
+    /// Writes what more follows at once.
+    fn poll_write_more(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Has the kernel send a part of a file.
+    fn poll_send_file(&self, cx: &mut Context<'_>, span: Span<'_>) -> Poll<io::Result<usize>>;
 }
 
 /// A client's socket.
@@ -156,7 +169,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 
     /// Answers the request whose head this is, if that can be done at once.
-    fn answer(&mut self, cx: &mut Context<'_>, head: &[u8]) -> io::Result<bool> {
+    fn answer(&mut self, cx: &mut Context<'_>, head: &[u8]) -> io::Result<bool>
+    where
+        IO: Socket,
+    {
         // Who asks for nothing that is at hand is only looked at now and then: a look costs a tenth of the long way.
         self.missed = self.missed.wrapping_add(1);
         if self.missed > FEW && !self.missed.is_multiple_of(SELDOM) {
@@ -169,8 +185,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 
     /// Sends an answer, as far as the socket takes it at once.
-    fn begin_answer(&mut self, cx: &mut Context<'_>, begin: &[u8], rest: Bytes) -> io::Result<()> {
+    fn begin_answer(&mut self, cx: &mut Context<'_>, begin: &[u8], rest: Content) -> io::Result<()>
+    where
+        IO: Socket,
+    {
         (self.flushed, self.missed) = (self.activity.requests(), 0);
+        let rest = match rest {
+            Content::Bytes(rest) => rest,
+            Content::File(content) => return self.begin_file(cx, begin, content),
+        };
         let io = Pin::new(&mut self.io);
         let written = match rest.is_empty() {
             true => io.poll_write(cx, begin),
@@ -181,7 +204,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             Poll::Ready(sent) => sent,
             Poll::Pending => 0,
         };
-        let mut answer = Answer { head: Bytes::new(), body: rest };
+        let mut answer = Answer { body: rest, ..Answer::default() };
         if sent < begin.len() {
             answer.head = Bytes::copy_from_slice(&begin[sent..]);
         } else {
@@ -191,17 +214,33 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         Ok(())
     }
 
-    /// Sends an answer; what the socket does not take of it is returned.
-    fn send(&mut self, cx: &mut Context<'_>, mut answer: Answer) -> io::Result<Option<Answer>> {
+    /// The same where the content stands in a file.
+    fn begin_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        begin: &[u8],
+        content: Box<dyn FileContent>,
+    ) -> io::Result<()>
+    where
+        IO: Socket,
+    {
+        let file = Some(OnItsWay { content, _in_flight: self.activity.hold() });
+        let answer = Answer { head: Bytes::copy_from_slice(begin), file, ..Answer::default() };
+        self.unsent = self.send(cx, answer)?.map(Box::new);
+        Ok(())
+    }
+
+    /// Sends an answer; what the socket does not take of it, or what must be waited for, is returned.
+    fn send(&mut self, cx: &mut Context<'_>, mut answer: Answer) -> io::Result<Option<Answer>>
+    where
+        IO: Socket,
+    {
+        if answer.file.is_some() && self.poll_file(cx, &mut answer)?.is_pending() {
+            return Ok(Some(answer));
+        }
         while answer.len() > 0 {
-            let Self { io, activity, .. } = self;
-            let slices = [IoSlice::new(&answer.head), IoSlice::new(&answer.body)];
-            // An empty slice in front would be all that some write.
-            let slices = if answer.head.is_empty() { &slices[1..] } else { &slices[..] };
-            match noted(activity, Pin::new(io).poll_write_vectored(cx, slices))? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(sent) => answer.advance(sent),
-                Poll::Pending => return Ok(Some(answer)),
+            if self.poll_piece(cx, &mut answer)?.is_pending() {
+                return Ok(Some(answer));
             }
         }
         let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
@@ -209,8 +248,70 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         Ok(None)
     }
 
+    /// Sends something of what is in hand.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<io::Result<()>> {
+        let Self { io, activity, .. } = self;
+        let slices = [IoSlice::new(&answer.head), IoSlice::new(&answer.body)];
+        // An empty slice in front would be all that some write.
+        let slices = if answer.head.is_empty() { &slices[1..] } else { &slices[..] };
+        match ready!(noted(activity, Pin::new(io).poll_write_vectored(cx, slices)))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            sent => answer.advance(sent),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what stands in a file, up to what was read of it last; that is left in hand.
+    fn poll_file(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<io::Result<()>>
+    where
+        IO: Socket,
+    {
+        let mut sent = 0;
+        loop {
+            let Answer { head, body, file } = &mut *answer;
+            let Some(OnItsWay { content, .. }) = file else { return Poll::Ready(Ok(())) };
+            if content.remaining() == 0 {
+                *file = None;
+                continue;
+            }
+            // Others want their turn.
+            if sent >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let before = content.remaining();
+            let span = if self.io.sends_files() { content.span() } else { None };
+            let in_hand = if head.is_empty() { &mut *body } else { head };
+            match span {
+                Some(span) if in_hand.is_empty() => {
+                    match ready!(noted(&self.activity, self.io.poll_send_file(cx, span)))? {
+                        // It was cut off meanwhile.
+                        0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                        taken => content.sent(taken),
+                    }
+                }
+                Some(_) => match ready!(noted(&self.activity, self.io.poll_write_more(cx, in_hand)))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    taken => in_hand.advance(taken),
+                },
+                None if body.is_empty() => match ready!(content.poll_read(cx)) {
+                    Some(read) => *body = read?,
+                    None => *file = None,
+                },
+                None => {
+                    ready!(self.poll_piece(cx, answer))?;
+                    continue;
+                }
+            }
+            sent += answer.file.as_ref().map_or(0, |file| before - file.content.remaining());
+        }
+    }
+
     /// What is left of an answer comes before anything else.
-    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        IO: Socket,
+    {
         if let Some(answer) = self.unsent.take()
             && let Some(rest) = self.send(cx, *answer)?
         {
@@ -338,7 +439,7 @@ fn status_of(bytes: &[u8]) -> Option<u16> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
+impl<IO: Socket> AsyncRead for Wire<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -379,7 +480,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
+impl<IO: Socket> AsyncWrite for Wire<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_unsent(cx))?;
         ready!(self.poll_interim(cx, true))?;

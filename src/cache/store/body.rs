@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -15,12 +16,15 @@ use tokio::task::JoinHandle;
 use super::EntryId;
 use super::files::{CHUNK, StoredBody};
 use super::queue::Op;
-use super::shared::Shared;
+use super::shared::{Shared, Tier};
 use super::tiered::Cache;
 use crate::cache::entry::{BodyRef, Entry, FileBody};
+use crate::http::content::Span;
 
 /// Chunks that one trip to the blocking pool reads.
 const AHEAD: u64 = 4;
+/// What is sent right from a file at a time.
+const MAX_SPAN: usize = 1 << 20;
 /// Bodies up to this size come into RAM when they are read whole.
 const PROMOTE: u64 = 256 << 10;
 
@@ -51,6 +55,7 @@ pub struct BodyReader {
 struct Rest {
     stored: Arc<StoredBody>,
     range: Range<u64>,
+    /// On its way from the blocking pool.
     reading: Option<JoinHandle<io::Result<Vec<Bytes>>>>,
     owner: Owner,
 }
@@ -79,21 +84,65 @@ impl Cache {
         }
     }
 
+    /// The same if it is open and could be read at once, as far as that can be told; nothing of it has been read then.
+    /// Not what is to come into RAM.
+    pub fn body_at_hand(&self, entry: &Arc<Entry>, range: Range<u64>) -> Option<BodyReader> {
+        let BodyRef::File(file) = &entry.body else { return None };
+        let whole = range == (0..file.len);
+        if range.end > file.len || whole && self.promotes(file) {
+            return None;
+        }
+        let tier = self.shared.disk.load();
+        let tier = tier.as_ref()?;
+        let stored = tier.files.at_hand(file)?;
+        tier.verify_soon(file, Some(&stored));
+        Some(BodyReader::over(stored, range, self.owner(entry, file)))
+    }
+
+    /// The file that has the body of an entry in RAM, where it can be sent right from there: the kernel need not copy it
+    /// then.
+    pub fn body_in_file(&self, entry: &Arc<Entry>) -> Option<BodyReader> {
+        let file = entry.on_disk.as_deref()?;
+        let tier = self.shared.disk.load();
+        let tier = tier.as_ref()?;
+        let stored = tier.files.at_hand(file);
+        tier.verify_soon(file, stored.as_deref());
+        let whole = 0..file.len;
+        let stored = stored.filter(|stored| stored.sendable(&whole) == file.len)?;
+        Some(BodyReader::over(stored, whole, self.owner(entry, file)))
+    }
+
+    /// Whether a body comes into RAM when it is read whole.
+    fn promotes(&self, file: &FileBody) -> bool {
+        file.len <= PROMOTE.min(self.shared.memory.max_body())
+    }
+
+    fn owner(&self, entry: &Arc<Entry>, file: &FileBody) -> Owner {
+        let (shared, queue) = (self.shared.clone(), self.queue.clone());
+        Owner { shared, queue, entry: entry.clone(), hash: file.hash }
+    }
+
     async fn open_file(
         &self,
         entry: &Arc<Entry>,
         file: FileBody,
         range: Range<u64>,
     ) -> Result<BodyReader, BodyError> {
-        let hash = file.hash;
-        let owner =
-            Owner { shared: self.shared.clone(), queue: self.queue.clone(), entry: entry.clone(), hash };
+        if let Some(mut reader) = self.body_at_hand(entry, range.clone())
+            && reader.read_at_hand()?
+        {
+            return Ok(reader);
+        }
+        let owner = self.owner(entry, &file);
         let Some(tier) = self.shared.disk.load_full() else { return Err(BodyError::Gone) };
-        let whole = range == (0..file.len) && file.len <= PROMOTE.min(self.shared.memory.max_body());
+        let whole = range == (0..file.len) && self.promotes(&file);
         let first = if whole { range.clone() } else { range.start..step(&range, 1) };
         let to_read = first.clone();
         let opened = tokio::task::spawn_blocking(move || -> io::Result<_> {
-            let stored = tier.files.read(&file)?;
+            let stored = match tier.files.at_hand(&file) {
+                Some(stored) => stored,
+                None => tier.files.read(&file)?,
+            };
             let ready = read(&stored, to_read)?;
             Ok((stored, ready))
         });
@@ -105,15 +154,42 @@ impl Cache {
             let ready = owner.promote(&ready);
             return Ok(BodyReader { remaining: range.end, ready: [ready].into(), rest: None });
         }
-        let rest = Rest { stored: Arc::new(stored), range: first.end..range.end, reading: None, owner };
-        let mut reader =
-            BodyReader { ready: ready.into(), remaining: range.end - range.start, rest: Some(rest) };
-        reader.read_ahead();
+        let mut reader = BodyReader::over(stored, range, owner);
+        reader.arrived(ready, first.end);
         Ok(reader)
     }
 }
 
 impl BodyReader {
+    fn over(stored: Arc<StoredBody>, range: Range<u64>, owner: Owner) -> Self {
+        let remaining = range.end - range.start;
+        let rest = (remaining > 0).then_some(Rest { stored, range, reading: None, owner });
+        Self { ready: VecDeque::new(), remaining, rest }
+    }
+
+    /// Whether its beginning is there to be sent, right from the file or else because it has been read now.
+    pub fn has_begun(&mut self) -> bool {
+        self.in_file().is_some() || !self.ready.is_empty() || self.read_at_hand().unwrap_or(false)
+    }
+
+    /// What may be sent right from the file, from the next byte on: what was verified a moment ago, so that the kernel
+    /// has it in memory.
+    pub fn in_file(&self) -> Option<Span<'_>> {
+        let rest = self.rest.as_ref().filter(|rest| self.ready.is_empty() && rest.reading.is_none())?;
+        let sendable = usize::try_from(rest.stored.sendable(&rest.range)).ok().filter(|len| *len > 0)?;
+        Some(Span { file: rest.stored.as_fd(), start: rest.range.start, len: sendable.min(MAX_SPAN) })
+    }
+
+    /// So many bytes have been sent right from the file.
+    pub fn sent(&mut self, bytes: usize) {
+        self.remaining = self.remaining.saturating_sub(bytes as u64);
+        if let Some(end) =
+            self.rest.as_ref().map(|rest| (rest.range.start + bytes as u64).min(rest.range.end))
+        {
+            self.arrived([], end);
+        }
+    }
+
     /// The next slice; `None` at the end of the range. An error ends it.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
@@ -125,38 +201,82 @@ impl BodyReader {
                 return Poll::Ready(Some(Ok(bytes)));
             }
             let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
-            let Some(reading) = &mut rest.reading else { return Poll::Ready(None) };
-            let read = ready!(Pin::new(reading).poll(cx)).map_err(io::Error::other).and_then(|read| read);
+            let read = match &mut rest.reading {
+                Some(reading) => ready!(Pin::new(reading).poll(cx)),
+                None => match self.read_at_hand() {
+                    Ok(true) => continue,
+                    Ok(false) => {
+                        self.read_ahead();
+                        continue;
+                    }
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                },
+            };
             rest.reading = None;
-            match read {
+            let end = rest.ahead();
+            match read.map_err(io::Error::other).and_then(|read| read) {
                 Ok(chunks) => {
-                    self.ready.extend(chunks);
+                    self.arrived(chunks, end);
+                    // A disk that had to be waited for once is read while that is sent.
                     self.read_ahead();
                 }
-                Err(error) => {
-                    let error = rest.owner.failed(error);
-                    self.rest = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
+                Err(error) => return Poll::Ready(Some(Err(self.failed(error)))),
             }
         }
+    }
+
+    /// Reads the next chunk where that takes no waiting; `false` where it would.
+    fn read_at_hand(&mut self) -> Result<bool, BodyError> {
+        let Some(rest) = &self.rest else { return Ok(true) };
+        let at = rest.range.start;
+        let (index, end) = (at / CHUNK as u64, step(&rest.range, 1));
+        let start = index * CHUNK as u64;
+        let chunk = match rest.stored.chunk_at_hand(index) {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Ok(false),
+            Err(error) => return Err(self.failed(error)),
+        };
+        let whole = at == start && chunk.len() as u64 == end - start;
+        let chunk = if whole { chunk } else { chunk.slice((at - start) as usize..(end - start) as usize) };
+        self.arrived([chunk], end);
+        Ok(true)
+    }
+
+    /// These bytes have been read, up to `end`.
+    fn arrived(&mut self, chunks: impl IntoIterator<Item = Bytes>, end: u64) {
+        self.ready.extend(chunks);
+        if let Some(rest) = &mut self.rest {
+            rest.range.start = end;
+            if rest.range.is_empty() {
+                self.rest = None;
+            }
+        }
+    }
+
+    fn failed(&mut self, error: io::Error) -> BodyError {
+        match self.rest.take() {
+            Some(rest) => rest.owner.failed(error),
+            None => BodyError::Io(error),
+        }
+    }
+
+    /// Has the blocking pool read what comes next.
+    fn read_ahead(&mut self) {
+        let Some(rest) = &mut self.rest else { return };
+        let (stored, now) = (rest.stored.clone(), rest.range.start..rest.ahead());
+        rest.reading = Some(tokio::task::spawn_blocking(move || read(&stored, now)));
     }
 
     /// Bytes still to come.
     pub fn remaining(&self) -> u64 {
         self.remaining
     }
+}
 
-    fn read_ahead(&mut self) {
-        let Some(rest) = &mut self.rest else { return };
-        if rest.range.is_empty() {
-            self.rest = None;
-            return;
-        }
-        let end = step(&rest.range, AHEAD);
-        let (stored, now) = (rest.stored.clone(), rest.range.start..end);
-        rest.range.start = end;
-        rest.reading = Some(tokio::task::spawn_blocking(move || read(&stored, now)));
+impl Rest {
+    /// Up to where one trip to the blocking pool reads.
+    fn ahead(&self) -> u64 {
+        step(&self.range, AHEAD)
     }
 }
 
@@ -186,7 +306,8 @@ impl Owner {
         }
         let variants = resource.variants.iter().map(|standing| {
             if EntryId::of(digest, standing) == id {
-                Arc::new(Entry { body: BodyRef::Bytes(bytes.clone()), ..(**standing).clone() })
+                let on_disk = standing.body.file().cloned().map(Box::new);
+                Arc::new(Entry { body: BodyRef::Bytes(bytes.clone()), on_disk, ..(**standing).clone() })
             } else {
                 standing.clone()
             }
@@ -196,6 +317,21 @@ impl Owner {
             self.shared.memory.put(Arc::new(promoted));
         }
         bytes
+    }
+}
+
+impl Tier {
+    /// Has a short body verified before what is known of it is out of date, so that nobody waits for that who is sent it.
+    fn verify_soon(&self, body: &FileBody, stored: Option<&StoredBody>) {
+        if body.len > MAX_SPAN as u64 || stored.is_some_and(|stored| !stored.is_fading()) {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && self.files.may_verify(body)
+        {
+            let (files, body) = (self.files.clone(), body.clone());
+            runtime.spawn_blocking(move || files.verify_open(&body));
+        }
     }
 }
 

@@ -15,6 +15,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// All variants under a digest, in no order.
     fn get(&self, digest: Digest) -> Result<Vec<Entry>, StoreError>;
 
+    /// Whether there is any variant under a digest.
+    fn has(&self, digest: Digest) -> Result<bool, StoreError> {
+        Ok(!self.get(digest)?.is_empty())
+    }
+
     /// Whether there is such an entry.
     fn contains(&self, id: EntryId) -> Result<bool, StoreError>;
 

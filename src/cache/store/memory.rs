@@ -117,6 +117,7 @@ fn weight(entry: &Entry) -> u64 {
         + entry.tags.iter().map(|tag| allocated(tag.len())).sum::<u64>()
         + fields(&entry.head.headers)
         + entry.trailers.as_deref().map_or(0, |trailers| allocated(size_of_val(trailers)) + fields(trailers))
+        + entry.on_disk.as_deref().map_or(0, |file| allocated(size_of_val(file)))
         + body
 }
 
@@ -232,6 +233,11 @@ impl Memory {
     /// The largest body that is worth a place in RAM: a few must fit into a shard.
     pub(super) fn max_body(&self) -> u64 {
         (self.shared.shard_capacity() / 4).min(1 << 20)
+    }
+
+    /// Whether it is not larger than all that it may take.
+    pub(super) fn has_room_for(&self, resource: &Resource) -> bool {
+        resource.weight() <= self.shared.shard_capacity()
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Resource>> {

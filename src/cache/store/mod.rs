@@ -65,7 +65,7 @@ pub use report::{
 };
 pub use simulated::{Held, Simulated};
 pub use storing::{Freshened, Inserted, NewEntry};
-pub use tiered::{Cache, OpenError};
+pub use tiered::{AtHand, Cache, OpenError};
 
 use super::entry::{Entry, VaryKey};
 use super::key::Digest;
@@ -155,6 +155,7 @@ pub(crate) mod tests {
                 },
             },
             body: BodyRef::Bytes(Bytes::copy_from_slice(body)),
+            on_disk: None,
             part: None,
             trailers: None,
             tags: vec!["red".into()],

@@ -153,6 +153,7 @@ fn read(id: EntryId, record: &[u8], chunks: impl FnOnce(Overflow) -> Option<Vec<
             freshness: fixed.freshness,
         },
         body,
+        on_disk: None,
         part: fixed.part,
         trailers: meta.trailers,
         tags: meta.tags,

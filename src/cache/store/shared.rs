@@ -254,26 +254,46 @@ impl Shared {
         Loaded { variants, epoch, checked, from_disk }
     }
 
+    /// What stands under a key that RAM does not know and nobody has just changed; not to be [kept](Self::keep), since
+    /// nobody was kept from changing it.
+    pub(super) fn load_from_disk(&self, digest: Digest) -> Option<Loaded> {
+        let epoch = self.epoch.load(Acquire);
+        if self.waiting.get(digest).is_some() {
+            return None;
+        }
+        let on_disk = self.read_disk(digest);
+        if on_disk.is_empty() {
+            return None;
+        }
+        let book = self.rules.read();
+        let checked = self.rules.latest();
+        let entries = on_disk.into_iter().map(Arc::new);
+        let variants = entries.filter_map(|entry| judged(&book, digest, entry)).collect();
+        Some(Loaded { variants, epoch, checked, from_disk: true })
+    }
+
     /// Whether nothing is stored under a key that RAM does not know.
     pub(super) fn is_nowhere(&self, digest: Digest) -> bool {
-        self.waiting.get(digest).is_none() && self.read_disk(digest).is_empty()
+        self.waiting.get(digest).is_none() && !self.ask_disk(|store| store.has(digest))
     }
 
     /// The entries on disk; an error is told to the writer and is a miss.
     pub(super) fn read_disk(&self, digest: Digest) -> Vec<Entry> {
+        self.ask_disk(|store| store.get(digest))
+    }
+
+    /// Asks the disk tier, where there is one.
+    fn ask_disk<T: Default>(&self, ask: impl FnOnce(&dyn Store) -> Result<T, StoreError>) -> T {
         let tier = self.disk.load();
-        let Some(tier) = tier.as_deref() else { return Vec::new() };
-        match tier.store.get(digest) {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(%error, "a read of the index failed");
-                match error {
-                    StoreError::Io(_) => self.read_failures.io.fetch_add(1, Relaxed),
-                    _ => self.read_failures.corrupt.fetch_add(1, Relaxed),
-                };
-                Vec::new()
-            }
-        }
+        let Some(tier) = tier.as_deref() else { return T::default() };
+        ask(&*tier.store).unwrap_or_else(|error| {
+            tracing::debug!(%error, "a read of the index failed");
+            match error {
+                StoreError::Io(_) => self.read_failures.io.fetch_add(1, Relaxed),
+                _ => self.read_failures.corrupt.fetch_add(1, Relaxed),
+            };
+            T::default()
+        })
     }
 
     /// Puts what stands under a key into RAM; the caller holds its stripe and has held the rules since the test.

@@ -9,7 +9,7 @@ use super::queue::{Op, Write};
 use super::record::MAX_INLINE;
 use super::shared::Loaded;
 use super::tiered::Cache;
-use crate::cache::entry::{BodyRef, Entry, EntryHead, Part, VaryKey};
+use crate::cache::entry::{BodyRef, Entry, EntryHead, FileBody, Part, VaryKey};
 use crate::cache::key::{Digest, StoredKey};
 use crate::cache::policy::partial;
 use crate::cache::purge::Subject;
@@ -142,7 +142,8 @@ impl Cache {
         }
         let mut loaded = shared.load(digest, shared.memory.peek(&digest));
         let admitted = !storing || self.admit(&new, digest, !loaded.variants.is_empty());
-        let mut entry = entry(new, body_ref, body.trailers);
+        let on_disk = body.pin.as_ref().filter(|_| !needs_disk).map(|pin| Box::new(pin.body.clone()));
+        let mut entry = entry(new, body_ref, on_disk, body.trailers);
         let book = shared.rules.read();
         match book.test_new(&Subject::of(digest, &entry), entry.sequence) {
             Verdict::Gone => {
@@ -235,12 +236,18 @@ fn is_same_reply(one: &EntryHead, other: &EntryHead) -> bool {
     one == other || tags.is_some_and(|(one, other)| one.strong_eq(&other))
 }
 
-fn entry(new: NewEntry, body: BodyRef, trailers: Option<Box<http::HeaderMap>>) -> Entry {
+fn entry(
+    new: NewEntry,
+    body: BodyRef,
+    on_disk: Option<Box<FileBody>>,
+    trailers: Option<Box<http::HeaderMap>>,
+) -> Entry {
     Entry {
         key: new.key,
         vary: new.vary,
         head: new.head.into_own(),
         body,
+        on_disk,
         part: new.part,
         trailers,
         tags: new.tags,

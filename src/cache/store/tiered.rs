@@ -57,6 +57,14 @@ fn may_pass(error: &std::io::Error) -> bool {
     matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }
 
+/// What [`Cache::at_hand`] finds.
+#[derive(Debug)]
+pub struct AtHand {
+    /// The key's variants.
+    pub resource: Arc<Resource>,
+    from_disk: bool,
+}
+
 /// The cache of an instance: entries in RAM and on disk, under purge rules.
 #[derive(Debug)]
 pub struct Cache {
@@ -174,17 +182,40 @@ impl Cache {
         self.of_key(key, found?)
     }
 
-    /// What RAM has for a key and nothing has taken since; no look-up of its own, until it is [counted](Self::count_hit).
-    pub fn at_hand(&self, key: &KeyParts<'_>, digest: Digest) -> Option<Arc<Resource>> {
-        let resource = self.shared.memory.get(&digest)?;
+    /// What is stored for a key and nothing has taken since; no look-up of its own, until it is [counted](Self::count_hit).
+    pub fn at_hand(&self, key: &KeyParts<'_>, digest: Digest) -> Option<AtHand> {
+        let (resource, from_disk) = match self.shared.memory.get(&digest) {
+            Some(resource) => (resource, false),
+            None => (self.at_hand_on_disk(digest)?, true),
+        };
         let stands = resource.uniform && self.shared.is_current(&resource);
-        (stands && key.matches(&resource.variants[0].key, &self.shared.secret)).then_some(resource)
+        let matches = stands && key.matches(&resource.variants[0].key, &self.shared.secret);
+        matches.then_some(AtHand { resource, from_disk })
+    }
+
+    /// What RAM does not know; it does not come to know it by this.
+    #[inline(never)]
+    fn at_hand_on_disk(&self, digest: Digest) -> Option<Arc<Resource>> {
+        let loaded = self.shared.load_from_disk(digest)?;
+        Resource::new(digest, loaded.variants, loaded.epoch, loaded.checked).map(Arc::new)
     }
 
     /// What was at hand answers a request.
-    pub fn count_hit(&self, resource: &Resource) {
+    pub fn count_hit(&self, at_hand: &AtHand) {
+        let AtHand { resource, from_disk } = at_hand;
         resource.touch();
-        self.shared.counters.memory_hits.fetch_add(1, Relaxed);
+        if !from_disk {
+            self.shared.counters.memory_hits.fetch_add(1, Relaxed);
+            return;
+        }
+        let shared = &*self.shared;
+        shared.counters.disk_hits.fetch_add(1, Relaxed);
+        shared.memory.frequency().add(resource.digest, 1);
+        if shared.memory.has_room_for(resource) {
+            // Read once more: it may have changed, and who puts something in must keep others from doing so.
+            let _stripe = shared.stripe(resource.digest);
+            shared.keep(resource.digest, shared.load(resource.digest, shared.memory.peek(&resource.digest)));
+        }
     }
 
     /// What stands under a key now, where that is not what a [look-up](Self::lookup) has just `found`. It is no

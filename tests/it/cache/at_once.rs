@@ -2,32 +2,38 @@
 
 use http::request::Parts;
 use proxy_stone::http::ClientConn;
+use proxy_stone::http::content::Content;
 use proxy_stone::telemetry::event::{Finished, Protocol, RequestId};
 
 use crate::support::{Answer, Client, Fields, H2, Origin, Proxy, Reply, noon, numbered, pass};
 
 /// A field that has a request go the long way, and no other effect.
-const LONG_WAY: &str = "TE: deflate";
+pub(super) const LONG_WAY: &str = "TE: deflate";
 
 fn request(target: &str, fields: &[(&str, &str)]) -> Parts {
-    let request = http::Request::get(target).header("host", "proxy.test");
+    let request = http::Request::get(target).header("host", "api.test");
     let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(()).expect("a request").into_parts().0
 }
 
 /// Whether the proxy has an answer to this at hand.
-fn at_once(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> bool {
+pub(super) fn at_once(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> bool {
+    content(proxy, target, fields).is_some()
+}
+
+/// What the proxy has at hand.
+pub(super) fn content(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> Option<Content> {
     let (peer, local) = (proxy.address, proxy.address);
     let client =
         ClientConn { peer, local, tls: false, session: None, redirect: None, protocol: Protocol::Http11 };
     let mut out = Vec::new();
-    let body = proxy.instance.proxy.at_once(&mut request(target, fields), &client, None, &mut out);
-    assert_eq!(body.is_some(), !out.is_empty());
-    body.is_some()
+    let content = proxy.instance.proxy.at_once(&mut request(target, fields), &client, None, &mut out);
+    assert_eq!(content.is_some(), !out.is_empty());
+    content
 }
 
 async fn ask(proxy: &Proxy, target: &str, fields: &[&str]) -> Reply {
-    let fields: Vec<_> = ["Host: proxy.test"].iter().chain(fields).copied().collect();
+    let fields: Vec<_> = ["Host: api.test"].iter().chain(fields).copied().collect();
     proxy.ask("GET", target, &fields, "").await
 }
 
@@ -103,14 +109,14 @@ async fn a_purge_and_the_end_of_freshness_take_what_was_at_hand() {
 }
 
 /// What is left of fields without what differs from one exchange to the next.
-fn lasting(fields: &Fields) -> Vec<(String, String)> {
+pub(super) fn lasting(fields: &Fields) -> Vec<(String, String)> {
     let mut all: Vec<_> =
         fields.0.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("x-request-id")).cloned().collect();
     all.sort();
     all
 }
 
-fn without_times(finished: &Finished) -> String {
+pub(super) fn without_times(finished: &Finished) -> String {
     let mut finished = finished.clone();
     finished.id = RequestId::Given("id".into());
     (finished.duration, finished.first_byte) = Default::default();

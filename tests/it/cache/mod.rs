@@ -5,6 +5,7 @@ mod collapse;
 mod content;
 mod explain;
 mod explain_parts;
+mod from_disk;
 mod groups;
 mod internal;
 mod invalidation;

@@ -2,29 +2,30 @@
 //!
 //! A file is the body, then a footer with one checksum per 64 KiB, so that any part of it is verified before it
 //! leaves without reading the rest. It is written under a temporary name and renamed in before its record is
-//! written; on removal the record goes first. A *pin* keeps a file that no record names yet.
+//! written; on removal the record goes first. A *pin* keeps a file that no record names yet. Files that are asked for
+//! stay open, as many as descriptors allow.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::opened::{CHECK, MAGIC, MAX_KEPT, footer_len, short_hash};
+pub(crate) use super::opened::{CHUNK, StoredBody};
 use crate::cache::entry::FileBody;
+use crate::descriptors;
 
-/// How much of a body one checksum covers.
-pub(crate) const CHUNK: usize = 64 << 10;
-const CHECK: usize = 8;
-const MAGIC: &[u8; 4] = b"psb1";
-/// Hash, length, magic and the footer's own checksum.
-const TAIL: usize = 32 + 8 + 4 + CHECK;
+/// The most files that stay open.
+const MAX_OPEN: usize = 256;
+/// How soon a body may be verified again only because it is asked for.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// The body directory.
-#[derive(Debug)]
 pub(crate) struct Files {
     bodies: PathBuf,
     temporary: PathBuf,
@@ -33,6 +34,16 @@ pub(crate) struct Files {
     pins: Mutex<HashMap<[u8; 32], u32>>,
     /// Files whose last pin went before a record named them.
     loose: Mutex<Vec<[u8; 32]>>,
+    /// Files that were read of late.
+    open: quick_cache::sync::Cache<[u8; 32], Arc<StoredBody>>,
+    /// When bodies were verified only because they are asked for.
+    verified: Mutex<HashMap<[u8; 32], Instant>>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("bodies", &self.bodies).finish_non_exhaustive()
+    }
 }
 
 /// Keeps a body file that no record names yet.
@@ -85,6 +96,8 @@ impl Files {
             instance: fastrand::u64(..),
             pins: Mutex::default(),
             loose: Mutex::default(),
+            open: quick_cache::sync::Cache::new(descriptors::spare().min(MAX_OPEN)),
+            verified: Mutex::default(),
         }))
     }
 
@@ -128,14 +141,58 @@ impl Files {
         if pins.contains_key(hash) || in_use()? {
             return Ok(false);
         }
-        Ok(fs::remove_file(self.path(hash)).is_ok())
+        let removed = fs::remove_file(self.path(hash)).is_ok();
+        // As long as it is open it takes room on disk.
+        self.open.remove(hash);
+        Ok(removed)
     }
 
-    /// Opens a body and verifies its footer.
-    pub(crate) fn read(&self, body: &FileBody) -> io::Result<StoredBody> {
-        let file = File::open(self.path(&body.hash))?;
-        let footer = read_footer(&file, body)?;
-        Ok(StoredBody { file, len: body.len, footer })
+    /// A body that is open and as it was when it was opened; does not wait.
+    pub(crate) fn at_hand(&self, body: &FileBody) -> Option<Arc<StoredBody>> {
+        let stored = self.open.get(&body.hash)?;
+        if stored.is_unchanged() {
+            return Some(stored).filter(|stored| stored.len() == body.len);
+        }
+        self.open.remove(&body.hash);
+        None
+    }
+
+    /// Opens a body, verifies its footer, and keeps it open. Blocking.
+    pub(crate) fn read(&self, body: &FileBody) -> io::Result<Arc<StoredBody>> {
+        let stored = Arc::new(StoredBody::open(File::open(self.path(&body.hash))?, body)?);
+        if body.len <= MAX_KEPT {
+            self.open.insert(body.hash, stored.clone());
+            // Who removed it meanwhile did not find it here.
+            if !stored.is_linked() {
+                self.open.remove(&body.hash);
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Whether a body may be verified now only because it is asked for: not twice within seconds, and not too many.
+    pub(crate) fn may_verify(&self, body: &FileBody) -> bool {
+        let (now, mut verified) = (Instant::now(), self.verified.lock());
+        let of_late = |at: &Instant| now.duration_since(*at) < PAUSE;
+        if verified.get(&body.hash).is_some_and(of_late) {
+            return false;
+        }
+        if verified.len() >= MAX_OPEN {
+            verified.retain(|_, at| of_late(at));
+        }
+        if verified.len() >= MAX_OPEN {
+            return false;
+        }
+        verified.insert(body.hash, now);
+        true
+    }
+
+    /// Has a body open with all of it verified. What is wrong with it is found out by who needs it. Blocking.
+    pub(crate) fn verify_open(&self, body: &FileBody) {
+        let open = self.at_hand(body).map_or_else(|| self.read(body), Ok);
+        if let Err(error) = open.and_then(|stored| stored.verify_all()) {
+            tracing::debug!(%error, "a body that RAM holds cannot be sent from its file");
+        }
     }
 
     /// Removes what a killed process left among the temporary files; says how many and of how many bytes.
@@ -205,6 +262,8 @@ impl Files {
         }
         let mut pins = self.pins.lock();
         fs::rename(from, path)?;
+        // It may have taken the place of one that was damaged.
+        self.open.remove(&body.hash);
         *pins.entry(body.hash).or_default() += 1;
         drop(pins);
         Ok(Pin { files: self.clone(), body, named: false })
@@ -298,56 +357,6 @@ impl Drop for Temporary {
     }
 }
 
-/// A stored body, open.
-#[derive(Debug)]
-pub(crate) struct StoredBody {
-    file: File,
-    len: u64,
-    footer: Vec<u8>,
-}
-
-impl StoredBody {
-    /// The verified bytes of chunk `index`. Blocking.
-    pub(crate) fn chunk(&self, index: u64) -> io::Result<Bytes> {
-        let start = index * CHUNK as u64;
-        let len = self.len.saturating_sub(start).min(CHUNK as u64) as usize;
-        let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, start)?;
-        let at = index as usize * CHECK;
-        if self.footer.get(at..at + CHECK) != Some(&short_hash(&bytes)[..]) {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(bytes.into())
-    }
-}
-
-fn footer_len(len: u64) -> u64 {
-    len.div_ceil(CHUNK as u64) * CHECK as u64 + TAIL as u64
-}
-
-fn read_footer(file: &File, body: &FileBody) -> io::Result<Vec<u8>> {
-    let damaged = || io::Error::from(io::ErrorKind::InvalidData);
-    let expected = body.len.checked_add(footer_len(body.len)).ok_or_else(damaged)?;
-    if file.metadata()?.len() != expected {
-        return Err(damaged());
-    }
-    let mut footer = vec![0; footer_len(body.len) as usize];
-    file.read_exact_at(&mut footer, body.len)?;
-    let (signed, check) = footer.split_at(footer.len() - CHECK);
-    let (_, tail) = signed.split_at(signed.len() - (TAIL - CHECK));
-    let holds = check == short_hash(signed)
-        && tail[..32] == body.hash
-        && tail[32..40] == body.len.to_le_bytes()
-        && tail[40..] == *MAGIC;
-    if holds { Ok(footer) } else { Err(damaged()) }
-}
-
-fn short_hash(bytes: &[u8]) -> [u8; CHECK] {
-    let mut check = [0; CHECK];
-    check.copy_from_slice(&blake3::hash(bytes).as_bytes()[..CHECK]);
-    check
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,6 +398,60 @@ mod tests {
                 assert!(read_all(&files, &pin.body).is_err());
             }
         }
+    }
+
+    #[test]
+    fn what_is_open_is_used_again_until_somebody_touches_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path()).unwrap();
+        let body: Vec<u8> = (0..3 * CHUNK + 17).map(|_| fastrand::u8(..)).collect();
+        let body_of = |stored: &StoredBody, index: usize| stored.chunk_at_hand(index as u64).unwrap();
+        let pin = store(&files, &body);
+        let touched = |path: &Path| {
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        };
+        for touch in [|path: &Path| fs::remove_file(path).unwrap(), touched] {
+            assert!(files.at_hand(&pin.body).is_none(), "nobody has opened it");
+            files.read(&pin.body).unwrap();
+            let open = files.at_hand(&pin.body).expect("it stays open");
+            assert_eq!(files.at_hand(&FileBody { len: 1, ..pin.body }).map(|open| open.len()), None);
+            let whole = 0..body.len() as u64;
+            assert_eq!(open.sendable(&whole), 0, "nothing has been verified");
+            for index in [0, 1, 3] {
+                assert_eq!(open.chunk(index).unwrap(), body.chunks(CHUNK).nth(index as usize).unwrap());
+            }
+            assert_eq!(open.sendable(&whole), 2 * CHUNK as u64);
+            assert_eq!(open.sendable(&(5..70)), 65);
+            assert_eq!(open.sendable(&(2 * CHUNK as u64..whole.end)), 0);
+            for (index, chunk) in body.chunks(CHUNK).enumerate() {
+                assert!(body_of(&open, index).is_none_or(|read| read == chunk));
+            }
+            touch(&files.path(&pin.body.hash));
+            assert!(files.at_hand(&pin.body).is_none(), "somebody has touched it");
+            drop(store(&files, &body));
+        }
+        assert!(files.at_hand(&pin.body).is_none(), "another has been put in its place");
+        files.read(&pin.body).unwrap();
+        drop(pin);
+        assert_eq!(files.remove_unless(&blake3::hash(&body).into(), || Ok::<_, ()>(false)), Ok(true));
+        assert_eq!(files.open.len(), 0, "what is removed gives its room back");
+    }
+
+    #[test]
+    fn damage_is_noticed_by_who_reads_what_is_at_hand() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path()).unwrap();
+        let pin = store(&files, &[7; 2 * CHUNK]);
+        let path = files.path(&pin.body.hash);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[CHUNK] = 8;
+        fs::write(&path, bytes).unwrap();
+        let open = files.read(&pin.body).unwrap();
+        assert!(open.chunk_at_hand(0).unwrap().is_none_or(|chunk| chunk == [7; CHUNK][..]));
+        // Where the file system cannot say what is in memory, nothing is at hand.
+        assert!(!matches!(open.chunk_at_hand(1), Ok(Some(_))));
+        assert_eq!(open.sendable(&(CHUNK as u64..2 * CHUNK as u64)), 0);
     }
 
     #[test]

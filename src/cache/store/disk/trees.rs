@@ -339,6 +339,10 @@ impl Store for Trees {
         })
     }
 
+    fn has(&self, digest: Digest) -> Result<bool, StoreError> {
+        guarded(|| Ok(self.entries.scan_prefix(digest.0).next().transpose()?.is_some()))
+    }
+
     fn contains(&self, id: EntryId) -> Result<bool, StoreError> {
         guarded(|| Ok(self.entries.contains_key(index::key(id))?))
     }
