@@ -127,6 +127,12 @@ impl<T: Clone> Flights<T> {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
+    /// Exchanges that wait for the flights under way, or read what they bring.
+    pub fn tickets(&self) -> usize {
+        let held = |flight: &Arc<Flight<T>>| flight.tickets.load(Ordering::SeqCst);
+        self.shards.iter().map(|shard| shard.lock().values().map(held).sum::<usize>()).sum()
+    }
+
     /// Whether none is under way.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -18,7 +18,7 @@ use crate::http::h1;
 use crate::http::{date, via};
 use crate::telemetry::{AttemptOutcome, Telemetry};
 use crate::upstream::{
-    Failure, FetchError, FetchRequest, OnInterim, OriginName, RequestBody, StreamBody, UpstreamBody,
+    Failure, FetchError, FetchRequest, OnInterim, OriginName, RequestBody, StreamBody, Switched, UpstreamBody,
 };
 
 /// A reply whose head has come and been cleaned of what was meant for the connection only.
@@ -36,6 +36,8 @@ pub(super) struct Brought {
     /// How the origin names itself, and what it named before that was mapped to the names that clients know.
     pub(super) origin: Arc<OriginName>,
     pub(super) named: HeaderMap,
+    /// The connection, where it changes its protocol.
+    pub(super) switched: Option<Box<Switched>>,
 }
 
 impl Brought {
@@ -112,6 +114,7 @@ pub(super) async fn bring(
         arrived,
         origin: fetched.origin,
         named,
+        switched: fetched.switched,
     })
 }
 
@@ -201,7 +204,7 @@ pub(super) fn request_body(body: InboundBody, head: &Parts, route: &Route) -> Re
     let body = match body {
         InboundBody::Client(body) => body,
         InboundBody::Whole(bytes) => return RequestBody::Full(bytes),
-        InboundBody::Begun(stream) => return RequestBody::Stream(*stream),
+        InboundBody::Begun(stream) => return RequestBody::Stream(stream),
         InboundBody::None => return RequestBody::Empty,
     };
     // A body of length zero is none, unless the method is one whose `Content-Length: 0` means something.
@@ -211,7 +214,7 @@ pub(super) fn request_body(body: InboundBody, head: &Parts, route: &Route) -> Re
     }
     let settings = &route.settings;
     let stream = StreamBody::new(body, settings.request_idle_timeout, settings.max_request_body);
-    RequestBody::Stream(
+    RequestBody::from(
         stream.at_least(settings.min_request_rate).ending_by_flag(head.version == Version::HTTP_2),
     )
 }

@@ -166,6 +166,11 @@ impl Proxy {
         self.flights.len()
     }
 
+    /// Exchanges that share those.
+    pub fn sharing(&self) -> usize {
+        self.flights.tickets()
+    }
+
     /// Connections that speak another protocol.
     pub fn tunnels(&self) -> &Tunnels {
         &self.tunnels

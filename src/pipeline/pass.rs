@@ -131,7 +131,7 @@ impl Proxy {
         let body = match fetch::request_body(body, &head, route) {
             RequestBody::Stream(stream) => {
                 let in_text = exchange.web.as_ref().is_some_and(|call| call.asks_in_text);
-                RequestBody::Stream(stream.with_trailers(trailers).in_base64(in_text))
+                RequestBody::from(stream.with_trailers(trailers).in_base64(in_text))
             }
             body => body,
         };

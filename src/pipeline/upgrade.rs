@@ -6,8 +6,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 use hyper::ext::Protocol;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 
 use super::Proxy;
 use super::error::Failure;
@@ -24,6 +23,7 @@ use crate::http::upgrade::{self, WEBSOCKET};
 use crate::http::websocket::{self, BadHandshake, Handshake};
 use crate::telemetry::event::{CacheOutcome, End};
 use crate::tunnel::{Ended, Handover, Place, Reason, Tunnel, Witness};
+use crate::upstream;
 
 /// What a client asks for, and may.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Wanted {
 /// A tunnel that waits for the reply to leave that says so.
 #[derive(Debug)]
 pub(super) struct Switched {
-    upstream: Upgraded,
+    upstream: Box<upstream::Switched>,
     websocket: bool,
     limits: crate::tunnel::Limits,
     place: Place,
@@ -111,13 +111,11 @@ impl Proxy {
         let names = names(site, target);
         let mut request = self.fetch_request(to, exchange, inbound);
         request.upgrade = Some(wanted.protocol.clone());
-        let patience = route.upstream.settings().first_byte_timeout;
         let brought = fetch::bring(route, request, exchange.began(), &self.clock, &self.telemetry, &names);
         let mut brought = brought.await.map_err(|error| {
             exchange.asked = Some(Asked::of_error(&error));
             Failure::from(error)
         })?;
-        let way = brought.head.extensions.remove::<OnUpgrade>();
         if wanted.extended && brought.status().is_success() {
             return Err(Failure::Switch("the reply is to a request like any other".into()));
         }
@@ -128,12 +126,9 @@ impl Proxy {
         if let Some(handshake) = &wanted.handshake {
             handshake.check(&brought.head.headers).map_err(|wrong| Failure::Switch(wrong.to_string()))?;
         }
-        let way = way.ok_or_else(|| Failure::Switch("there is no connection to go on with".into()))?;
-        let upstream = match tokio::time::timeout(patience, way).await {
-            Ok(Ok(upstream)) => upstream,
-            Ok(Err(error)) => return Err(Failure::Switch(error.to_string())),
-            Err(_) => return Err(Failure::Switch("the connection was not handed over in time".into())),
-        };
+        let upstream = brought.switched.take();
+        let upstream =
+            upstream.ok_or_else(|| Failure::Switch("there is no connection to go on with".into()))?;
         let websocket = wanted.handshake.is_some();
         let (limits, extended) = (route.settings.upgrade.limits, wanted.extended);
         let switched = Switched { upstream, websocket, limits, place, extended };
@@ -179,7 +174,6 @@ pub(super) fn hand_over(
     exchange: Box<Exchange>,
 ) -> Response<ReplyBody> {
     let Switched { upstream, websocket, limits, place, .. } = switched;
-    let upstream = Box::new(TokioIo::new(upstream));
     let tunnel = Tunnel::new(upstream, websocket, limits, place, Box::new(Lasting(exchange)));
     response.extensions_mut().insert(Handover::of(tunnel));
     response

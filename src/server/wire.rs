@@ -123,7 +123,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     /// From here on requests are read, which pass only if they are beyond doubt.
     pub(super) fn read_requests(&mut self, limits: h1::Limits) {
-        let mut inlet = Box::new(Inlet::new(Reader::requests(limits)));
+        let mut inlet = Box::new(Inlet::new(Reader::new(limits)));
         inlet.put_back(&std::mem::take(&mut self.replay));
         self.inlet = Some(inlet);
     }
@@ -347,8 +347,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 self.activity.refuse_content(violation);
                 Poll::Ready(Err(violation.into()))
             }
-            // Not in requests.
-            Stop::Surplus => Poll::Ready(Ok(())),
             Stop::Undecided => {
                 self.activity.keep_back();
                 let Self { io, activity, inlet, .. } = self;

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 
 use super::alarm::Alarm;
 use super::balance::Balance;
-use super::body::{BodyProgress, Lease, RequestBody, UpstreamBody};
-use super::connect::Conn;
+use super::body::{BodyProgress, Driven, Incoming, Lease, RequestBody, UpstreamBody};
+use super::connect::{Conn, Switched};
 use super::endpoint::Endpoint;
 use super::error::{Failure, FetchError};
 use super::exchange::{self, Address, Arrived, Terms, Waits};
@@ -110,8 +110,9 @@ impl Upstream {
             course.attempts += 1;
             let missed = match self.attempt(index, &mut request, &course, now, &mut alarm).await {
                 Ok(Attempt { arrived, conn, progress, first_byte }) => {
-                    let response = self.receive(index, arrived, conn, progress, alarm, request.deadline);
-                    return Ok(self.fetched(index, response, course.attempts, first_byte));
+                    let (response, switched) =
+                        self.receive(index, arrived, conn, progress, alarm, request.deadline);
+                    return Ok(self.fetched(index, response, switched, course.attempts, first_byte));
                 }
                 Err(missed) => missed,
             };
@@ -206,31 +207,44 @@ impl Upstream {
         progress: Option<Arc<BodyProgress>>,
         alarm: Alarm,
         deadline: Option<Instant>,
-    ) -> Response<UpstreamBody> {
+    ) -> (Response<UpstreamBody>, Option<Box<Switched>>) {
         if let Some(progress) = &progress {
             progress.shut_gate();
         }
-        // hyper remembers an HTTP/1.0 peer and would not frame the next request's body.
         let Arrived { response, sending } = arrived;
-        let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-        let keep = response.version() != http::Version::HTTP_10 && !switched;
+        let conn = match conn {
+            Conn::Http1(conn) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let switched = Box::new(conn.into_switched());
+                return (response.map(|_| UpstreamBody::switched()), Some(switched));
+            }
+            conn => conn,
+        };
         let endpoint = Arc::clone(&self.members[index].endpoint);
-        let lease = Lease::new(conn, endpoint, progress, keep, sending);
+        let (driven, conn) = match conn {
+            Conn::Http1(conn) if !conn.is_sent() && !conn.is_read() => {
+                (Some(Incoming::Driven(Driven::on(conn, Arc::clone(&endpoint)))), None)
+            }
+            conn => (None, Some(conn)),
+        };
+        let lease = Lease::new(conn, endpoint, progress, sending);
         let trailers = TrailerRules::of(response.headers());
         let idle = self.settings.idle_timeout;
-        response.map(|incoming| UpstreamBody::new(incoming, trailers, lease, alarm, idle, deadline))
+        let body =
+            |incoming| UpstreamBody::new(driven.unwrap_or(incoming), trailers, lease, alarm, idle, deadline);
+        (response.map(body), None)
     }
 
     fn fetched(
         &self,
         index: usize,
         response: Response<UpstreamBody>,
+        switched: Option<Box<Switched>>,
         attempts: u32,
         first_byte: Duration,
     ) -> Fetched {
         let member = &self.members[index];
         let endpoint = Arc::clone(&member.endpoint.name);
-        Fetched { response, endpoint, origin: Arc::clone(&member.origin), attempts, first_byte }
+        Fetched { response, switched, endpoint, origin: Arc::clone(&member.origin), attempts, first_byte }
     }
 
     fn give_up(&self, course: &Course, last: Option<(usize, Failure)>) -> FetchError {

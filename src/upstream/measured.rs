@@ -1,6 +1,7 @@
 //! A door for `benches/`: what a request pays in the pool, without a connection that would have to be driven.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -14,8 +15,12 @@ struct Idle(Worker);
 enum Never {}
 
 impl Pooled for Idle {
-    fn is_usable(&self) -> bool {
+    fn is_usable(&mut self) -> bool {
         true
+    }
+
+    fn poll_end(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 
     fn home(&self) -> Worker {

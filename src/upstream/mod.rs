@@ -32,6 +32,7 @@ pub mod settings;
 pub mod snapshot;
 
 pub use body::{BodyProgress, RequestBody, StreamBody, UpstreamBody};
+pub use connect::Switched;
 pub use error::{BodyError, Failure, FetchError, RequestBodyError};
 pub use fetch::Upstream;
 pub use registry::{Unresolved, Upstreams};

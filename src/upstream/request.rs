@@ -8,10 +8,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::body::{RequestBody, UpstreamBody};
+use super::connect::Switched;
 
 /// Called for each interim reply (1xx but 101), 100 included, in order, before the final one.
 ///
-/// It runs on the connection's task: it must not block.
+/// It must not block.
 pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 
 /// A request as the pipeline forwards it.
@@ -35,8 +36,7 @@ pub struct FetchRequest {
     pub expect_continue: bool,
     /// When the whole exchange must have ended, the reply's body included.
     pub deadline: Option<Instant>,
-    /// The protocol that the origin is asked to change to (RFC 9110 7.8). A 101 has the way out among the reply's
-    /// extensions then.
+    /// The protocol that the origin is asked to change to (RFC 9110 7.8).
     pub upgrade: Option<Arc<str>>,
 }
 
@@ -74,6 +74,8 @@ impl fmt::Debug for FetchRequest {
 pub struct Fetched {
     /// Head and streaming body; hop-by-hop fields are still in it.
     pub response: Response<UpstreamBody>,
+    /// The connection, where the reply is a 101 that was asked for.
+    pub switched: Option<Box<Switched>>,
     /// The endpoint that answered, as `host:port`.
     pub endpoint: Arc<str>,
     /// How that endpoint names itself, to map a `Location` back.

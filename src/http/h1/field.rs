@@ -90,6 +90,11 @@ pub(super) fn content_length(value: &[u8]) -> Result<u64, Violation> {
     Ok(length.unsigned_abs())
 }
 
+/// The length that a sound `Content-Length` tells.
+pub fn length(headers: &HeaderMap) -> Option<u64> {
+    content_length(headers.get(CONTENT_LENGTH)?.as_bytes()).ok()
+}
+
 /// Writes a length as everybody writes it: with zeros before it, some take it for another.
 pub fn normalise_length(headers: &mut HeaderMap) {
     let Some(given) = headers.get(CONTENT_LENGTH) else { return };

@@ -72,6 +72,11 @@ impl Head {
         Ok(Self { minor, status, ..Self::default() })
     }
 
+    /// Whether it is of HTTP/1.0.
+    pub(super) fn is_1_0(&self) -> bool {
+        self.minor == 0
+    }
+
     /// Takes note of a field that concerns the framing.
     pub(super) fn note(&mut self, field: Field<'_>) -> Result<(), Violation> {
         match field.name.len() {

@@ -1,4 +1,4 @@
-//! Follows the messages of one direction of a connection.
+//! Follows the requests of a connection.
 
 use super::chunk;
 use super::field::{Field, token_length};
@@ -26,15 +26,12 @@ pub enum Stop {
     Content(Violation),
     /// What follows a request that asks for another protocol is read once that has been answered ([`Reader::resume`]).
     Undecided,
-    /// An origin says something that it was not asked for.
-    Surplus,
 }
 
 /// Reads along.
 #[derive(Debug)]
 pub struct Reader {
     limits: Limits,
-    replies: bool,
     state: State,
     head: Head,
     /// Of the present head or trailer section.
@@ -43,9 +40,7 @@ pub struct Reader {
     empty_lines: u8,
     /// Chunk extensions of the present message.
     extensions: usize,
-    /// The request was HEAD (replies only).
-    to_head: bool,
-    /// Heads read to their end, interim replies included.
+    /// Heads read to their end.
     heads: u64,
     /// Where the end of the present line has been looked for already.
     searched: usize,
@@ -63,47 +58,26 @@ enum State {
     Chunk(u64),
     ChunkEnd,
     Trailers,
-    /// The content ends with the connection.
-    UntilClose,
     /// It is not HTTP/1 any more.
     Opaque,
     /// See [`Stop::Undecided`].
     Undecided,
-    /// No reply is awaited.
-    Unasked,
 }
 
 impl Reader {
-    /// Of a client's requests.
-    pub fn requests(limits: Limits) -> Self {
-        Self::new(limits, false, State::Start)
-    }
-
-    /// Of an origin's replies.
-    pub fn replies(limits: Limits) -> Self {
-        Self::new(limits, true, State::Unasked)
-    }
-
-    fn new(limits: Limits, replies: bool, state: State) -> Self {
+    /// Of a client.
+    pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            replies,
-            state,
+            state: State::Start,
             head: Head::default(),
             bytes: 0,
             fields: 0,
             empty_lines: 0,
             extensions: 0,
-            to_head: false,
             heads: 0,
             searched: 0,
         }
-    }
-
-    /// A request is being sent, whose reply may come from now on.
-    pub fn expect_reply(&mut self, to_head: bool) {
-        self.to_head = to_head;
-        self.begin(State::Start);
     }
 
     /// Heads read to their end so far.
@@ -165,7 +139,7 @@ impl Reader {
     /// Takes what belongs together; `None`: there is more to come of it.
     fn step(&mut self, rest: &[u8]) -> Result<Option<usize>, Stop> {
         match self.state {
-            State::Opaque | State::UntilClose => Ok(Some(rest.len())),
+            State::Opaque => Ok(Some(rest.len())),
             State::Length(left) => Ok(Some(self.skip(left, rest.len(), State::Length, None))),
             State::Chunk(left) => Ok(Some(self.skip(left, rest.len(), State::Chunk, Some(State::ChunkEnd)))),
             State::ChunkEnd => match rest {
@@ -177,7 +151,6 @@ impl Reader {
                 _ => Err(Stop::Content(Violation::ChunkEnd)),
             },
             State::Undecided => Err(Stop::Undecided),
-            State::Unasked => Err(Stop::Surplus),
             State::Start | State::Fields | State::ChunkSize | State::Trailers => {
                 self.line(rest).map_err(Stop::Content)
             }
@@ -230,7 +203,7 @@ impl Reader {
 
     /// What does not begin like a request is not waited for.
     fn check_beginning(&self, line: &[u8]) -> Result<(), Violation> {
-        if self.state != State::Start || self.replies {
+        if self.state != State::Start {
             return Ok(());
         }
         match (token_length(line), line) {
@@ -246,7 +219,7 @@ impl Reader {
         let (most, violation) = match self.state {
             State::ChunkSize => (chunk::MAX_LINE, Violation::ChunkExtensionsTooLarge),
             State::Trailers => (self.limits.bytes, Violation::TrailersTooLarge),
-            State::Start if !self.replies => (self.limits.bytes, Violation::TargetTooLong),
+            State::Start => (self.limits.bytes, Violation::TargetTooLong),
             _ => (self.limits.bytes, Violation::HeadTooLarge),
         };
         if self.bytes + line > most { Err(violation) } else { Ok(()) }
@@ -258,30 +231,25 @@ impl Reader {
     }
 
     fn first_line(&mut self, line: &[u8]) -> Result<(), Violation> {
-        if self.replies {
-            self.head = Head::of_reply(line)?;
-        } else if line.is_empty() {
+        if line.is_empty() {
             self.empty_lines += 1;
             return if self.empty_lines > MAX_EMPTY_LINES { Err(Violation::RequestLine) } else { Ok(()) };
-        } else {
-            self.head = Head::of_request(line)?;
         }
+        self.head = Head::of_request(line)?;
         self.state = State::Fields;
         Ok(())
     }
 
     fn end_head(&mut self) -> Result<(), Violation> {
-        let content = match self.replies {
-            true => self.head.reply_content(self.to_head)?,
-            false => self.head.request_content()?,
-        };
+        let content = self.head.request_content()?;
         self.heads += 1;
         (self.bytes, self.fields) = (0, 0);
         match content {
             Content::None => self.end(),
             Content::Length(length) => self.state = State::Length(length),
             Content::Chunked => self.state = State::ChunkSize,
-            Content::UntilClose => self.state = State::UntilClose,
+            // A request's content does not end with the connection.
+            Content::UntilClose => return Err(Violation::TransferCoding),
         }
         Ok(())
     }
@@ -298,15 +266,7 @@ impl Reader {
 
     /// The message is complete.
     fn end(&mut self) {
-        let next = match (self.replies, self.head.status) {
-            (false, _) if self.head.switches => State::Undecided,
-            (false, _) => State::Start,
-            (true, 101) => State::Opaque,
-            // The final reply is still to come.
-            (true, 100..=199) => State::Start,
-            (true, _) => State::Unasked,
-        };
-        self.begin(next);
+        self.begin(if self.head.switches { State::Undecided } else { State::Start });
     }
 }
 

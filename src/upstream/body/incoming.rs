@@ -1,20 +1,23 @@
-//! A reply's body in either version of HTTP.
+//! Where a reply's content comes from in either version of HTTP.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http::{HeaderMap, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
+use super::driven::Driven;
 use crate::http::connection::remove_hop_by_hop;
 use crate::upstream::error::Cause;
 
 /// What comes after a reply's head.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    Http1(hyper::body::Incoming),
+    /// It comes on the connection that the exchange has for itself.
+    Http1,
+    /// The same, while the request is still being sent.
+    Driven(Driven),
     Http2(Http2Body),
 }
 
@@ -35,7 +38,7 @@ impl Http2Body {
         Self { stream, left, data_done: false }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
         if !self.data_done {
             if let Some(data) = ready!(self.stream.poll_data(cx)) {
                 return Poll::Ready(Some(data.map(|data| self.took(data)).map_err(|error| broken(&error))));
@@ -53,6 +56,14 @@ impl Http2Body {
         })
     }
 
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    pub(super) fn left(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
     fn took(&mut self, data: Bytes) -> Frame<Bytes> {
         // It fails only for more than was received.
         let _ = self.stream.flow_control().release_capacity(data.len());
@@ -65,33 +76,4 @@ impl Http2Body {
 /// end and REFUSED_STREAM leave to ask again.
 fn broken(error: &h2::Error) -> Cause {
     error.to_string().into()
-}
-
-impl Body for Incoming {
-    type Data = Bytes;
-    type Error = Cause;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        match &mut *self {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Http2(body) => body.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.stream.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Bodies on their way to an origin, and back.
 
+mod driven;
 mod incoming;
 mod lease;
 mod pump;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+pub(crate) use driven::Driven;
 pub(crate) use incoming::{Http2Body, Incoming};
 pub(crate) use lease::Lease;
 pub(crate) use pump::{Pump, Pumped, Sending};
@@ -29,8 +31,8 @@ pub enum RequestBody {
     Empty,
     /// In memory: may be sent again.
     Full(Bytes),
-    /// Comes as it is sent: can be sent once.
-    Stream(StreamBody),
+    /// Comes as it is sent: can be sent once. Boxed: it is large, and most requests have none.
+    Stream(Box<StreamBody>),
 }
 
 impl RequestBody {
@@ -49,6 +51,12 @@ impl RequestBody {
     }
 }
 
+impl From<StreamBody> for RequestBody {
+    fn from(stream: StreamBody) -> Self {
+        Self::Stream(Box::new(stream))
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = RequestBodyError;
@@ -61,7 +69,7 @@ impl Body for RequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Self::Stream(stream) => Pin::new(&mut **stream).poll_frame(cx),
         }
     }
 

@@ -12,7 +12,7 @@ use super::lease::Lease;
 use crate::http::connection::TrailerRules;
 use crate::http::h1::Violation;
 use crate::upstream::alarm::Alarm;
-use crate::upstream::error::BodyError;
+use crate::upstream::error::{BodyError, Cause};
 
 /// A reply's body: read to its end, its connection serves the next request; dropped before, it is closed, which
 /// cancels the request. What the origin cuts short is an error, never a silent end.
@@ -43,10 +43,39 @@ impl UpstreamBody {
         body
     }
 
+    /// None, on a connection that has gone over to another protocol.
+    pub(crate) fn switched() -> Self {
+        Self {
+            incoming: Incoming::Http1,
+            trailers: TrailerRules::default(),
+            lease: None,
+            idle: Duration::ZERO,
+            deadline: None,
+            waiting_since: None,
+            alarm: Alarm::default(),
+        }
+    }
+
     /// A known length that was reached, or no body at all, needs no further look.
     fn finish_at_end(&mut self) {
-        if self.incoming.is_end_stream() {
+        let is_end = match &self.incoming {
+            Incoming::Http1 => self.lease.as_mut().and_then(Lease::http1).is_none_or(|conn| conn.is_read()),
+            Incoming::Driven(body) => body.is_end_stream(),
+            Incoming::Http2(body) => body.is_end_stream(),
+        };
+        if is_end {
             self.finish();
+        }
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match &mut self.incoming {
+            Incoming::Http1 => match self.lease.as_mut().and_then(Lease::http1) {
+                Some(conn) => conn.poll_frame(cx),
+                None => Poll::Ready(None),
+            },
+            Incoming::Driven(body) => body.poll_frame(cx),
+            Incoming::Http2(body) => body.poll_frame(cx),
         }
     }
 
@@ -85,7 +114,7 @@ impl Body for UpstreamBody {
         if self.lease.is_none() {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match self.poll_incoming(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.waiting_since = None;
                 if let Some(trailers) = frame.trailers_mut() {
@@ -116,6 +145,10 @@ impl Body for UpstreamBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.incoming {
+            Incoming::Http1 => self.lease.as_ref().map_or(SizeHint::with_exact(0), Lease::left),
+            Incoming::Driven(body) => body.left(),
+            Incoming::Http2(body) => body.left(),
+        }
     }
 }

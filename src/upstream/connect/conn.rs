@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::http1::{self, Http1};
 use super::http2::{self, Http2, Stream};
+use super::outgoing::Broken;
 use super::tls::TlsClient;
 use super::transport::{Stream as Socket, Transport};
 use super::violations::Violations;
@@ -26,19 +27,27 @@ pub(crate) enum Conn {
 }
 
 impl Conn {
-    /// Ready once another request can be sent, an error when there won't be another.
-    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    /// Ready once the request on it was sent whole, which its reply may have come before.
+    pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match self {
-            Self::Http1(conn) => conn.poll_ready(cx).map_err(Failure::reset),
+            Self::Http1(conn) => conn.poll_send(cx),
             Self::Http2(_) => Poll::Ready(Ok(())),
         }
     }
 
-    /// Whether the connection is gone.
-    pub(crate) fn is_closed(&self) -> bool {
+    /// Whether the request on it was sent whole.
+    pub(crate) fn is_sent(&self) -> bool {
         match self {
-            Self::Http1(conn) => conn.is_closed(),
-            Self::Http2(stream) => stream.is_over(),
+            Self::Http1(conn) => conn.is_sent(),
+            Self::Http2(_) => true,
+        }
+    }
+
+    /// Whether another exchange can be made on it, once its request is sent.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self {
+            Self::Http1(conn) => !conn.is_over(),
+            Self::Http2(stream) => !stream.is_over(),
         }
     }
 
@@ -98,10 +107,18 @@ impl Conn {
 impl Pooled for Conn {
     type Shared = Http2;
 
-    fn is_usable(&self) -> bool {
+    fn is_usable(&mut self) -> bool {
         match self {
-            Self::Http1(conn) => conn.is_ready(),
+            Self::Http1(conn) => conn.is_usable(),
             Self::Http2(stream) => !stream.is_over(),
+        }
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(conn) => conn.poll_end(cx),
+            // It has a task of its own.
+            Self::Http2(_) => Poll::Pending,
         }
     }
 
@@ -157,5 +174,5 @@ pub(crate) async fn open(
         // RFC 9113 3.2: over TLS it must have been agreed on.
         return Err(Failure::Tls(std::io::Error::other("the endpoint did not agree to speak HTTP/2")));
     }
-    http1::open(socket, peer, permit, generation, violations).await.map(Conn::Http1)
+    Ok(Conn::Http1(http1::open(socket, peer, permit, generation, violations)))
 }

@@ -1,33 +1,42 @@
-//! An HTTP/1.1 connection, driven by a task on the worker that made it: one exchange at a time.
+//! An HTTP/1.1 connection (RFC 9112): one exchange at a time, made by whoever has it. It has no task of its own; what
+//! happens on it while it is idle is seen by the pool.
 
-use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Conn;
-use super::transport::{Asked, Stream, Transport};
+use super::outgoing::{Broken, Framing, Outgoing};
+use super::transport::{Stream, Transport};
 use super::violations::Violations;
+use crate::http::h1::{Limits, Replies, ReplyHead, Violation};
 use crate::upstream::alarm::Alarm;
 use crate::upstream::body::RequestBody;
-use crate::upstream::error::Failure;
+use crate::upstream::error::{Cause, Failure};
 use crate::upstream::pool::{Permit, Worker};
 
-/// The largest head of a reply, and the most that is read ahead of a slow reader.
+/// The largest head of a reply, and the most that is read in one go.
 pub(super) const READ_BUFFER: usize = 128 * 1024;
 
-/// The sending side of a connection. Dropping it closes the connection, once a request under way is done.
+/// What is read in one go until the origin has shown that it says more.
+const LEAST_READ: usize = 8 * 1024;
+
+/// What a reply's head may hold.
+const LIMITS: Limits = Limits { bytes: READ_BUFFER - 1, fields: 100 };
+
+/// The origin has closed in the middle of a reply, or before it.
+const CLOSED: &str = "the origin closed the connection";
+
+/// A connection. Dropping it closes it, which cancels what is under way on it.
 #[derive(Debug)]
 pub(crate) struct Http1 {
-    sender: SendRequest<RequestBody>,
-    /// Tells the reading side which reply to expect.
-    asked: Arc<Asked>,
+    line: Box<Line>,
     pub(super) home: Worker,
     pub(super) peer: SocketAddr,
     /// State of the endpoint's addresses when this was made, or last found still right.
@@ -37,52 +46,271 @@ pub(crate) struct Http1 {
     pub(super) alarm: Alarm,
 }
 
+/// Both directions.
+#[derive(Debug)]
+struct Line {
+    transport: Transport,
+    outgoing: Outgoing,
+    replies: Replies,
+    /// Read, and not understood yet.
+    read: BytesMut,
+    /// How much the next read is for.
+    reads: usize,
+    /// The last read had far more room than it needed.
+    had_room: bool,
+    /// Nothing more can be asked on it.
+    over: bool,
+    violations: Arc<Violations>,
+}
+
 impl Http1 {
-    /// Sends a request; dropping the future cancels it and closes the connection.
-    pub(crate) fn send(
+    /// Begins a request; the body comes back if the connection turns out to be closed. Its head is written by `write_head`.
+    pub(crate) fn begin(
         &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        self.asked.set(request.method() == Method::HEAD);
-        self.sender.try_send_request(request)
+        to_head: bool,
+        framing: Framing,
+        body: RequestBody,
+        write_head: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), RequestBody> {
+        if !self.is_usable() {
+            return Err(body);
+        }
+        let line = &mut *self.line;
+        line.replies.expect(to_head);
+        line.outgoing.begin(write_head, framing, body);
+        Ok(())
     }
 
-    /// Ready once another request can be sent, an error when there won't be another.
-    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.sender.poll_ready(cx)
+    /// Whether the request is sent whole.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.line.outgoing.is_over()
     }
 
-    /// Whether the connection is gone.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    /// Sends the request; ready when that is done.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let line = &mut *self.line;
+        if line.outgoing.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        let sent = ready!(line.outgoing.poll(cx, &mut line.transport));
+        line.over |= sent.is_err();
+        Poll::Ready(sent)
+    }
+
+    /// The next head, interim ones included.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ReplyHead, Failure>> {
+        let line = &mut *self.line;
+        loop {
+            match line.replies.head(&mut line.read) {
+                Ok(Some(head)) => {
+                    let goes_on = head.keeps_alive() && line.replies.ends_by_itself();
+                    line.over |= !(head.is_interim() || goes_on);
+                    return Poll::Ready(Ok(head));
+                }
+                Ok(None) => {}
+                Err(violation) => {
+                    line.refuse(violation);
+                    return Poll::Ready(Err(Failure::InvalidResponse(violation.into())));
+                }
+            }
+            if !ready!(line.poll_read(cx)).map_err(Failure::reset)? {
+                return Poll::Ready(Err(Failure::reset(CLOSED)));
+            }
+        }
+    }
+
+    /// The next piece of the reply's content, or its trailers; what is left of the request is sent meanwhile.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        if let Poll::Ready(Err(broken)) = self.poll_send(cx) {
+            return Poll::Ready(Some(Err(broken.into())));
+        }
+        let line = &mut *self.line;
+        loop {
+            match line.replies.content(&mut line.read) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if line.replies.is_over() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(violation) => {
+                    line.refuse(violation);
+                    return Poll::Ready(Some(Err(violation.into())));
+                }
+            }
+            match ready!(line.poll_read(cx)) {
+                Ok(true) => {}
+                Ok(false) if line.replies.close() => return Poll::Ready(None),
+                Ok(false) => return Poll::Ready(Some(Err(CLOSED.into()))),
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    /// Whether the reply was read to its end.
+    pub(crate) fn is_read(&self) -> bool {
+        self.line.replies.is_over()
+    }
+
+    /// How much of the reply's content is to come, where that is known.
+    pub(crate) fn left(&self) -> SizeHint {
+        self.line.replies.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// Whether the connection is gone, or will be after this exchange.
+    pub(crate) fn is_over(&self) -> bool {
+        self.line.over
     }
 
     /// Whether a request can be sent right now.
-    pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+    pub(super) fn is_usable(&mut self) -> bool {
+        let line = &mut *self.line;
+        line.is_at_rest()
+            && (!line.transport.has_news()
+                || line.poll_end(&mut Context::from_waker(Waker::noop())).is_pending())
+    }
+
+    /// Ready when a connection that is not in use is over: the origin has closed it, or says something unasked.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.line.poll_end(cx)
+    }
+
+    /// What the connection is once its protocol was changed.
+    pub(crate) fn into_switched(self) -> Switched {
+        Switched { read: self.line.read, transport: self.line.transport }
+    }
+}
+
+impl Line {
+    fn is_at_rest(&self) -> bool {
+        !self.over && self.outgoing.is_over() && self.replies.is_over()
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.over {
+            return Poll::Ready(());
+        }
+        let mut more = [0];
+        let mut more = ReadBuf::new(&mut more);
+        let surplus = if self.read.is_empty() {
+            let read = ready!(Pin::new(&mut self.transport).poll_read(cx, &mut more));
+            read.is_ok() && !more.filled().is_empty()
+        } else {
+            true
+        };
+        self.over = true;
+        if surplus {
+            self.count("surplus");
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads what has come; `false` at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        // A little more than is to come: a read that is not filled is known to have been the last.
+        let needed = match self.replies.left() {
+            Some(left) => usize::try_from(left).unwrap_or(READ_BUFFER).min(READ_BUFFER) + 64,
+            None => self.reads / 2,
+        };
+        if self.read.capacity() - self.read.len() < needed {
+            self.read.reserve(needed.max(self.reads));
+        }
+        let room = self.read.capacity() - self.read.len();
+        let read = ready!(pin!(self.transport.read_buf(&mut self.read)).poll(cx));
+        self.over |= !matches!(read, Ok(1..));
+        let read = read?;
+        self.adapt(read, room);
+        Poll::Ready(Ok(read > 0))
+    }
+
+    /// Reads that were filled grow, those that had room twice in a row shrink.
+    fn adapt(&mut self, read: usize, room: usize) {
+        let has_room = read < self.reads / 4;
+        if read == room {
+            self.reads = (self.reads * 2).min(READ_BUFFER);
+        } else if has_room && self.had_room {
+            self.reads = (self.reads / 2).max(LEAST_READ);
+        }
+        self.had_room = has_room;
+    }
+
+    /// Nothing more of what the origin says goes on.
+    fn refuse(&mut self, violation: Violation) {
+        self.over = true;
+        self.count(violation.as_str());
+    }
+
+    fn count(&self, reason: &'static str) {
+        tracing::debug!(reason, "an endpoint's connection is closed");
+        self.violations.count(reason);
     }
 }
 
 /// Speaks HTTP/1.1 on a transport that was just opened.
-pub(super) async fn open(
+pub(super) fn open(
     stream: Stream,
     peer: SocketAddr,
     mut permit: Permit<Conn>,
     generation: u64,
     violations: Arc<Violations>,
-) -> Result<Http1, Failure> {
-    let asked = Arc::new(Asked::default());
+) -> Http1 {
     permit.alone();
-    // The permit is the transport's, which may outlive HTTP on it.
-    let transport = Transport::http1(stream, asked.clone(), violations, permit);
-    // hyper's own bound of 100 fields in a head stays: any other makes it allocate for each reply.
-    let shaken = Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(transport)).await;
-    let (sender, connection) = shaken.map_err(Failure::reset)?;
-    tokio::spawn(async move {
-        // Errors reach whoever waits for a reply; on an idle connection they only end it.
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection ended");
-        }
+    let line = Box::new(Line {
+        transport: Transport::http1(stream, permit),
+        outgoing: Outgoing::default(),
+        replies: Replies::new(LIMITS),
+        read: BytesMut::new(),
+        reads: LEAST_READ,
+        had_room: false,
+        over: false,
+        violations,
     });
-    Ok(Http1 { sender, asked, home: Worker::current(), peer, generation, alarm: Alarm::default() })
+    Http1 { line, home: Worker::current(), peer, generation, alarm: Alarm::default() }
+}
+
+/// A connection that speaks another protocol now.
+#[derive(Debug)]
+pub struct Switched {
+    /// Read already.
+    read: BytesMut,
+    transport: Transport,
+}
+
+impl AsyncRead for Switched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.transport).poll_read(cx, buf);
+        }
+        let taken = self.read.len().min(buf.remaining());
+        buf.put_slice(&self.read[..taken]);
+        self.read.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Switched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
 }

@@ -219,7 +219,7 @@ pub(super) async fn open(
     permit: Permit<Conn>,
     generation: u64,
 ) -> Result<Stream, Failure> {
-    let received = transport.received();
+    let received = transport.received().unwrap_or_default();
     let shaken = builder(settings).handshake::<_, Bytes>(transport).await;
     let (sender, mut connection) = shaken.map_err(Failure::reset)?;
     let facts = Arc::new(Facts {

@@ -3,6 +3,7 @@
 mod conn;
 mod http1;
 mod http2;
+mod outgoing;
 mod pulse;
 mod tcp;
 mod tls;
@@ -11,7 +12,9 @@ mod violations;
 
 pub(crate) use conn::{Conn, Manner, open};
 pub(crate) use http1::Http1;
+pub use http1::Switched;
 pub(crate) use http2::Stream;
+pub(crate) use outgoing::Framing;
 pub(crate) use tcp::dial;
 pub(crate) use tls::{TlsClient, TlsSettings};
 pub(crate) use violations::Violations;

@@ -1,23 +1,21 @@
 //! On an HTTP/1.1 connection (RFC 9112).
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::Arc;
+use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
 
-use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use hyper::client::conn::TrySendError;
+use http::header::{self, HeaderMap};
+use http::{Method, Response, StatusCode};
 
 use super::{Address, Arrived, Terms};
-use crate::http::h1::Violation;
+use crate::http::decimal::Decimal;
+use crate::http::h1::{self, ReplyHead, write_field};
 use crate::http::upgrade;
 use crate::upstream::body::{BodyProgress, Incoming, RequestBody};
-use crate::upstream::connect::Http1;
-use crate::upstream::error::{Failure, RequestBodyError};
+use crate::upstream::connect::{Framing, Http1};
+use crate::upstream::error::Failure;
 use crate::upstream::request::{FetchRequest, OnInterim};
-use crate::upstream::retry::{Missed, Sent};
+use crate::upstream::retry::Missed;
 
 pub(super) async fn exchange(
     conn: &mut Http1,
@@ -27,157 +25,201 @@ pub(super) async fn exchange(
     terms: Terms<'_>,
 ) -> Result<Arrived, (Missed, Option<RequestBody>)> {
     let Terms { progress, sent, waits, alarm } = terms;
-    let mut outgoing = outgoing(request, address, body);
-    let gated = progress.filter(|_| request.expect_continue);
-    listen_for_interim(&mut outgoing, request.on_interim.as_ref(), gated);
-    let progress = progress.map(|progress| &**progress);
-    let started = Instant::now();
-    let mut reply = pin!(conn.send(outgoing));
-    let arrived = poll_fn(|cx| match reply.as_mut().poll(cx) {
-        Poll::Ready(reply) => Poll::Ready(Ok(reply)),
-        Poll::Pending => super::poll_overdue(cx, alarm, started, progress, waits).map(Err),
+    let framing = framing(request, &body);
+    let begun = conn.begin(request.method == Method::HEAD, framing, body, |out| {
+        write_head(request, &address, framing, out);
     });
-    match arrived.await {
-        Ok(Ok(reply))
-            if reply.status() == StatusCode::SWITCHING_PROTOCOLS && !is_asked_for(&reply, request) =>
-        {
-            let failure = Failure::InvalidResponse("101 to what was not asked for".into());
-            Err((Missed { failure, sent }, None))
+    if let Err(body) = begun {
+        let failure = Failure::reset("the connection was closed before the request");
+        return Err((Missed { failure, sent: sent.unwritten() }, Some(body)));
+    }
+    let progress = progress.map(|progress| &**progress);
+    let interim =
+        Interim { told: request.on_interim.as_ref(), gate: progress.filter(|_| request.expect_continue) };
+    let started = Instant::now();
+    let arrived = poll_fn(|cx| {
+        // What the origin says comes first: it may refuse what it has not read to its end.
+        let sent = conn.poll_send(cx);
+        loop {
+            match conn.poll_head(cx) {
+                Poll::Ready(Ok(head)) if head.is_interim() => interim.pass_on(&head),
+                Poll::Ready(arrived) => return Poll::Ready(arrived),
+                Poll::Pending => break,
+            }
         }
-        Ok(Ok(reply)) => Ok(Arrived { response: reply.map(Incoming::Http1), sending: None }),
-        Ok(Err(error)) => Err(missed(error, progress, sent)),
+        if let Poll::Ready(Err(broken)) = sent {
+            return Poll::Ready(Err(broken.into()));
+        }
+        super::poll_overdue(cx, alarm, started, progress, waits).map(Err)
+    });
+    let arrived = arrived.await.and_then(|head| checked(head, request));
+    match arrived {
+        Ok(response) => Ok(Arrived { response, sending: None }),
         Err(failure) => Err((Missed { failure, sent }, None)),
     }
 }
 
-/// Whether a 101 goes over to the protocol that was asked for (RFC 9110 7.8).
-fn is_asked_for(reply: &http::Response<hyper::body::Incoming>, request: &FetchRequest) -> bool {
-    request.upgrade.as_ref().is_some_and(|asked| upgrade::switches_to(reply.headers(), asked))
+/// A 101 must go over to the protocol that was asked for (RFC 9110 7.8).
+fn checked(head: ReplyHead, request: &FetchRequest) -> Result<Response<Incoming>, Failure> {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let asked = request.upgrade.as_ref();
+        if !asked.is_some_and(|asked| upgrade::switches_to(&head.headers, asked)) {
+            return Err(Failure::InvalidResponse("101 to what was not asked for".into()));
+        }
+    }
+    let mut response = Response::new(Incoming::Http1);
+    *response.version_mut() = head.version;
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
 }
 
-/// The request as the endpoint gets it: origin-form, `Host` first, framed as the body demands.
-fn outgoing(request: &FetchRequest, address: Address<'_>, body: RequestBody) -> Request<RequestBody> {
-    let mut headers = HeaderMap::with_capacity(request.headers.len() + 4);
-    headers.append(header::HOST, address.host);
-    super::fields(request, &mut headers, &body);
-    frame(&mut headers, &request.method, &body);
-    // RFC 9110 7.6.1: what is only for the next hop says so.
-    if headers.contains_key(header::TE) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+/// How the request's content ends.
+fn framing(request: &FetchRequest, body: &RequestBody) -> Framing {
+    match body {
+        RequestBody::Stream(_) => h1::length(&request.headers).map_or(Framing::Chunked, Framing::Length),
+        RequestBody::Full(bytes) if !bytes.is_empty() => Framing::Length(bytes.len() as u64),
+        _ => Framing::None,
     }
-    let protocol = request.upgrade.as_ref().and_then(|protocol| HeaderValue::try_from(&**protocol).ok());
-    if let Some(protocol) = protocol {
-        let options = if headers.contains_key(header::TE) { "TE, upgrade" } else { "upgrade" };
-        headers.insert(header::CONNECTION, HeaderValue::from_static(options));
-        headers.insert(header::UPGRADE, protocol);
-    }
-    let mut outgoing = Request::new(body);
-    *outgoing.method_mut() = request.method.clone();
-    *outgoing.uri_mut() = Uri::from(super::join(address.base_path, &request.target));
-    *outgoing.headers_mut() = headers;
-    outgoing
 }
 
-/// States how the body ends explicitly: hyper drops a GET's body otherwise.
-fn frame(headers: &mut HeaderMap, method: &Method, body: &RequestBody) {
-    let streams = matches!(body, RequestBody::Stream(_));
-    if streams && !headers.contains_key(header::CONTENT_LENGTH) {
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+/// The head as the endpoint gets it: origin-form, `Host` first, framed as the body demands.
+fn write_head(request: &FetchRequest, address: &Address<'_>, framing: Framing, out: &mut Vec<u8>) {
+    write_request_line(request, address.base_path, out);
+    write_field(&header::HOST, address.host.as_bytes(), out);
+    for (name, value) in &request.headers {
+        // None of them but the length, which is written below, is both here and to be sent.
+        if !super::is_ours(name, false) {
+            write_field(name, value.as_bytes(), out);
+        }
     }
-    super::declare(headers, method, body);
+    if request.expect_continue && framing != Framing::None {
+        write_field(&header::EXPECT, b"100-continue", out);
+    }
+    match framing {
+        Framing::Length(length) => write_field(&header::CONTENT_LENGTH, Decimal::of(length).as_bytes(), out),
+        Framing::Chunked => write_field(&header::TRANSFER_ENCODING, b"chunked", out),
+        // RFC 9110 8.6: said where the method expects content.
+        Framing::None if super::expects_content(&request.method) => {
+            write_field(&header::CONTENT_LENGTH, b"0", out);
+        }
+        Framing::None => {}
+    }
+    write_connection(&request.headers, request.upgrade.as_deref(), out);
+    out.extend_from_slice(b"\r\n");
 }
 
-/// Has interim replies passed on, and the body kept back until the origin asks for it.
-fn listen_for_interim(
-    outgoing: &mut Request<RequestBody>,
-    on_interim: Option<&OnInterim>,
-    gated: Option<&Arc<BodyProgress>>,
-) {
-    let (on_interim, gated) = (on_interim.cloned(), gated.cloned());
-    if on_interim.is_none() && gated.is_none() {
-        return;
+fn write_request_line(request: &FetchRequest, base_path: &str, out: &mut Vec<u8>) {
+    let target = request.target.as_str();
+    out.extend_from_slice(request.method.as_str().as_bytes());
+    out.push(b' ');
+    match target.as_bytes() {
+        [b'/', ..] => out.extend_from_slice(base_path.as_bytes()),
+        b"*" => {}
+        // RFC 9112 3.2.1: an empty path is written as a slash.
+        _ => out.push(b'/'),
     }
-    hyper::ext::on_informational(outgoing, move |interim| {
-        if let Some(gate) = gated.as_ref().filter(|_| interim.status() == StatusCode::CONTINUE) {
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// RFC 9110 7.6.1, 7.8: what is only for the next hop says so.
+fn write_connection(headers: &HeaderMap, upgrade: Option<&str>, out: &mut Vec<u8>) {
+    let options: &[u8] = match (headers.contains_key(header::TE), upgrade) {
+        (false, None) => return,
+        (true, None) => b"TE",
+        (true, Some(_)) => b"TE, upgrade",
+        (false, Some(_)) => b"upgrade",
+    };
+    write_field(&header::CONNECTION, options, out);
+    if let Some(protocol) = upgrade {
+        write_field(&header::UPGRADE, protocol.as_bytes(), out);
+    }
+}
+
+/// Where interim replies go: to the client, and a 100 to the body that waits for it.
+struct Interim<'a> {
+    told: Option<&'a OnInterim>,
+    gate: Option<&'a BodyProgress>,
+}
+
+impl Interim<'_> {
+    fn pass_on(&self, head: &ReplyHead) {
+        if let Some(gate) = self.gate.filter(|_| head.status == StatusCode::CONTINUE) {
             gate.open_gate();
         }
-        if let Some(tell) = &on_interim {
-            tell(interim.status(), interim.headers());
+        if let Some(tell) = self.told {
+            tell(head.status, &head.headers);
         }
-    });
-}
-
-fn missed(
-    mut error: TrySendError<Request<RequestBody>>,
-    progress: Option<&BodyProgress>,
-    sent: Sent,
-) -> (Missed, Option<RequestBody>) {
-    let unwritten = error.take_message().map(Request::into_body);
-    let error = error.into_error();
-    let sent = if unwritten.is_some() { sent.unwritten() } else { sent };
-    let broken_body = progress.and_then(BodyProgress::failure);
-    let violation = Violation::within(&error);
-    let failure = match (broken_body, violation) {
-        (Some(broken), _) => Failure::RequestBody(broken),
-        (None, Some(violation)) => Failure::InvalidResponse(Box::new(violation)),
-        _ if error.is_user() || error.is_body_write_aborted() => {
-            Failure::RequestBody(RequestBodyError::Aborted)
-        }
-        _ if error.is_parse() => Failure::InvalidResponse(Box::new(error)),
-        _ => Failure::reset(error),
-    };
-    (Missed { failure, sent }, unwritten)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use http_body_util::Full;
-
     use std::time::Duration;
 
-    use http::header::HeaderName;
+    use bytes::Bytes;
+    use http::header::{HeaderName, HeaderValue};
     use http::uri::PathAndQuery;
+    use http_body_util::Full;
 
     use super::*;
     use crate::upstream::body::StreamBody;
 
     fn stream() -> RequestBody {
         let body = Full::new(Bytes::from_static(b"x"));
-        RequestBody::Stream(StreamBody::boxed(body, Duration::from_secs(1), None))
+        RequestBody::from(StreamBody::boxed(body, Duration::from_secs(1), None))
     }
 
-    fn head(method: Method, given: &[(&str, &str)], body: RequestBody) -> Vec<String> {
+    fn written(request: &FetchRequest, body: &RequestBody) -> Vec<String> {
+        let address = Address { scheme: "http", host: HeaderValue::from_static("h"), base_path: "/base" };
+        let mut out = Vec::new();
+        write_head(request, &address, framing(request, body), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let head = text.strip_suffix("\r\n\r\n").unwrap();
+        head.split("\r\n").map(str::to_owned).collect()
+    }
+
+    fn head(method: Method, given: &[(&str, &str)], body: &RequestBody) -> Vec<String> {
+        let line = format!("{method} /base/a?b HTTP/1.1");
         let mut request = FetchRequest::new(method, PathAndQuery::from_static("/a?b"));
         for (name, value) in given {
-            request.headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let address = Address { scheme: "http", host: HeaderValue::from_static("h"), base_path: "/base" };
-        let outgoing = outgoing(&request, address, body);
-        assert_eq!(outgoing.uri(), "/base/a?b");
-        let line =
-            |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
-        outgoing.headers().iter().map(line).collect()
+        let mut written = written(&request, body);
+        assert_eq!(written.remove(0), line);
+        written
     }
 
     #[test]
     fn host_comes_first_and_framing_is_ours() {
         let given =
-            [("content-length", "7"), ("accept", "*/*"), ("transfer-encoding", "gzip"), ("host", "evil")];
-        assert_eq!(head(Method::GET, &given, RequestBody::Empty), ["host: h", "accept: */*"]);
-        assert_eq!(head(Method::POST, &[], RequestBody::Empty), ["host: h", "content-length: 0"]);
+            [("content-length", "007"), ("accept", "*/*"), ("transfer-encoding", "gzip"), ("host", "evil")];
+        assert_eq!(head(Method::GET, &given, &RequestBody::Empty), ["host: h", "accept: */*"]);
+        assert_eq!(head(Method::POST, &[], &RequestBody::Empty), ["host: h", "content-length: 0"]);
         let full = RequestBody::Full(Bytes::from_static(b"abc"));
-        assert_eq!(head(Method::PUT, &given[..1], full), ["host: h", "content-length: 3"]);
-        assert_eq!(head(Method::GET, &[], stream()), ["host: h", "transfer-encoding: chunked"]);
-        assert_eq!(head(Method::GET, &[("content-length", "1")], stream()), ["host: h", "content-length: 1"]);
+        assert_eq!(head(Method::PUT, &given[..1], &full), ["host: h", "content-length: 3"]);
+        assert_eq!(head(Method::GET, &[], &stream()), ["host: h", "transfer-encoding: chunked"]);
+        assert_eq!(head(Method::GET, &given[..1], &stream()), ["host: h", "content-length: 7"]);
     }
 
     #[test]
-    fn te_names_itself_in_connection() {
-        let lines = head(Method::GET, &[("te", "trailers")], RequestBody::Empty);
+    fn what_is_for_the_next_hop_names_itself_in_connection() {
+        let lines = head(Method::GET, &[("te", "trailers")], &RequestBody::Empty);
         assert_eq!(lines, ["host: h", "te: trailers", "connection: TE"]);
+        let mut request = FetchRequest::new(Method::GET, PathAndQuery::from_static("/"));
+        request.upgrade = Some("websocket".into());
+        let lines = written(&request, &RequestBody::Empty);
+        assert_eq!(lines, ["GET /base/ HTTP/1.1", "host: h", "connection: upgrade", "upgrade: websocket"]);
+    }
+
+    #[test]
+    fn an_asterisk_is_not_joined_and_a_path_begins_with_a_slash() {
+        for (target, expected) in [("*", "*"), ("/x?", "/base/x?"), ("?x", "/?x")] {
+            let request = FetchRequest::new(Method::OPTIONS, PathAndQuery::from_static(target));
+            let lines = written(&request, &RequestBody::Empty);
+            assert_eq!(lines[0], format!("OPTIONS {expected} HTTP/1.1"));
+        }
     }
 }

@@ -95,11 +95,15 @@ fn declare(headers: &mut HeaderMap, method: &Method, body: &RequestBody) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
         // RFC 9110 8.6: said where the method expects content.
-        _ if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+        _ if expects_content(method) => {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         _ => {}
     }
+}
+
+fn expects_content(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 fn join(base_path: &str, target: &PathAndQuery) -> PathAndQuery {

@@ -12,8 +12,11 @@ mod wait;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -26,7 +29,10 @@ use wait::Queue;
 /// A connection as the pool sees it.
 pub(crate) trait Pooled: Send + Sized + 'static {
     /// Whether a request can be sent on it right now.
-    fn is_usable(&self) -> bool;
+    fn is_usable(&mut self) -> bool;
+
+    /// Ready when it is over although nobody uses it: its peer has closed it, for one.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// The worker that drives it.
     fn home(&self) -> Worker;
@@ -139,11 +145,14 @@ struct Kept<C: Pooled> {
     /// Oldest first, which is filled first: what is not needed any more falls idle at the end.
     shared: Vec<C::Shared>,
     sweeping: bool,
+    /// Who is woken when an idle one ends: the sweep.
+    watcher: Waker,
 }
 
 impl<C: Pooled> Shard<C> {
     fn new() -> Self {
-        let kept = Kept { idle: VecDeque::new(), shared: Vec::new(), sweeping: false };
+        let (idle, shared, watcher) = (VecDeque::new(), Vec::new(), Waker::noop().clone());
+        let kept = Kept { idle, shared, sweeping: false, watcher };
         Self { kept: Mutex::new(kept), dialling: AtomicUsize::new(0) }
     }
 
@@ -278,13 +287,18 @@ impl<C: Pooled> Pool<C> {
         self.dialling.load(Ordering::SeqCst).saturating_mul(self.room.load(Ordering::Relaxed))
     }
 
-    /// Keeps a connection for the next request; closes it when the pool is not used any more.
-    pub(crate) fn put(self: &Arc<Self>, conn: C) {
+    /// Keeps a connection for the next request; closes it when it is over, or the pool is not used any more.
+    pub(crate) fn put(self: &Arc<Self>, mut conn: C) {
         if self.retired.load(Ordering::Acquire) || self.keepalive().is_zero() {
             return;
         }
         let index = conn.home().0 % self.shards.len();
         let mut kept = self.shards[index].kept.lock();
+        if conn.poll_end(&mut Context::from_waker(&kept.watcher)).is_ready() {
+            // What is dropped may look for waiters, and for connections here.
+            drop(kept);
+            return;
+        }
         kept.idle.push_back((Instant::now(), conn));
         let sweep = !std::mem::replace(&mut kept.sweeping, true);
         drop(kept);
@@ -316,7 +330,7 @@ impl<C: Pooled> Pool<C> {
     pub(crate) fn idle(&self) -> usize {
         let idle = |shard: &Shard<C>| {
             let kept = shard.kept.lock();
-            kept.idle.iter().filter(|(_, conn)| conn.is_usable()).count()
+            kept.idle.len()
                 + kept.shared.iter().filter(|shared| !shared.is_over() && shared.streams() == 0).count()
         };
         self.shards.iter().map(idle).sum()
@@ -357,14 +371,16 @@ impl<C: Pooled> Pool<C> {
         let keepalive = self.keepalive();
         loop {
             let mut kept = shard.kept.lock();
-            let rested = now.saturating_duration_since(kept.idle.back()?.0);
-            if rested > unused && rested <= keepalive && kept.idle.back()?.1.is_usable() {
+            let (since, conn) = kept.idle.back_mut()?;
+            let rested = now.saturating_duration_since(*since);
+            let is_good = rested <= keepalive && conn.is_usable();
+            if is_good && rested > unused {
                 return None;
             }
             let (_, conn) = kept.idle.pop_back()?;
             // What is dropped may look for waiters, and for connections here.
             drop(kept);
-            if conn.is_usable() && rested <= keepalive {
+            if is_good {
                 return Some(conn);
             }
         }
@@ -428,7 +444,10 @@ impl<C: Pooled> Pool<C> {
             Checkout::Reuse(conn) => {
                 let home = conn.home();
                 if let Some(conn) = conn.keepable() {
-                    self.shard(home).kept.lock().idle.push_back((Instant::now(), conn));
+                    let mut kept = self.shard(home).kept.lock();
+                    kept.idle.push_back((Instant::now(), conn));
+                    // It may have ended meanwhile.
+                    kept.watcher.wake_by_ref();
                 }
             }
             Checkout::Dial(permit) => permit.release_quietly(),
@@ -444,16 +463,21 @@ impl<C: Pooled> Pool<C> {
         }
     }
 
-    /// Closes what is idle for too long; the time until the next look, `None` when nothing is left.
-    fn sweep(&self, index: usize, now: Instant) -> Option<Duration> {
+    /// Closes what is idle for too long, and what has ended; the time until the next look, `None` when nothing is left.
+    fn sweep(&self, index: usize, now: Instant, cx: &mut Context<'_>) -> Option<Duration> {
         let keepalive = self.keepalive();
-        let mut expired = Vec::new();
         let mut kept = self.shards[index].kept.lock();
-        while let Some((since, conn)) = kept.idle.front() {
-            if conn.is_usable() && now.saturating_duration_since(*since) < keepalive {
-                break;
+        if !kept.watcher.will_wake(cx.waker()) {
+            kept.watcher = cx.waker().clone();
+        }
+        let mut expired = Vec::new();
+        let mut at = 0;
+        while let Some((since, conn)) = kept.idle.get_mut(at) {
+            if conn.poll_end(cx).is_pending() && now.saturating_duration_since(*since) < keepalive {
+                at += 1;
+            } else {
+                expired.extend(kept.idle.remove(at));
             }
-            expired.extend(kept.idle.pop_front());
         }
         let unused = |shared: &C::Shared| shared.idle_for(now).unwrap_or_default();
         let gone = kept.shared.extract_if(.., |shared| shared.is_over() || unused(shared) >= keepalive);
@@ -469,13 +493,19 @@ impl<C: Pooled> Pool<C> {
     }
 }
 
-/// Runs while a worker keeps idle connections, and only then.
+/// Runs while a worker keeps idle connections, and only then: woken when the oldest of them is due, or one of them ends.
 async fn sweep<C: Pooled>(mut sweeping: Sweeping<C>) {
-    let mut pause = sweeping.pool.upgrade().map(|pool| pool.keepalive());
-    while let Some(wait) = pause {
-        tokio::time::sleep(wait).await;
-        pause = sweeping.pool.upgrade().and_then(|pool| pool.sweep(sweeping.index, Instant::now()));
-    }
+    let mut due = pin!(tokio::time::sleep(Duration::ZERO));
+    poll_fn(|cx| {
+        loop {
+            let pool = sweeping.pool.upgrade();
+            let pause = pool.and_then(|pool| pool.sweep(sweeping.index, Instant::now(), cx));
+            let Some(pause) = pause else { return Poll::Ready(()) };
+            due.as_mut().reset(tokio::time::Instant::now() + pause);
+            ready!(due.as_mut().poll(cx));
+        }
+    })
+    .await;
     sweeping.live = false;
 }
 

@@ -1,17 +1,25 @@
 use std::sync::atomic::AtomicBool;
 
+use futures_util::task::AtomicWaker;
+
 use super::*;
 
 /// A connection that a test can break.
 struct Fake {
     broken: Arc<AtomicBool>,
+    watcher: Arc<AtomicWaker>,
     home: Worker,
     of: Option<Several>,
 }
 
 impl Pooled for Fake {
-    fn is_usable(&self) -> bool {
+    fn is_usable(&mut self) -> bool {
         !self.broken.load(Ordering::SeqCst)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watcher.register(cx.waker());
+        if self.is_usable() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn home(&self) -> Worker {
@@ -57,7 +65,7 @@ impl Shared<Fake> for Several {
 }
 
 fn fake() -> Fake {
-    Fake { broken: Arc::default(), home: Worker::current(), of: None }
+    Fake { broken: Arc::default(), watcher: Arc::default(), home: Worker::current(), of: None }
 }
 
 fn limits(max_connections: usize, max_pending: usize) -> Limits {
@@ -94,10 +102,34 @@ async fn the_newest_usable_connection_is_taken_first() {
     let marks = [0, 1, 2].map(|index: usize| Arc::clone(&fakes[index].broken));
     fakes.into_iter().for_each(|conn| pool.put(conn));
     marks[2].store(true, Ordering::SeqCst);
-    assert_eq!(pool.idle(), 2);
     assert!(Arc::ptr_eq(&reused(&pool).await.broken, &marks[1]));
     assert!(Arc::ptr_eq(&reused(&pool).await.broken, &marks[0]));
     assert!(matches!(checkout(&pool).await, Err(Failure::QueueFull)));
+}
+
+#[tokio::test]
+async fn what_ends_while_it_is_idle_is_dropped_at_once() {
+    let pool = Pool::new(limits(3, 0), Sharing::Alone);
+    let fakes = [fake(), fake(), fake()];
+    let of = |index: usize| (Arc::clone(&fakes[index].broken), Arc::clone(&fakes[index].watcher));
+    let (first, third) = (of(0), of(2));
+    // The first is there before somebody watches, the others come later.
+    let mut fakes = fakes.into_iter();
+    pool.put(fakes.next().unwrap());
+    tokio::task::yield_now().await;
+    fakes.for_each(|conn| pool.put(conn));
+    for ((broken, watcher), left) in [(third, 2), (first, 1)] {
+        broken.store(true, Ordering::SeqCst);
+        watcher.wake();
+        while pool.idle() != left {
+            tokio::task::yield_now().await;
+        }
+        assert!(Arc::strong_count(&broken) == 1, "it is not kept elsewhere");
+    }
+    let over = fake();
+    over.broken.store(true, Ordering::SeqCst);
+    pool.put(over);
+    assert_eq!(pool.idle(), 1);
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use http::HeaderMap;
 use http_body::Frame;
 
@@ -75,6 +77,39 @@ async fn an_http_1_0_connection_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_request_goes_on_while_nobody_reads_its_reply() {
+    const UP: usize = 8 << 20;
+    const DOWN: usize = 8 << 20;
+    let uploads = Arc::new(AtomicUsize::new(0));
+    let uploaded = Arc::clone(&uploads);
+    let origin = origin(async move |mut peer: Peer| {
+        while peer.head().await.is_some() {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {DOWN}\r\n\r\n");
+            let reply = [head.as_bytes(), &vec![b'x'; DOWN][..]].concat();
+            peer.both_ways(&reply, UP, || {
+                uploaded.fetch_add(1, Ordering::SeqCst);
+            })
+            .await;
+        }
+    })
+    .await;
+    let upstream = upstream(settings(&[origin.address]));
+    for nth in 1..=2 {
+        let pieces =
+            (0..UP >> 16).map(|_| Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![0; 1 << 16]))));
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(pieces));
+        let body = RequestBody::from(StreamBody::boxed(body, Duration::from_secs(20), None));
+        let mut asked = FetchRequest { body, ..request(Method::POST, "/") };
+        asked.headers.insert("content-length", HeaderValue::from(UP));
+        let fetched = upstream.fetch(asked).await.unwrap();
+        until(|| uploads.load(Ordering::SeqCst) == nth).await;
+        assert_eq!(fetched.response.into_body().collect().await.unwrap().to_bytes().len(), DOWN);
+        until(|| only(&upstream).idle == 1).await;
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_pause_within_a_body_is_bounded() {
     let origin = origin(async |mut peer: Peer| {
         peer.head().await;
@@ -119,7 +154,7 @@ async fn trailers_pass_both_ways() {
         let frames =
             [Frame::data(Bytes::from_static(b"a")), Frame::trailers(sum)].map(Ok::<_, std::io::Error>);
         let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
-        let body = RequestBody::Stream(StreamBody::boxed(body, Duration::from_secs(5), None));
+        let body = RequestBody::from(StreamBody::boxed(body, Duration::from_secs(5), None));
         let mut asked = FetchRequest { body, ..request(Method::POST, "/") };
         asked.headers.insert("te", HeaderValue::from_static("trailers"));
         asked.headers.insert("trailer", HeaderValue::from_static("sum"));

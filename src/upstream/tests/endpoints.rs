@@ -68,7 +68,7 @@ async fn a_streaming_body_survives_a_refused_connect() {
     let body = http_body_util::Full::new(Bytes::from_static(b"body"));
     let body = StreamBody::boxed(body, Duration::from_secs(5), None);
     let fetched = upstream
-        .fetch(FetchRequest { body: RequestBody::Stream(body), ..request(Method::PATCH, "/") })
+        .fetch(FetchRequest { body: RequestBody::from(body), ..request(Method::PATCH, "/") })
         .await
         .unwrap();
     assert_eq!(fetched.attempts, 2);

@@ -63,7 +63,7 @@ async fn the_clock_of_the_first_byte_rests_while_the_client_is_slow() {
     });
     let body = StreamBody::boxed(http_body_util::StreamBody::new(frames), IDLE, None);
     let progress = body.progress();
-    let asked = FetchRequest { body: RequestBody::Stream(body), ..request(Method::POST, "/") };
+    let asked = FetchRequest { body: RequestBody::from(body), ..request(Method::POST, "/") };
     assert_eq!(ask(&upstream, asked).await, "ok");
     assert_eq!((progress.bytes(), progress.ended()), (3, true));
 }
@@ -139,7 +139,7 @@ async fn a_body_waits_for_the_origins_100() {
     })
     .await;
     let upstream = upstream(settings(&[origin.address]));
-    let body = RequestBody::Stream(streaming(&["a", "b"]));
+    let body = RequestBody::from(streaming(&["a", "b"]));
     let asked = FetchRequest { body, expect_continue: true, ..request(Method::POST, "/") };
     assert_eq!(ask(&upstream, asked).await, "ok");
     until(|| only(&upstream).idle == 1).await;
@@ -157,7 +157,7 @@ async fn a_final_reply_instead_of_100_leaves_the_body_unread_and_closes() {
     let body = streaming(&["a"]);
     let progress = body.progress();
     let asked =
-        FetchRequest { body: RequestBody::Stream(body), expect_continue: true, ..request(Method::POST, "/") };
+        FetchRequest { body: RequestBody::from(body), expect_continue: true, ..request(Method::POST, "/") };
     assert_eq!(ask(&upstream, asked).await, "no");
     until(|| only(&upstream).connections == 0).await;
     assert_eq!((progress.bytes(), progress.failure()), (0, Some(RequestBodyError::NotWanted)));
@@ -169,7 +169,7 @@ async fn a_body_that_fails_is_the_clients_doing() {
     let upstream = upstream(settings(&[origin.address]));
     let frames = [Ok(Frame::data(Bytes::from_static(b"x"))), Err(std::io::Error::other("gone"))];
     let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
-    let body = RequestBody::Stream(StreamBody::boxed(body, IDLE, None));
+    let body = RequestBody::from(StreamBody::boxed(body, IDLE, None));
     let error = upstream.fetch(FetchRequest { body, ..request(Method::PUT, "/") }).await.unwrap_err();
     assert!(matches!(error.failure, Failure::RequestBody(RequestBodyError::Aborted)), "{error}");
 }
@@ -187,7 +187,7 @@ async fn an_early_reply_is_heard_though_the_origin_hangs_up() {
             Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[0; 16 * 1024])))
         });
         let body = http_body_util::StreamBody::new(frames.take(1000));
-        let body = RequestBody::Stream(StreamBody::boxed(body, IDLE, None));
+        let body = RequestBody::from(StreamBody::boxed(body, IDLE, None));
         let fetched = upstream.fetch(FetchRequest { body, ..request(Method::POST, "/") }).await.unwrap();
         assert_eq!(fetched.response.status(), 413);
     }
@@ -205,7 +205,7 @@ async fn a_get_keeps_its_body() {
     .await;
     let upstream = upstream(settings(&[origin.address]));
     for method in [Method::GET, Method::HEAD, Method::DELETE] {
-        let body = RequestBody::Stream(streaming(&["a", "b"]));
+        let body = RequestBody::from(streaming(&["a", "b"]));
         upstream.fetch(FetchRequest { body, ..request(method, "/") }).await.map(drop).unwrap();
     }
 }

@@ -67,6 +67,21 @@ impl Peer {
         let _ = self.stream.write_all(text.as_bytes()).await;
     }
 
+    /// Writes `said` and reads `length` bytes, each as fast as it goes; tells when it has read them.
+    pub(super) async fn both_ways(&mut self, said: &[u8], length: usize, tell: impl FnOnce()) {
+        let (mut from, mut to) = self.stream.split();
+        let mut piece = vec![0; 64 << 10];
+        let mut left = length - self.read.len();
+        let read = async {
+            while left > 0 {
+                left -= from.read(&mut piece).await.unwrap();
+            }
+            tell();
+        };
+        tokio::join!(read, async { to.write_all(said).await.unwrap() });
+        self.read.clear();
+    }
+
     /// Until the other side closes.
     pub(super) async fn closed(&mut self) {
         while self.stream.read_buf(&mut self.read).await.unwrap_or(0) > 0 {

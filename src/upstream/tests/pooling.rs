@@ -218,7 +218,7 @@ async fn an_early_reply_gives_its_connection_back_once_the_request_was_sent() {
         Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"x")))
     });
     let body = StreamBody::boxed(http_body_util::StreamBody::new(last), Duration::from_secs(20), None);
-    let asked = FetchRequest { body: RequestBody::Stream(body), ..request(Method::POST, "/") };
+    let asked = FetchRequest { body: RequestBody::from(body), ..request(Method::POST, "/") };
     assert_eq!(ask(&upstream, asked).await, "ok");
     assert_eq!((only(&upstream).connections, only(&upstream).idle), (1, 0));
     finish.send(()).unwrap();

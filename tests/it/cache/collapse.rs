@@ -4,16 +4,11 @@ use std::net::SocketAddr;
 
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, Call, Client, Gate, Origin, Proxy, Reply, numbered, pass, until};
+use crate::support::{Answer, Call, Client, Gate, Origin, Proxy, Reply, numbered, pass, until, waiting};
 
 /// A client of its own that asks for `target`.
 fn asks(address: SocketAddr, target: &'static str) -> JoinHandle<Reply> {
     tokio::spawn(async move { Client::connect(address).await.get(target).await })
-}
-
-/// Waits until so many exchanges wait for the head of their reply.
-async fn waiting(proxy: &Proxy, count: u64) {
-    until("so many wait", || proxy.instance.proxy.in_flight() == count).await;
 }
 
 /// Fetches that were cancelled.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Answer, Call, Client, Gate, Origin, Proxy, noon, numbered, pass, until};
+use crate::support::{Answer, Call, Client, Gate, Origin, Proxy, noon, numbered, pass, until, waiting};
 
 #[tokio::test]
 async fn every_outcome_is_counted_and_logged_under_its_word() {
@@ -47,7 +47,7 @@ async fn every_outcome_is_counted_and_logged_under_its_word() {
     let address = proxy.address;
     let asks = || tokio::spawn(async move { Client::connect(address).await.get("/slow").await });
     let (one, two) = (asks(), asks());
-    until("both wait", || proxy.instance.proxy.in_flight() == 2).await;
+    waiting(&proxy, 2).await;
     gate.open();
     one.await.unwrap();
     two.await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-use crate::support::{Answer, Call, Gate, Head, Origin, Proxy, Reply, numbered, until, within};
+use crate::support::{Answer, Call, Gate, Head, Origin, Proxy, Reply, numbered, waiting, within};
 
 /// An object that an origin serves, with its tag.
 #[derive(Clone)]
@@ -232,7 +232,7 @@ async fn the_same_range_is_fetched_once_and_others_do_not_wait_for_it() {
     origin.hit(1).await;
     assert_eq!(ask(&proxy, "200-299").await.status, 206);
     assert_eq!(origin.hits(), 2);
-    until("all of them wait", || proxy.instance.proxy.in_flight() == 4).await;
+    waiting(&proxy, 4).await;
     gate.open();
     let mut collapsed = 0;
     for reply in slow {

@@ -1,6 +1,6 @@
 //! Stale replies: while they are refreshed, and when the origin fails (RFC 5861, RFC 9111 4.2.4).
 
-use crate::support::{Answer, Call, Gate, Origin, Proxy, noon, pass, until};
+use crate::support::{Answer, Call, Gate, Origin, Proxy, noon, pass, until, waiting};
 
 /// Answers `version N` with these directives; each request waits at the gate.
 async fn versions(cache_control: &'static str, gate: &Gate) -> Origin {
@@ -277,7 +277,7 @@ async fn everyone_who_waits_gets_the_stale_reply_when_the_origin_fails() {
     let asking: Vec<_> = (0..8)
         .map(|_| tokio::spawn(async move { crate::support::Client::connect(address).await.get("/").await }))
         .collect();
-    until("all of them wait", || proxy.instance.proxy.in_flight() == 8).await;
+    waiting(&proxy, 8).await;
     gate.open();
     for reply in asking {
         let reply = reply.await.unwrap();

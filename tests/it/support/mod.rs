@@ -44,6 +44,12 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "it never came to hold: {what}");
 }
 
+/// Waits until so many exchanges wait for the head of their reply, all of them in fetches that they share.
+pub async fn waiting(proxy: &Proxy, count: u64) {
+    let proxy = &proxy.instance.proxy;
+    until("so many wait", || proxy.in_flight() == count && proxy.sharing() as u64 == count).await;
+}
+
 /// An address of this machine where nobody listens.
 pub fn closed_address() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address")

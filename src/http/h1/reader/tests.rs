@@ -64,13 +64,7 @@ fn read_into<'a>(space: usize, reader: Reader, parts: impl IntoIterator<Item = &
 }
 
 fn requests(text: impl AsRef<[u8]>) -> Outcome {
-    read(Reader::requests(LIMITS), [text.as_ref()])
-}
-
-fn reply(to_head: bool, text: impl AsRef<[u8]>) -> Outcome {
-    let mut reader = Reader::replies(LIMITS);
-    reader.expect_reply(to_head);
-    read(reader, [text.as_ref()])
+    read(Reader::new(LIMITS), [text.as_ref()])
 }
 
 /// A request line, `Host` and these.
@@ -268,7 +262,7 @@ fn what_follows_a_request_for_another_protocol_waits_for_the_answer() {
             (false, next, None),
             (false, "G@T / HTTP/1.1\r\n\r\n", Some(Stop::Head(Violation::Method))),
         ] {
-            let mut reader = Reader::requests(LIMITS);
+            let mut reader = Reader::new(LIMITS);
             assert_eq!(reader.feed(ask.as_bytes()), (ask.len(), None));
             assert!(reader.is_undecided());
             reader.resume(switched);
@@ -278,94 +272,6 @@ fn what_follows_a_request_for_another_protocol_waits_for_the_answer() {
     }
     let old = "GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n";
     assert_eq!(requests(format!("{old}{old}")).heads, 2, "HTTP/1.0 has no upgrade (RFC 9110 7.8)");
-}
-
-#[test]
-fn replies_end_where_rfc_9112_6_3_says() {
-    for (to_head, whole, surplus) in [
-        (false, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", true),
-        (false, "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", true),
-        (false, "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", true),
-        (
-            false,
-            "HTTP/1.1 200 Gr\u{fc}n\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: 1\r\n\r\n",
-            true,
-        ),
-        (false, "HTTP/1.1 204 No Content\r\n\r\n", true),
-        (false, "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", true),
-        (false, "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", true),
-        (false, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", true),
-        (false, "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", true),
-        (true, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true),
-        (true, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true),
-        (true, "HTTP/1.1 200 OK\r\n\r\n", true),
-        (
-            false,
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
-            true,
-        ),
-        (false, "HTTP/1.0 200 OK\r\n\r\nuntil the end\n", false),
-        (false, "HTTP/1.1 200 OK\r\n\r\n", false),
-        (false, "HTTP/1.1 200 OK\r\nTransfer-Encoding: strange\r\n\r\nuntil the end\n", false),
-        (
-            false,
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: strange,\r\nTransfer-Encoding: other\r\n\r\nuntil the end\n",
-            false,
-        ),
-        (false, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", false),
-    ] {
-        let outcome = reply(to_head, whole);
-        assert_eq!((outcome.passed.as_slice(), outcome.stop), (whole.as_bytes(), None), "{whole:?}");
-        let outcome = reply(to_head, format!("{whole}HTTP/1.1 200 OK\r\n\r\n"));
-        assert_eq!(outcome.stop, surplus.then_some(Stop::Surplus), "{whole:?}");
-        assert_eq!(outcome.passed == whole.as_bytes(), surplus, "{whole:?}");
-    }
-    let unasked = read(Reader::replies(LIMITS), [&b"HTTP/1.1 408 Request Timeout\r\n\r\n"[..]]);
-    assert_eq!(unasked, Outcome { passed: Vec::new(), stop: Some(Stop::Surplus), heads: 0 });
-}
-
-#[test]
-fn replies_that_break_a_rule_do_not_pass() {
-    use Violation as V;
-    for (text, why) in [
-        ("HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", V::BareLineFeed),
-        ("\r\nHTTP/1.1 200 OK\r\n\r\n", V::StatusLine),
-        ("ICY 200 OK\r\n\r\n", V::StatusLine),
-        ("http/1.1 200 OK\r\n\r\n", V::StatusLine),
-        ("HTTP/1.1  200 OK\r\n\r\n", V::StatusLine),
-        ("HTTP/1.1 20 OK\r\n\r\n", V::StatusLine),
-        ("HTTP/1.1 2000 OK\r\n\r\n", V::StatusLine),
-        ("HTTP/1.1 099 OK\r\n\r\n", V::StatusLine),
-        ("HTTP/1.1 200OK\r\n\r\n", V::StatusLine),
-        ("HTTP/1.1\t200 OK\r\n\r\n", V::StatusLine),
-        ("HTTP/1.1 +20 OK\r\n\r\n", V::StatusLine),
-        ("HTTP/1.1 200 \0\r\n\r\n", V::ControlCharacter),
-        ("HTTP/1.1 200 a\rb\r\n\r\n", V::BareCarriageReturn),
-        ("HTTP/2.0 200 OK\r\n\r\n", V::Version),
-        ("HTTP/1.1 200 OK\r\nX : 1\r\n\r\n", V::FieldName),
-        ("HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\n\r\n", V::FoldedLine),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", V::ContentLength),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", V::RepeatedLength),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", V::LengthAndCoding),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", V::UnknownCoding),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", V::TransferCoding),
-        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", V::MisplacedCoding),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: strange\r\nTransfer-Encoding: chunked\r\n\r\n",
-            V::TransferCoding,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: strange\r\n\r\n",
-            V::TransferCoding,
-        ),
-    ] {
-        for to_head in [false, true] {
-            let expected = Outcome { passed: Vec::new(), stop: Some(Stop::Head(why)), heads: 0 };
-            assert_eq!(reply(to_head, text), expected, "{text:?}");
-        }
-    }
-    let broken = reply(false, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello0\r\n\r\n");
-    assert_eq!(broken.stop, Some(Stop::Content(Violation::ChunkEnd)));
 }
 
 /// Requests, sound ones mostly, with the ways of breaking them that attacks are made of.
@@ -461,19 +367,6 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// Replies likewise.
-fn replies() -> impl Strategy<Value = Vec<u8>> {
-    let status = prop::sample::select(vec![
-        "200 OK", "204 No", "304 Not", "100 C", "103 E", "200", "20 OK", "200OK", "500 ",
-    ]);
-    streams().prop_flat_map(move |bytes| {
-        status.clone().prop_map(move |status| {
-            let first = bytes.windows(2).position(|pair| pair == b"\r\n").unwrap_or(0);
-            [b"HTTP/1.1 ", status.as_bytes(), &bytes[first..]].concat()
-        })
-    })
-}
-
 fn cut(bytes: &[u8], cuts: &[prop::sample::Index]) -> Vec<Vec<u8>> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     places.sort_unstable();
@@ -518,7 +411,7 @@ fn served(bytes: &[u8]) -> (Vec<Served>, bool) {
 
 /// The messages in bytes that all passed, each by itself; the last one may not be whole.
 fn messages(bytes: &[u8]) -> (Vec<Vec<u8>>, bool) {
-    let mut reader = Reader::requests(LIMITS);
+    let mut reader = Reader::new(LIMITS);
     let (mut messages, mut from, mut at) = (Vec::new(), 0, 0);
     while at < bytes.len() {
         let Ok(Some(taken)) = reader.step(&bytes[at..]) else { break };
@@ -547,8 +440,8 @@ proptest! {
     fn no_way_of_splitting_changes_a_verdict(bytes in streams(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)) {
         let whole = requests(&bytes);
         let parts = cut(&bytes, &cuts);
-        let split = read_into(97, Reader::requests(LIMITS), parts.iter().map(Vec::as_slice));
-        let single = read_into(7, Reader::requests(LIMITS), bytes.chunks(1));
+        let split = read_into(97, Reader::new(LIMITS), parts.iter().map(Vec::as_slice));
+        let single = read_into(7, Reader::new(LIMITS), bytes.chunks(1));
         for other in [split, single] {
             prop_assert_eq!((other.stop, other.heads), (whole.stop, whole.heads));
             // Of a head that is refused, lines that came before may have gone on.
@@ -557,18 +450,6 @@ proptest! {
             if !matches!(whole.stop, Some(Stop::Head(_))) {
                 prop_assert_eq!(other.passed.len(), whole.passed.len());
             }
-        }
-    }
-
-    #[test]
-    fn no_way_of_splitting_changes_a_verdict_on_replies(bytes in replies(), to_head: bool, cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)) {
-        let whole = reply(to_head, &bytes);
-        for parts in [cut(&bytes, &cuts), bytes.chunks(1).map(<[u8]>::to_vec).collect()] {
-            let mut reader = Reader::replies(LIMITS);
-            reader.expect_reply(to_head);
-            let other = read(reader, parts.iter().map(Vec::as_slice));
-            prop_assert_eq!((other.stop, other.heads), (whole.stop, whole.heads));
-            prop_assert!(other.passed.starts_with(&whole.passed));
         }
     }
 
@@ -600,10 +481,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_at_all_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..300), replies: bool) {
-        let reader = || if replies { let mut reader = Reader::replies(LIMITS); reader.expect_reply(false); reader } else { Reader::requests(LIMITS) };
-        let whole = read(reader(), [&bytes[..]]);
-        let single = read(reader(), bytes.chunks(1));
+    fn any_bytes_at_all_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let whole = read(Reader::new(LIMITS), [&bytes[..]]);
+        let single = read(Reader::new(LIMITS), bytes.chunks(1));
         prop_assert_eq!((whole.stop, whole.heads), (single.stop, single.heads));
     }
 }
