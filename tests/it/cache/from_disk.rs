@@ -85,16 +85,17 @@ async fn nobody_can_tell_which_way_a_body_in_a_file_went() {
 #[tokio::test]
 async fn slow_clients_and_such_as_leave_hold_up_nothing() {
     let size = 3_000_000;
+    let body = numbered(size);
     let origin = origin_of(size).await;
     let proxy = stored(&origin, "memory = '1KiB'").await;
     // Every chunk has been read once then.
-    assert!(proxy.get("/a").await.body == numbered(size));
+    assert!(proxy.get("/a").await.body == body);
     let mut slow = Client::connect_narrow(proxy.address).await;
     for _ in 0..2 {
         slow.say("GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n").await;
-        assert!(proxy.get("/a").await.body == numbered(size));
+        assert!(proxy.get("/a").await.body == body);
         let reply = slow.reply("GET").await;
-        assert!(reply.status == 200 && reply.whole && reply.body == numbered(size));
+        assert!(reply.status == 200 && reply.whole && reply.body == body);
     }
     let told = proxy.finished(6).await.len();
     let mut gone = Client::connect_narrow(proxy.address).await;

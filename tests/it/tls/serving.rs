@@ -51,6 +51,25 @@ async fn the_certificate_is_the_name_s_own() {
 }
 
 #[tokio::test]
+async fn content_that_is_in_a_file_of_the_store_comes_whole() {
+    let body = "0123456".repeat(43_000);
+    let answer = Answer::ok(body.clone()).field("Cache-Control", "max-age=60");
+    let (pki, origin) = (Pki::new(), Origin::always(answer).await);
+    pki.issue("a", &["a.test"]);
+    let rest = format!("{}[store]\nmemory = '1KiB'\n", edge("a"));
+    let config = pki.config(&origin.url(), &rest).replace("cache = false", "cache = true");
+    let proxy = Proxy::of(config).on_disk().start().await;
+    let mut line = Caller::new(&pki).connect(proxy.address, "a.test").await.unwrap();
+    for round in 0..4 {
+        let answer = line.get("a.test", "/").await.unwrap();
+        assert!(answer.status == 200 && answer.body == body, "{round}: {}", answer.body.len());
+        proxy.stored(1).await;
+        proxy.written().await;
+    }
+    assert_eq!((origin.hits(), proxy.instance.cache.stats().disk_hits), (1, 3));
+}
+
+#[tokio::test]
 async fn strict_sni_refuses_other_names_and_none() {
     let (pki, origin) = (Pki::new(), Origin::always(Answer::ok("x")).await);
     pki.issue("a", &["a.test"]);

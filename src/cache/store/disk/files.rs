@@ -24,6 +24,8 @@ use crate::descriptors;
 const MAX_OPEN: usize = 256;
 /// How soon a body may be verified again only because it is asked for.
 const PAUSE: Duration = Duration::from_secs(3);
+/// How many are in that time: at most so many MiB are read and hashed for it, a hundredth of a processor's time.
+const MAX_VERIFIED: usize = 64;
 
 /// The body directory.
 pub(crate) struct Files {
@@ -177,10 +179,10 @@ impl Files {
         if verified.get(&body.hash).is_some_and(of_late) {
             return false;
         }
-        if verified.len() >= MAX_OPEN {
+        if verified.len() >= MAX_VERIFIED {
             verified.retain(|_, at| of_late(at));
         }
-        if verified.len() >= MAX_OPEN {
+        if verified.len() >= MAX_VERIFIED {
             return false;
         }
         verified.insert(body.hash, now);
@@ -452,6 +454,24 @@ mod tests {
         // Where the file system cannot say what is in memory, nothing is at hand.
         assert!(!matches!(open.chunk_at_hand(1), Ok(Some(_))));
         assert_eq!(open.sendable(&(CHUNK as u64..2 * CHUNK as u64)), 0);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_verified_now_and_then_and_not_too_much_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path()).unwrap();
+        let body = |number: usize| FileBody { hash: [number as u8; 32], len: 1 };
+        assert!((0..MAX_VERIFIED).all(|number| files.may_verify(&body(number))));
+        assert!((0..=MAX_VERIFIED).all(|number| !files.may_verify(&body(number))));
+        files.verified.lock().values_mut().for_each(|at| *at -= PAUSE);
+        assert!(files.may_verify(&body(MAX_VERIFIED)));
+        assert_eq!(files.verified.lock().len(), 1, "what is long ago is forgotten");
+        assert!(files.may_verify(&body(0)));
+        let pin = store(&files, &[7; CHUNK + 1]);
+        files.verify_open(&pin.body);
+        let open = files.at_hand(&pin.body).unwrap();
+        assert!(!open.is_fading());
+        assert_eq!(open.sendable(&(0..CHUNK as u64 + 1)), CHUNK as u64 + 1);
     }
 
     #[test]
