@@ -5,20 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{Either, ready};
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
-use http::{Method, Request, Response};
-use http_body::Body as _;
+use http::{Method, Response};
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::http::ClientConn;
 use crate::http::content::Content;
 use crate::http::h1::Violation;
+use crate::http::head::HeadWriter;
 use crate::pipeline::{Proxy, ReplyBody};
 use crate::server::{ClientRequest, ConnectionTotals, Handler, Refusal};
-use crate::telemetry::event::{CacheOutcome, End, Finished, Protocol, RequestId, Series};
+use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure, Telemetry};
 use crate::tls::Session;
 
@@ -45,21 +44,18 @@ impl Handler for Gate {
             }
             response
         };
-        let (mut head, body) = request.into_parts();
-        // Over HTTP/1.1 that was asked before.
-        if client.protocol == Protocol::Http2
-            && body.is_end_stream()
-            && let Some(response) = self.proxy.reply_at_once(&mut head, &client)
-        {
-            return Either::Left(ready(secured(response)));
-        }
-        let request = Request::from_parts(head, body);
-        Either::Right(self.proxy.clone().handle(request, client, interim).map(secured))
+        self.proxy.clone().handle(request, client, interim).map(secured)
     }
 
-    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut Vec<u8>) -> Option<Content> {
+    fn at_once(
+        &self,
+        request: &mut Parts,
+        client: &ClientConn,
+        reply: HeadWriter<'_>,
+        room: usize,
+    ) -> Option<Content> {
         let hsts = client.session.as_ref().and_then(|session| session.hsts());
-        self.proxy.at_once(request, client, hsts.as_ref(), out)
+        self.proxy.at_once(request, client, hsts.as_ref(), reply, room)
     }
 
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid) {

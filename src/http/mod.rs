@@ -18,6 +18,8 @@ pub mod forwarded;
 pub mod grpc;
 pub mod grpc_web;
 pub mod h1;
+pub mod head;
+pub mod hpack;
 pub mod interim;
 pub mod location;
 pub mod origin;
@@ -26,6 +28,7 @@ pub mod problem;
 pub mod proxy_status;
 pub mod range;
 pub mod rate_limit;
+pub mod request_content;
 pub mod request_id;
 pub mod scheme;
 pub mod structured;
@@ -42,6 +45,7 @@ pub(crate) mod test_headers;
 
 pub use client::{ClientConn, HttpsRedirect};
 pub use interim::{Interim, InterimQueue};
+pub use request_content::{ContentError, RequestContent};
 pub use scheme::Scheme;
 
 /// Names of header fields, lower case by their type.

@@ -8,6 +8,22 @@ use super::token::is_token;
 /// The name of the WebSocket protocol (RFC 6455 11.2).
 pub const WEBSOCKET: &str = "websocket";
 
+/// What an extended CONNECT asks for (RFC 8441 4): `:protocol`, among a request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtendedConnect(Box<str>);
+
+impl ExtendedConnect {
+    /// This protocol, if it is the name of one.
+    pub fn to(protocol: &[u8]) -> Option<Self> {
+        Some(Self(std::str::from_utf8(protocol).ok()?.into()))
+    }
+
+    /// The protocol.
+    pub fn protocol(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The protocols that are offered, those that the client likes best first; none where `Connection` does not say that
 /// they are meant for this very connection.
 pub fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {

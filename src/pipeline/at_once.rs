@@ -1,8 +1,8 @@
 //! The short way of a hit: a plain GET of which a fresh reply is in RAM, or in a file that is open, is answered in one go.
 //!
 //! It asks the same rooms the same questions as the stages of [`Proxy::handle`] do, and has the same said in reply, log and
-//! metrics. What it leaves out is what such a request does not need: a future and, over HTTP/1.1, a map of the reply's fields
-//! and a body that is polled. Routes that look closer at requests, or change replies, go the long way, as do requests with conditions and
+//! metrics. What it leaves out is what such a request does not need: a future, a map of the reply's fields, and a body that is
+//! polled. Routes that look closer at requests, or change replies, go the long way, as do requests with conditions and
 //! ranges; nothing has been counted then.
 
 use std::net::IpAddr;
@@ -14,16 +14,15 @@ use std::{fmt, io};
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, DATE, STRICT_TRANSPORT_SECURITY, TRAILER};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method};
 
-use super::exchange::{Exchange, asks};
+use super::exchange::asks;
 use super::inbound::{given_id, join_cookies};
 use super::key::{Facts, Keyed};
-use super::reply::{ReplyBody, ReplyError, Source};
+use super::reply::ReplyError;
 use super::respond::{CACHE_STATUS, is_bodiless};
 use super::settings::RouteSettings;
 use super::site::{Route, Site};
-use super::stored::{Unmade, prepared};
 use super::{Proxy, doubt};
 use crate::cache::Mode;
 use crate::cache::entry::{BodyRef, Entry};
@@ -31,10 +30,9 @@ use crate::cache::key::Digest;
 use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
 use crate::cache::store::BodyReader;
 use crate::clock::Timestamp;
-use crate::http::cache_status::CacheStatus;
 use crate::http::content::{Content, FileContent, Span};
 use crate::http::decimal::Decimal;
-use crate::http::h1::{write_field, write_status};
+use crate::http::head::{Form, HeadWriter};
 use crate::http::target::Target;
 use crate::http::{ClientConn, Scheme, cache_status, date, forwarded, request_id, via};
 use crate::telemetry::Telemetry;
@@ -72,6 +70,15 @@ struct Hit<'a> {
     ttl: i64,
 }
 
+/// What content may be sent at once.
+#[derive(Clone, Copy)]
+struct Means {
+    /// Where a file has what RAM holds, the kernel may send that.
+    by_file: bool,
+    /// Bytes of ours.
+    room: usize,
+}
+
 /// A request, and who sent it.
 struct Asked<'a> {
     client: &'a ClientConn,
@@ -83,20 +90,31 @@ struct Asked<'a> {
 }
 
 impl Proxy {
-    /// Answers a request if that can be done at once: appends the reply to `out` as HTTP/1.1 writes it, and returns what
-    /// of its content is not there. `hsts` is told in place of what the origin says of it.
+    /// Answers a request if that can be done at once: writes the head, and returns what of the content does not stand
+    /// behind that: at most `room` bytes, or what a file has. `hsts` is told in place of what the origin says of it.
     pub fn at_once(
         &self,
         head: &mut Parts,
         client: &ClientConn,
         hsts: Option<&HeaderValue>,
-        out: &mut Vec<u8>,
+        mut reply: HeadWriter<'_>,
+        room: usize,
     ) -> Option<Content> {
+        let in_frames = reply.form() == Form::Http2;
+        // Those of HTTP/1.1 that come here are such by their form.
+        if in_frames {
+            if head.method != Method::GET || doubt::check(head).is_err() {
+                return None;
+            }
+            join_cookies(&mut head.headers);
+        }
         let site = self.site.load();
-        // Over TLS it is us who read.
-        let (asked, mut hit) = self.at_hand(&site, head, client, !client.tls)?;
-        hit.write_head(&site, &asked, hsts, out);
+        // Over TLS, and in frames, it is us who read.
+        let by_file = !client.tls && !in_frames;
+        let (asked, mut hit) = self.at_hand(&site, head, client, Means { by_file, room })?;
+        hit.write_head(&site, &asked, hsts, &mut reply);
         if let Some(reader) = hit.reader.take() {
+            reply.end();
             let (telemetry, started) = (self.telemetry.clone(), asked.started);
             let finished = Some(hit.finished(asked));
             let in_ram = match &hit.entry.body {
@@ -106,41 +124,9 @@ impl Proxy {
             let sending = Sending { reader: *reader, in_ram, telemetry, started, finished };
             return Some(Content::File(Box::new(sending)));
         }
-        let rest = hit.write_content(out);
+        let rest = hit.write_content(reply);
         self.telemetry.finished(hit.finished(asked));
         Some(Content::Bytes(rest))
-    }
-
-    /// The same over HTTP/2, where the reply is a message like any other.
-    pub fn reply_at_once(&self, head: &mut Parts, client: &ClientConn) -> Option<Response<ReplyBody>> {
-        if head.method != Method::GET || doubt::check(head).is_err() {
-            return None;
-        }
-        join_cookies(&mut head.headers);
-        let site = self.site.load();
-        let (asked, mut hit) = self.at_hand(&site, head, client, false)?;
-        let freshness = &hit.entry.head.freshness;
-        let (ttl, detail) = (Some(hit.ttl), freshness.source.detail());
-        let status = CacheStatus { hit: true, ttl, detail, ..CacheStatus::default() };
-        let reply = match prepared(head, &hit.entry, hit.age, status) {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(Unmade::File(mut reply, _))) => {
-                reply.source = Source::File(hit.reader.take()?);
-                *reply
-            }
-            _ => return None,
-        };
-        let Asked { address, target, id, at, .. } = asked;
-        let (telemetry, sent) = (self.telemetry.clone(), target.sent().as_str());
-        let mut exchange = Exchange::open(telemetry, client, head.version, at, id, Method::GET, sent);
-        exchange.client_address = address;
-        exchange.host = target.shared_authority();
-        exchange.route = Some(hit.route.clone());
-        exchange.cache = CacheOutcome::Hit;
-        exchange.caching.key = Some(hit.digest.0);
-        exchange.caching.asks = asks(&hit.policy, target.scheme() == Scheme::Https);
-        exchange.found(&hit.entry.head);
-        Some(reply.into_response(&site, exchange))
     }
 
     /// The reply to a request without content, if it is at hand.
@@ -149,7 +135,7 @@ impl Proxy {
         site: &'a Site,
         head: &mut Parts,
         client: &'a ClientConn,
-        by_file: bool,
+        means: Means,
     ) -> Option<(Asked<'a>, Hit<'a>)> {
         let started = Instant::now();
         let at = self.clock.now();
@@ -157,7 +143,7 @@ impl Proxy {
         site.identify(client, &mut head.headers);
         let trusted = !site.trusted.is_empty() && site.trusts(client.peer.ip());
         let target = site.target_at_once(head, client, trusted)?;
-        let hit = self.hit(site, head, client, (&target, by_file), at)?;
+        let hit = self.hit(site, head, client, (&target, means), at)?;
         let id = given_id(&head.headers, trusted).unwrap_or_else(|| RequestId::Own(request_id::new_id(at)));
         let address = match trusted {
             true => forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted),
@@ -166,13 +152,13 @@ impl Proxy {
         Some((Asked { client, address, target, id, at, started }, hit))
     }
 
-    /// Looks at what is stored. `by_file`: where a file has what RAM holds, the kernel may send that.
+    /// Looks at what is stored.
     fn hit<'s>(
         &self,
         site: &'s Site,
         head: &Parts,
         client: &ClientConn,
-        (target, by_file): (&Target, bool),
+        (target, means): (&Target, Means),
         at: Timestamp,
     ) -> Option<Hit<'s>> {
         let route = site.route_by(target, &head.method, &head.headers, client.identity())?;
@@ -199,7 +185,8 @@ impl Proxy {
             return None;
         }
         let reader = match &entry.body {
-            BodyRef::Bytes(body) if by_file && body.len() >= LONG => {
+            BodyRef::Bytes(body) if body.len() > means.room => return None,
+            BodyRef::Bytes(body) if means.by_file && body.len() >= LONG => {
                 self.cache.body_in_file(entry).map(Box::new)
             }
             BodyRef::Bytes(_) => None,
@@ -231,9 +218,15 @@ impl Site {
 
 impl Hit<'_> {
     /// The head as [`Reply::into_response`](super::respond::Reply::into_response) makes it.
-    fn write_head(&self, site: &Site, asked: &Asked<'_>, hsts: Option<&HeaderValue>, out: &mut Vec<u8>) {
+    fn write_head(
+        &self,
+        site: &Site,
+        asked: &Asked<'_>,
+        hsts: Option<&HeaderValue>,
+        out: &mut HeadWriter<'_>,
+    ) {
         let head = &self.entry.head;
-        write_status(head.status, out);
+        out.status(head.status);
         let mut dated = false;
         for (name, value) in &head.headers {
             match name {
@@ -242,40 +235,33 @@ impl Hit<'_> {
                 name if *name == request_id::NAME => continue,
                 name => dated |= *name == DATE,
             }
-            write_field(name, value.as_bytes(), out);
+            out.field(name, value.as_bytes());
         }
         if !dated {
-            write_field(&DATE, date::header_value(asked.at).as_bytes(), out);
+            out.field(&DATE, date::header_value(asked.at).as_bytes());
         }
-        out.extend_from_slice(b"content-length: ");
-        out.extend_from_slice(Decimal::of(self.entry.body.len()).as_bytes());
+        out.field(&CONTENT_LENGTH, Decimal::of(self.entry.body.len()).as_bytes());
         // Larger ages are told as the largest that every recipient understands (RFC 9111 1.2.2).
-        out.extend_from_slice(b"\r\nage: ");
-        out.extend_from_slice(Decimal::of(self.age.min(1 << 31)).as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(CACHE_STATUS.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        cache_status::write_hit(&site.name, self.ttl, head.freshness.source.detail(), out);
-        out.extend_from_slice(b"\r\n");
-        write_field(
-            &request_id::NAME,
-            request_id::text(&asked.id, &mut [0; request_id::LENGTH]).as_bytes(),
-            out,
-        );
+        out.field(&AGE, Decimal::of(self.age.min(1 << 31)).as_bytes());
+        let detail = head.freshness.source.detail();
+        out.value(&CACHE_STATUS, |out| cache_status::write_hit(&site.name, self.ttl, detail, out));
+        let mut id = [0; request_id::LENGTH];
+        out.field(&request_id::NAME, request_id::text(&asked.id, &mut id).as_bytes());
         if let Some(hsts) = hsts {
-            write_field(&STRICT_TRANSPORT_SECURITY, hsts.as_bytes(), out);
+            out.field(&STRICT_TRANSPORT_SECURITY, hsts.as_bytes());
         }
-        out.extend_from_slice(b"\r\n");
     }
 
-    /// What of the content is too long to be copied.
-    fn write_content(&self, out: &mut Vec<u8>) -> Bytes {
+    /// Ends the head; what of the content is not copied behind it, which HTTP/2 has in frames of their own.
+    fn write_content(&self, reply: HeadWriter<'_>) -> Bytes {
+        let copies = reply.form() == Form::Http1;
+        let out = reply.end();
         match &self.entry.body {
-            BodyRef::Bytes(body) if body.len() > SHORT => body.clone(),
-            BodyRef::Bytes(body) => {
+            BodyRef::Bytes(body) if copies && body.len() <= SHORT => {
                 out.extend_from_slice(body);
                 Bytes::new()
             }
+            BodyRef::Bytes(body) => body.clone(),
             // None such is at hand.
             BodyRef::File(_) => Bytes::new(),
         }

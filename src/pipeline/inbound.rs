@@ -6,14 +6,13 @@ use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::Proxy;
 use super::exchange::Exchange;
 use super::key::Facts;
 use super::site::Site;
 use crate::cache::key::FieldHash;
-use crate::http::{ClientConn, Interim, forwarded, grpc, request_id};
+use crate::http::{ClientConn, Interim, RequestContent, forwarded, grpc, request_id};
 use crate::telemetry::event::{Protocol, RequestId};
 use crate::upstream::StreamBody;
 
@@ -34,7 +33,7 @@ pub(super) struct Inbound {
 /// The body of a request.
 pub(super) enum InboundBody {
     /// A client's, as it comes in.
-    Client(Incoming),
+    Client(RequestContent),
     /// All of it, read into memory.
     Whole(Bytes),
     /// Some of it has been read and put back.

@@ -65,7 +65,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Request, Response};
-use hyper::body::Incoming;
 
 use crate::auth::basic::Passwords;
 use crate::cache::flight::Flights;
@@ -74,7 +73,7 @@ use crate::cache::{Cache, Mode};
 use crate::clock::{Clock, Timestamp};
 use crate::http::Scheme;
 use crate::http::target::Target;
-use crate::http::{ClientConn, Interim, forwarded, via};
+use crate::http::{ClientConn, Interim, RequestContent, forwarded, via};
 use crate::route::Facts;
 use crate::telemetry::Telemetry;
 use crate::tls::Identity;
@@ -180,7 +179,7 @@ impl Proxy {
     /// several hands before it is polled.
     pub fn handle(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestContent>,
         client: Arc<ClientConn>,
         interim: Option<Interim>,
     ) -> Pin<Box<impl Future<Output = Response<ReplyBody>> + Send + use<>>> {
@@ -189,7 +188,7 @@ impl Proxy {
 
     async fn exchange(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestContent>,
         client: Arc<ClientConn>,
         interim: Option<Interim>,
     ) -> Response<ReplyBody> {
@@ -374,7 +373,7 @@ mod tests {
 
     fn size_of_answer<F, A: Future>(_: F) -> usize
     where
-        F: Fn(Arc<Proxy>, Request<Incoming>, Arc<ClientConn>, Option<Interim>) -> A,
+        F: Fn(Arc<Proxy>, Request<RequestContent>, Arc<ClientConn>, Option<Interim>) -> A,
     {
         size_of::<A>()
     }

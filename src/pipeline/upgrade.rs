@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
-use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
 use super::Proxy;
@@ -19,7 +18,7 @@ use super::respond::Reply;
 use super::site::{Route, Routed};
 use crate::cache::policy::RequestPolicy;
 use crate::http::cache_status::{CacheStatus, Forward};
-use crate::http::upgrade::{self, WEBSOCKET};
+use crate::http::upgrade::{self, ExtendedConnect, WEBSOCKET};
 use crate::http::websocket::{self, BadHandshake, Handshake};
 use crate::telemetry::event::{CacheOutcome, End};
 use crate::tunnel::{Ended, Handover, Place, Reason, Tunnel, Witness};
@@ -48,8 +47,8 @@ pub(super) struct Switched {
 /// Has an extended CONNECT (RFC 8441) go through the stages as the GET that asks for the same in HTTP/1.1 (RFC 6455 4.1), so
 /// that it takes the same route; `false`: it is a CONNECT like any other, or none.
 pub(super) fn bridge(head: &mut request::Parts) -> bool {
-    let Some(protocol) = head.extensions.get::<Protocol>() else { return false };
-    if !is_websocket(protocol.as_str()) || head.uri.path_and_query().is_none() {
+    let Some(asked) = head.extensions.get::<ExtendedConnect>() else { return false };
+    if !is_websocket(asked.protocol()) || head.uri.path_and_query().is_none() {
         return false;
     }
     head.method = Method::GET;
@@ -61,7 +60,7 @@ pub(super) fn bridge(head: &mut request::Parts) -> bool {
 /// passed on (RFC 9110 7.8: a server may ignore it).
 pub(super) fn wanted(inbound: &Inbound, route: &Route) -> Result<Option<Wanted>, Failure> {
     let head = &inbound.head;
-    if head.extensions.get::<Protocol>().is_some() {
+    if head.extensions.get::<ExtendedConnect>().is_some() {
         let mut known = route.settings.upgrade.protocols.iter();
         let protocol = known.find(|known| is_websocket(known)).ok_or(Failure::Connect)?;
         // The key is ours.

@@ -318,13 +318,19 @@ pin_project! {
 }
 
 /// Whether what was last taken from a body may still wait for the client.
-struct Offered {
+#[derive(Debug)]
+pub(super) struct Offered {
     in_flight: InFlight,
     waits: bool,
 }
 
 impl Offered {
-    fn set(&mut self, waits: bool) {
+    /// Nothing has been taken.
+    pub(super) fn new(in_flight: InFlight) -> Self {
+        Self { in_flight, waits: false }
+    }
+
+    pub(super) fn set(&mut self, waits: bool) {
         let cell = &self.in_flight.0.offered;
         match (self.waits, waits) {
             (false, true) => cell.store(cell.load(Relaxed) + 1, Relaxed),
@@ -343,7 +349,7 @@ impl Drop for Offered {
 
 impl<B> Reply<B> {
     pub(super) fn new(body: B, in_flight: InFlight) -> Self {
-        Self { body, offered: Offered { in_flight, waits: false } }
+        Self { body, offered: Offered::new(in_flight) }
     }
 }
 

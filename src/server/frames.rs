@@ -1,42 +1,45 @@
-//! The frames of an HTTP/2 connection found among its bytes, and what a client may not send, by the rules that h2 does not
-//! hold or breaks off with another code for.
+//! The frames of an HTTP/2 connection found among its bytes, and what a client may not send.
 //!
-//! What is judged here ends the connection (RFC 9113 5.4.1), which a stream error may be taken for as well; h2 never sees the
-//! whole of such a frame. What takes the state of streams or of field compression to judge is left to h2.
+//! What is judged here ends the connection (RFC 9113 5.4.1), which a stream error may be taken for as well; `http2` never sees
+//! the whole of such a frame. What takes the state of streams or of field compression to judge is left to it.
 
 /// The client's connection preface (RFC 9113 3.4).
-const PREFACE: usize = 24;
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The largest frame that we take: what every endpoint must (RFC 9113 4.2), and what we announce.
-const LARGEST: u32 = 16_384;
+pub(super) const LARGEST: u32 = 16_384;
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
+pub(super) const PRIORITY: u8 = 2;
 pub(super) const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
+pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
 
 pub(super) const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
-const WITH_PRIORITY: u8 = 0x20;
+pub(super) const ACK: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+pub(super) const PADDED: u8 = 8;
+pub(super) const WITH_PRIORITY: u8 = 0x20;
 
 /// An error code (RFC 9113 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Code(pub(super) u32);
 
 impl Code {
+    pub(super) const NONE: Self = Self(0);
     pub(super) const PROTOCOL: Self = Self(1);
+    pub(super) const INTERNAL: Self = Self(2);
     pub(super) const FLOW_CONTROL: Self = Self(3);
     pub(super) const STREAM_CLOSED: Self = Self(5);
     pub(super) const FRAME_SIZE: Self = Self(6);
     pub(super) const COMPRESSION: Self = Self(9);
+    pub(super) const REFUSED: Self = Self(7);
+    pub(super) const CANCEL: Self = Self(8);
     pub(super) const ENHANCE_YOUR_CALM: Self = Self(11);
 
     /// Whether it tells of something that the other side did wrong.
@@ -56,9 +59,9 @@ pub(super) struct Head {
 }
 
 impl Head {
-    const SIZE: usize = 9;
+    pub(super) const SIZE: usize = 9;
 
-    fn of(bytes: [u8; Self::SIZE]) -> Self {
+    pub(super) fn of(bytes: [u8; Self::SIZE]) -> Self {
         let [l1, l2, l3, kind, flags, s1, s2, s3, s4] = bytes;
         let length = u32::from_be_bytes([0, l1, l2, l3]);
         Self { length, kind, flags, stream: u32::from_be_bytes([s1 & 0x7f, s2, s3, s4]) }
@@ -71,44 +74,6 @@ impl Head {
     /// What stands before a field block: the length of its padding, and a priority.
     fn preamble(&self) -> u32 {
         u32::from(self.has(PADDED)) + if self.has(WITH_PRIORITY) { 5 } else { 0 }
-    }
-}
-
-/// Finds the frames in bytes that come in whatever pieces.
-#[derive(Debug, Default)]
-pub(super) struct Cursor {
-    /// Bytes until the next head.
-    skip: usize,
-    head: [u8; Head::SIZE],
-    filled: usize,
-}
-
-impl Cursor {
-    pub(super) fn is_between(&self) -> bool {
-        self.skip == 0 && self.filled == 0
-    }
-
-    /// Hands out each head, with what stands behind it in the same piece.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Head, &[u8])) {
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return;
-            }
-            let taken = (Head::SIZE - self.filled).min(bytes.len());
-            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
-            if self.filled < Head::SIZE {
-                return;
-            }
-            let head = Head::of(self.head);
-            self.filled = 0;
-            self.skip = head.length as usize;
-            each(head, bytes);
-        }
     }
 }
 
@@ -130,8 +95,6 @@ pub(super) struct Judge {
     streams: Streams,
     /// The connection's first settings have come.
     settled: bool,
-    /// See [`Self::was_a_head`].
-    new_head: bool,
     /// The stream whose field block is not whole.
     continues: Option<u32>,
 }
@@ -147,7 +110,7 @@ pub(super) struct Wrong {
 impl Judge {
     pub(super) fn new() -> Self {
         Self {
-            skip: PREFACE,
+            skip: PREFACE.len(),
             head: [0; Head::SIZE],
             filled: 0,
             frame: Head::default(),
@@ -156,7 +119,6 @@ impl Judge {
             came: 0,
             streams: Streams::default(),
             settled: false,
-            new_head: false,
             continues: None,
         }
     }
@@ -164,11 +126,6 @@ impl Judge {
     /// The highest stream that the client has opened.
     pub(super) fn last_stream(&self) -> u32 {
         self.streams.last
-    }
-
-    /// Whether, of what h2 could still take for an error of the connection, a new stream's head came last.
-    pub(super) fn was_a_head(&self) -> bool {
-        self.new_head
     }
 
     /// Looks at a piece; `each` is told of the frames that may pass.
@@ -237,9 +194,7 @@ impl Judge {
             HEADERS => {
                 sized(length >= head.preamble())?;
                 self.continues = (!head.has(END_HEADERS)).then_some(stream);
-                self.streams.headers(head)?;
-                self.new_head = !self.streams.again;
-                Ok(())
+                self.streams.headers(head)
             }
             PRIORITY => {
                 allowed(stream != 0)?;
@@ -250,8 +205,6 @@ impl Judge {
                 self.streams.reset(stream)
             }
             SETTINGS => {
-                // One that acknowledges nothing.
-                self.new_head &= !head.has(ACK);
                 allowed(stream == 0)?;
                 sized(if head.has(ACK) { length == 0 } else { length % 6 == 0 })
             }
@@ -458,7 +411,7 @@ mod tests {
 
     /// What comes of these frames behind the first settings, and how many bytes pass.
     fn judged(frames: &[Vec<u8>], size: usize) -> (Result<(), Code>, usize) {
-        let bytes = [vec![0; PREFACE], frame(SETTINGS, 0, 0, &[]), frames.concat()].concat();
+        let bytes = [PREFACE.to_vec(), frame(SETTINGS, 0, 0, &[]), frames.concat()].concat();
         let mut judge = Judge::new();
         let mut passed = 0;
         for piece in bytes.chunks(size) {
@@ -531,7 +484,7 @@ mod tests {
             for size in [1, 2, 5, 9, 10, 1 << 20] {
                 let (found, passed) = judged(&frames, size);
                 assert_eq!(found, verdict, "{frames:?} in pieces of {size}");
-                let all = PREFACE + 9 + frames.concat().len();
+                let all = PREFACE.len() + 9 + frames.concat().len();
                 let last = frames.last().unwrap().len();
                 match verdict {
                     Ok(()) => assert_eq!(passed, all),
@@ -542,26 +495,11 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_in_whatever_pieces() {
-        let bytes =
-            [frame(HEADERS, 4, 1, &[0; 20]), frame(DATA, 0, 1, b""), frame(PING, 0, 0, &[0; 8])].concat();
-        for size in [1, 2, 8, 9, 10, 30, 100] {
-            let mut cursor = Cursor::default();
-            let mut found = Vec::new();
-            for piece in bytes.chunks(size) {
-                cursor.feed(piece, |head, _| found.push((head.kind, head.length, head.stream)));
-            }
-            assert_eq!(found, [(1, 20, 1), (0, 0, 1), (6, 8, 0)], "{size}");
-            assert!(cursor.is_between());
-        }
-    }
-
-    #[test]
     fn settings_come_first() {
         for first in [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, ACK, 0, b""), frame(0xfa, 0, 0, b"")] {
             let mut judge = Judge::new();
-            let bytes = [vec![0; PREFACE], first].concat();
-            let wrong = Wrong { passed: PREFACE, code: Code::PROTOCOL };
+            let bytes = [PREFACE.to_vec(), first].concat();
+            let wrong = Wrong { passed: PREFACE.len(), code: Code::PROTOCOL };
             assert_eq!(judge.receive(&bytes, |_| {}), Err(wrong));
         }
     }

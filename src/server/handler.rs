@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use uuid::Uuid;
 
 use super::refusal::Refusal;
 use crate::http::content::Content;
 use crate::http::h1::Violation;
-use crate::http::{ClientConn, Interim};
+use crate::http::head::HeadWriter;
+use crate::http::{ClientConn, Interim, RequestContent};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure};
 use crate::tls::Session;
 
@@ -30,11 +30,17 @@ pub trait Handler: Send + Sync + 'static {
         request: ClientRequest,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
 
-    /// Answers a plain GET whose reply is at hand, without waiting for anything: appends it to `out`, as it stands on the
-    /// wire of HTTP/1.1, and returns what of its content is not there. `None`: nothing has been done, and the request
-    /// comes to `handle`.
-    fn at_once(&self, request: &mut Parts, client: &ClientConn, out: &mut Vec<u8>) -> Option<Content> {
-        let _ = (request, client, out);
+    /// Answers a request without content whose reply is at hand, without waiting for anything: writes its head, and returns
+    /// what of its content does not stand behind that: at most `room` bytes, or what a file has. `None`: nothing has been
+    /// done, and the request comes to `handle`.
+    fn at_once(
+        &self,
+        request: &mut Parts,
+        client: &ClientConn,
+        reply: HeadWriter<'_>,
+        room: usize,
+    ) -> Option<Content> {
+        let _ = (request, client, reply, room);
         None
     }
 
@@ -66,11 +72,10 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct ClientRequest {
     /// The message. Its version is the request's own, which for HTTP/1 may differ from the connection's.
-    pub request: Request<Incoming>,
+    pub request: Request<RequestContent>,
     /// The connection it came in on.
     pub client: Arc<ClientConn>,
-    /// Sends interim replies; `None` where the client cannot take them (HTTP/1.0) or hyper cannot send them
-    /// (HTTP/2).
+    /// Sends interim replies; `None` where the client cannot take them (HTTP/1.0), and over HTTP/2.
     pub interim: Option<Interim>,
 }
 

@@ -26,6 +26,7 @@ use super::shared::Phase;
 use super::tunnelled;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
 use super::wire::{Socket, Wire};
+use crate::http::RequestContent;
 use crate::http::h1::Violation;
 use crate::tunnel::Handover;
 
@@ -223,7 +224,11 @@ fn respond<H: Handler>(
     let interim = (request.version() == Version::HTTP_11).then(|| connection.interim.open(number));
     let last = connection.limits.is_last(number);
     let client = connection.client.clone();
-    let reply = connection.handler.clone().handle(ClientRequest { request, client, interim });
+    let reply = connection.handler.clone().handle(ClientRequest {
+        request: request.map(RequestContent::from),
+        client,
+        interim,
+    });
     async move {
         let mut response = reply.await.map(|body| Reply::new(body, in_flight));
         connection.interim.close();

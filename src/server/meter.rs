@@ -1,14 +1,13 @@
 //! The frames of an HTTP/2 connection as they pass: what a client makes us do, against what it is good for, and what it may not
 //! send (`frames`).
 //!
-//! h2 bounds what it has to remember: streams, field sections, resets of streams that nobody took up, errors that it found
-//! itself, small DATA frames. What is merely work it does at once and for ever: requests that are made only to be reset
-//! (CVE-2023-44487), and frames that ask for an answer or say nothing. Those have a budget here, which useful traffic fills
-//! again.
+//! `http2` bounds what it has to remember: streams, field blocks, content. What is merely work it does at once and for ever:
+//! requests that are made only to be reset (CVE-2023-44487), or so that we must reset them (CVE-2025-8671), and frames that ask
+//! for an answer or say nothing. Those have a budget here, which useful traffic fills again.
 
 use std::time::Instant;
 
-use super::frames::{Code, Cursor, DATA, END_STREAM, GOAWAY, HEADERS, Judge, RST_STREAM, Wrong};
+use super::frames::{Code, DATA, END_STREAM, HEADERS, Judge, RST_STREAM, Wrong};
 use super::refusal::RefusalReason;
 
 /// Frames that carry nothing which may come without anything that does.
@@ -60,22 +59,22 @@ impl Offence {
 #[derive(Debug)]
 pub(super) struct Meter {
     inbound: Judge,
-    outbound: Cursor,
     resets: Budget,
+    own_resets: Budget,
     chatter: Budget,
     data_sent: u64,
-    /// Streams that h2 has reset for what the client did, until that is told.
+    /// Streams that were reset for what the client did, until that is told.
     blamed: u32,
     offence: Option<Offence>,
 }
 
 impl Meter {
-    /// `resets`: requests that may be reset beyond those that are answered.
-    pub(super) fn new(resets: u32) -> Self {
+    /// `resets`: requests that may be reset beyond those that are answered; `own_resets`: that we may have to.
+    pub(super) fn new(resets: u32, own_resets: u32) -> Self {
         Self {
             inbound: Judge::new(),
-            outbound: Cursor::default(),
             resets: Budget::new(resets, RESETS_PER_SECOND),
+            own_resets: Budget::new(own_resets, RESETS_PER_SECOND),
             chatter: Budget::new(CHATTER, CHATTER_PER_SECOND),
             data_sent: 0,
             blamed: 0,
@@ -108,36 +107,28 @@ impl Meter {
         passed
     }
 
-    /// This is on its way to the client; where in it there is a code that should be another, and which.
-    ///
-    /// h2 says PROTOCOL_ERROR of a field block that it cannot decode, where RFC 9113 4.3 has COMPRESSION_ERROR. Nothing else of
-    /// a new stream's head that has passed here is an error of the connection to it.
-    pub(super) fn sent(&mut self, bytes: &[u8]) -> Option<(usize, Code)> {
-        let Self { inbound, outbound, resets, chatter, data_sent, blamed, .. } = self;
-        let mut better = None;
-        outbound.feed(bytes, |frame, behind| {
-            match (frame.kind, behind) {
-                (DATA, _) => {
-                    *data_sent += u64::from(frame.length);
-                    chatter.give(frame.length / PER_BYTES);
-                }
-                (RST_STREAM, [a, b, c, d, ..]) => {
-                    let code = Code(u32::from_be_bytes([*a, *b, *c, *d]));
-                    *blamed += u32::from(code.blames_the_peer());
-                }
-                (GOAWAY, [_, _, _, _, a, b, c, d, ..]) => {
-                    let code = Code(u32::from_be_bytes([*a, *b, *c, *d]));
-                    if code == Code::PROTOCOL && inbound.was_a_head() {
-                        better = Some((bytes.len() - behind.len() + 4, Code::COMPRESSION));
-                    }
-                }
-                _ => {}
-            }
-            if matches!(frame.kind, DATA | HEADERS) && frame.has(END_STREAM) {
-                resets.give(1);
-            }
-        });
-        better
+    /// So much content is on its way to the client.
+    pub(super) fn sent(&mut self, length: usize) {
+        self.data_sent += length as u64;
+        self.chatter.give(u32::try_from(length).unwrap_or(u32::MAX) / PER_BYTES);
+    }
+
+    /// A reply is on its way to its end.
+    pub(super) fn answered(&mut self) {
+        self.resets.give(1);
+    }
+
+    /// The client does what only ends the connection; nothing more of it is taken.
+    pub(super) fn offend(&mut self, code: Code) {
+        self.offence.get_or_insert(Offence::Wrong(code));
+    }
+
+    /// We reset a stream for what the client did, or since there are too many (CVE-2025-8671).
+    pub(super) fn reset(&mut self, code: Code) {
+        self.blamed += u32::from(code.blames_the_peer());
+        if !self.own_resets.take() {
+            self.offend(Code::ENHANCE_YOUR_CALM);
+        }
     }
 
     /// Bytes of content that have been sent.
@@ -154,17 +145,12 @@ impl Meter {
         std::mem::take(&mut self.blamed)
     }
 
-    /// The last frame of the connection (RFC 9113 6.8), if one can be said: not amid another.
-    pub(super) fn goaway(&self, offence: Offence) -> Option<Vec<u8>> {
-        if !self.outbound.is_between() {
-            return None;
-        }
-        let why = offence.as_str().as_bytes();
-        let mut frame = vec![0, 0, 8 + why.len() as u8, GOAWAY, 0, 0, 0, 0, 0];
-        frame.extend(self.inbound.last_stream().to_be_bytes());
-        frame.extend(offence.code().0.to_be_bytes());
-        frame.extend(why);
-        Some(frame)
+    /// What the connection's last frame says (RFC 9113 6.8).
+    pub(super) fn goaway(&self, offence: Offence) -> Vec<u8> {
+        let mut payload = self.inbound.last_stream().to_be_bytes().to_vec();
+        payload.extend(offence.code().0.to_be_bytes());
+        payload.extend(offence.as_str().as_bytes());
+        payload
     }
 }
 
@@ -214,7 +200,7 @@ mod tests {
     }
 
     fn meter(resets: u32) -> Meter {
-        let mut meter = Meter::new(resets);
+        let mut meter = Meter::new(resets, 1);
         let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         meter.received(&[&[0; 24][..], &settings].concat());
         // Streams that the frames of tests are on.
@@ -225,10 +211,10 @@ mod tests {
     #[test]
     fn resets_are_paid_for_by_answers() {
         let mut meter = meter(3);
-        let (reset, answer) = (frame(RST_STREAM, 0, 1, 4), frame(DATA, END_STREAM, 1, 1));
+        let reset = frame(RST_STREAM, 0, 1, 4);
         for _ in 0..100 {
             meter.received(&reset);
-            meter.sent(&answer);
+            meter.answered();
         }
         assert_eq!(meter.offence(), None);
         for _ in 0..4 {
@@ -256,29 +242,20 @@ mod tests {
     }
 
     #[test]
-    fn a_field_block_that_cannot_be_decoded_is_called_so() {
-        let goaway =
-            |code: u8| [&[0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0][..], &[code]].concat();
-        let ping = frame(6, 1, 0, 8);
-        for (last, code, better) in [
-            (frame(HEADERS, 5, 3, 2), 1, Some((17 + 9 + 4, Code::COMPRESSION))),
-            (frame(HEADERS, 5, 3, 2), 2, None),
-            (frame(HEADERS, 5, 1, 2), 1, None),
-            (frame(4, 1, 0, 0), 1, None),
-        ] {
-            let mut meter = meter(1);
-            meter.received(&last);
-            assert_eq!(meter.sent(&[ping.clone(), goaway(code)].concat()), better);
+    fn resets_that_we_are_made_to_send_have_an_end() {
+        let mut meter = Meter::new(1, 3);
+        for code in [Code::PROTOCOL, Code::REFUSED, Code::FLOW_CONTROL] {
+            meter.reset(code);
         }
+        assert_eq!((meter.take_blamed(), meter.offence()), (2, None));
+        meter.reset(Code::REFUSED);
+        assert_eq!(meter.offence(), Some(Offence::Wrong(Code::ENHANCE_YOUR_CALM)));
     }
 
     #[test]
-    fn goaway_stands_between_frames() {
+    fn a_connection_ends_with_its_last_stream_and_a_reason() {
         let mut meter = meter(1);
         meter.received(&frame(HEADERS, 5, 7, 3));
-        let goaway = meter.goaway(Offence::Resets).unwrap();
-        assert_eq!(goaway[..17], [0, 0, 23, 7, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 11]);
-        meter.sent(&frame(DATA, 0, 1, 50)[..20]);
-        assert_eq!(meter.goaway(Offence::Resets), None);
+        assert_eq!(meter.goaway(Offence::Resets), b"\0\0\0\x07\0\0\0\x0btoo_many_resets");
     }
 }

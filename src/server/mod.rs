@@ -15,7 +15,6 @@
 
 mod activity;
 mod announced;
-mod coalesce;
 mod connection;
 mod frames;
 mod handler;
@@ -32,7 +31,6 @@ mod running;
 pub mod settings;
 mod shared;
 mod stream;
-mod tasks;
 mod tunnelled;
 mod unix;
 mod watch;

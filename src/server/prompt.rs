@@ -15,6 +15,7 @@ use super::handler::Handler;
 use super::shared::Phase;
 use crate::http::content::{Content, FileContent};
 use crate::http::h1::Plain;
+use crate::http::head::{Form, HeadWriter};
 
 /// Answers requests at once.
 pub(super) trait Prompt: std::marker::Send + Sync {
@@ -82,7 +83,10 @@ impl<H: Handler> Prompt for Connection<H> {
         SCRATCH.with_borrow_mut(|Scratch { request, out }| {
             let Some(request) = request.read(head) else { return Ok(false) };
             out.clear();
-            let Some(rest) = self.handler.at_once(request, &self.client, out) else { return Ok(false) };
+            let reply = HeadWriter::new(Form::Http1, out);
+            let Some(rest) = self.handler.at_once(request, &self.client, reply, usize::MAX) else {
+                return Ok(false);
+            };
             self.activity.answered_at_once();
             send(out, rest)?;
             Ok(true)

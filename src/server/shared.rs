@@ -7,14 +7,12 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use arc_swap::ArcSwap;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioTimer;
+use hyper::server::conn::http1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Settings;
 use super::stream::LOCAL;
-use super::tasks::Tasks;
-use super::{Http2Settings, Settings};
 
 /// How far the server is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,12 +218,11 @@ impl Drop for Registration {
     }
 }
 
-/// The settings, with hyper's builders made of them.
+/// The settings, with hyper's builder made of them.
 #[derive(Debug)]
 pub(super) struct Limits {
     pub(super) settings: Settings,
     pub(super) http1: http1::Builder,
-    pub(super) http2: http2::Builder<Tasks>,
 }
 
 /// hyper's least buffer, and what suffices to stream bodies at full speed.
@@ -233,7 +230,7 @@ const BODY_BUFFER: usize = 64 << 10;
 
 impl Limits {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { settings: settings.clone(), http1: http1_builder(settings), http2: http2_builder(settings) }
+        Self { settings: settings.clone(), http1: http1_builder(settings) }
     }
 
     /// Whether the request with this number, from 1, is the last that its connection may carry.
@@ -255,25 +252,5 @@ fn http1_builder(settings: &Settings) -> http1::Builder {
     if settings.max_headers != Settings::default().max_headers {
         builder.max_headers(settings.max_headers);
     }
-    builder
-}
-
-fn http2_builder(settings: &Settings) -> http2::Builder<Tasks> {
-    let Http2Settings { max_streams, max_resets, stream_window } = settings.http2;
-    // Streams that h2 resets for an error of the client's (CVE-2025-8671), or since they were too many.
-    let own_resets = max_streams.saturating_add(max_resets) as usize;
-    let mut builder = http2::Builder::new(Tasks);
-    builder
-        .timer(TokioTimer::new())
-        .enable_connect_protocol()
-        .max_concurrent_streams(max_streams)
-        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(stream_window)
-        .initial_connection_window_size(stream_window.saturating_mul(4).clamp(1 << 20, 1 << 30))
-        .max_send_buf_size(128 << 10)
-        .max_local_error_reset_streams(own_resets)
-        .max_pending_accept_reset_streams(64)
-        .keep_alive_interval(std::time::Duration::from_secs(60))
-        .keep_alive_timeout(std::time::Duration::from_secs(20));
     builder
 }

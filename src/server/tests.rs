@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
@@ -23,6 +24,7 @@ use super::*;
 use crate::http::ClientConn;
 use crate::http::content::Content;
 use crate::http::h1::Violation;
+use crate::http::head::HeadWriter;
 use crate::telemetry::{ConnectionRefused, HandshakeFailure};
 use crate::tls::{Session, Terminators};
 
@@ -98,15 +100,24 @@ impl Handler for Origin {
         }
     }
 
-    fn at_once(&self, request: &mut Parts, _: &ClientConn, out: &mut Vec<u8>) -> Option<Content> {
+    fn at_once(
+        &self,
+        request: &mut Parts,
+        _: &ClientConn,
+        mut reply: HeadWriter<'_>,
+        room: usize,
+    ) -> Option<Content> {
         let body = match request.uri.path() {
             "/at-once" => Bytes::from_static(b"at once"),
             "/at-once/big" => vec![b'x'; 8 << 20].into(),
             _ => return None,
         };
-        out.extend_from_slice(
-            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(),
-        );
+        if body.len() > room {
+            return None;
+        }
+        reply.status(StatusCode::OK);
+        reply.field(&CONTENT_LENGTH, body.len().to_string().as_bytes());
+        reply.end();
         Some(body.into())
     }
 
@@ -373,6 +384,23 @@ async fn http_2_is_spoken_with_prior_knowledge() {
     let bodies = within(futures_util::future::join_all(asks)).await;
     assert_eq!(bodies[1], "hello over 2");
     assert_eq!(bodies[10].len(), 8 << 20);
+}
+
+#[tokio::test]
+async fn a_panic_resets_its_stream_and_no_other() {
+    let site = site_with(1, Settings::default());
+    let io = TokioIo::new(site.connect().await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("handshake");
+    tokio::spawn(connection);
+    let mut ask = |path: &str| {
+        let request = Request::get(format!("http://a{path}")).body(Empty::<Bytes>::new()).expect("a request");
+        sender.send_request(request)
+    };
+    let waiting = ask("/wait");
+    assert!(within(ask("/panic")).await.is_err());
+    site.origin.release.notify_one();
+    assert_eq!(within(waiting).await.expect("a reply").status(), 200);
 }
 
 #[tokio::test]

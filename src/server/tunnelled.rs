@@ -4,18 +4,15 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::activity::InFlight;
 use super::connection::Connection;
 use super::handler::Handler;
+use super::http2::Channel;
 use super::shared::Phase;
-use super::tasks::Cutter;
-use super::watch::CLOSE_TIMEOUT;
 use super::wire::{Socket, Wire};
 use crate::tunnel::{Reason, Tunnel};
 
@@ -51,14 +48,11 @@ where
 
 /// The same for one stream of an HTTP/2 connection (RFC 8441 5), which is in use (`_held`) for as long.
 pub(super) async fn stream<H: Handler>(
-    way: OnUpgrade,
-    cutter: Cutter,
+    mut client: Channel,
     mut tunnel: Tunnel,
     connection: Arc<Connection<H>>,
     _held: InFlight,
 ) {
-    let Ok(upgraded) = way.await else { return };
-    let mut client = Stream { io: TokioIo::new(upgraded), ended: false };
     let mut registration = None;
     let reason = poll_fn(|cx| {
         registration.get_or_insert_with(|| connection.shared.register(cx.waker()));
@@ -70,53 +64,8 @@ pub(super) async fn stream<H: Handler>(
     .await;
     tunnel.end(reason);
     let broke = matches!(reason, Reason::ClientBroke | Reason::UpstreamBroke | Reason::Cut);
-    if broke || tokio::time::timeout(CLOSE_TIMEOUT, client.shutdown()).await.is_err() {
-        cutter.cut();
-    }
-}
-
-/// The client's end on a stream of HTTP/2. hyper takes a reset with CANCEL for an orderly end, and tells only the writer.
-struct Stream {
-    io: TokioIo<Upgraded>,
-    /// It has ended, one way or the other.
-    ended: bool,
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            return Poll::Ready(Ok(()));
-        }
-        if !self.ended {
-            // The writer, which has been woken as well, has its turn first.
-            self.ended = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        match Pin::new(&mut self.io).poll_flush(cx) {
-            Poll::Ready(Err(reset)) => Poll::Ready(Err(reset)),
-            _ => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    if broke || client.shutdown().await.is_err() {
+        client.cut();
     }
 }
 

@@ -26,10 +26,10 @@ const LINGER_BYTES: usize = 8 << 20;
 const TURN: u64 = 2 << 20;
 
 /// Requests in a row that are looked at, whether they can be answered at once, though none could.
-const FEW: u32 = 4;
+pub(super) const FEW: u32 = 4;
 
 /// Of more in a row, one in so many is.
-const SELDOM: u32 = 16;
+pub(super) const SELDOM: u32 = 16;
 
 /// What a client's connection runs over.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {

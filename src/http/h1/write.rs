@@ -15,6 +15,7 @@ pub fn write_status(status: StatusCode, out: &mut Vec<u8>) {
 }
 
 /// A field line.
+#[inline]
 pub fn write_field(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::http::RequestContent;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use crate::http::connection::TrailerRules;
@@ -50,13 +50,13 @@ pub struct StreamBody {
 }
 
 enum Source {
-    Client(Incoming),
+    Client(RequestContent),
     Boxed(BoxBody<Bytes, RequestBodyError>),
 }
 
 impl StreamBody {
     /// The body of a client's request; `idle` is the longest pause within it, `max` its largest size.
-    pub fn new(incoming: Incoming, idle: Duration, max: Option<u64>) -> Self {
+    pub fn new(incoming: RequestContent, idle: Duration, max: Option<u64>) -> Self {
         Self::from_source(Source::Client(incoming), idle, max)
     }
 

@@ -3,6 +3,7 @@
 use http::request::Parts;
 use proxy_stone::http::ClientConn;
 use proxy_stone::http::content::Content;
+use proxy_stone::http::head::{Form, HeadWriter};
 use proxy_stone::telemetry::event::{Finished, Protocol, RequestId};
 
 use crate::support::{Answer, Client, Fields, H2, Origin, Proxy, Reply, noon, numbered, pass};
@@ -23,11 +24,37 @@ pub(super) fn at_once(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> b
 
 /// What the proxy has at hand.
 pub(super) fn content(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> Option<Content> {
+    content_over(proxy, target, fields, Form::Http1, usize::MAX)
+}
+
+/// Whether it has an answer at hand, over either version.
+fn at_once_over_both(proxy: &Proxy, target: &str, fields: &[(&str, &str)]) -> bool {
+    let over = |form| content_over(proxy, target, fields, form, usize::MAX).is_some();
+    let (one, two) = (over(Form::Http1), over(Form::Http2));
+    assert_eq!(one, two, "{target} {fields:?}");
+    one
+}
+
+fn content_over(
+    proxy: &Proxy,
+    target: &str,
+    fields: &[(&str, &str)],
+    form: Form,
+    room: usize,
+) -> Option<Content> {
     let (peer, local) = (proxy.address, proxy.address);
-    let client =
-        ClientConn { peer, local, tls: false, session: None, redirect: None, protocol: Protocol::Http11 };
+    let mut request = request(target, fields);
+    let protocol = match form {
+        Form::Http1 => Protocol::Http11,
+        Form::Http2 => {
+            request.version = http::Version::HTTP_2;
+            Protocol::Http2
+        }
+    };
+    let client = ClientConn { peer, local, tls: false, session: None, redirect: None, protocol };
     let mut out = Vec::new();
-    let content = proxy.instance.proxy.at_once(&mut request(target, fields), &client, None, &mut out);
+    let head = HeadWriter::new(form, &mut out);
+    let content = proxy.instance.proxy.at_once(&mut request, &client, None, head, room);
     assert_eq!(content.is_some(), !out.is_empty());
     content
 }
@@ -65,11 +92,15 @@ async fn what_is_fresh_in_ram_is_at_hand_for_plain_requests() {
         ("/a", &[("via", "1.1 proxy-stone, 1.1 proxy-stone, 1.1 proxy-stone, 1.1 proxy-stone")], false),
         ("/%zz", &[], false),
     ] {
-        assert_eq!(at_once(&proxy, target, fields), expected, "{target} {fields:?}");
+        assert_eq!(at_once_over_both(&proxy, target, fields), expected, "{target} {fields:?}");
     }
     let hits = proxy.instance.cache.stats().memory_hits;
     assert!(!at_once(&proxy, "/a", &[("range", "bytes=0-1")]));
-    assert_eq!(proxy.instance.cache.stats().memory_hits, hits, "what is not answered is not counted");
+    for (room, expected) in [(4, false), (5, true)] {
+        let content = content_over(&proxy, "/a", &[], Form::Http2, room);
+        assert_eq!(content.is_some(), expected, "what the client's windows do not take goes the long way");
+    }
+    assert_eq!(proxy.instance.cache.stats().memory_hits, hits + 1, "what is not answered is not counted");
     assert_eq!(origin.hits(), 1);
 }
 
@@ -87,7 +118,7 @@ async fn routes_that_look_closer_have_nothing_at_hand() {
         ("cache = { show_key = true }", false),
     ] {
         let (proxy, origin) = filled(&format!("[[routes]]\nname = \"all\"\n{route}")).await;
-        assert_eq!(at_once(&proxy, "/a", &[]), expected, "{route}");
+        assert_eq!(at_once_over_both(&proxy, "/a", &[]), expected, "{route}");
         assert_eq!(origin.hits(), 1);
     }
 }
