@@ -101,6 +101,8 @@ impl Assembly {
         // Nothing holds on to the last one's text from here on, whose memory is taken again.
         self.head.headers.clear();
         self.head.uri = Uri::default();
+        // What was refused may have left some, and the next request is another client's.
+        self.head.extensions.clear();
         self.pseudo = Pseudo::default();
         (self.length, self.size) = (None, 0);
         (self.regular, self.malformed, self.too_many) = (false, false, false);
@@ -234,6 +236,24 @@ mod tests {
         }
         assert_eq!(assembly.take().headers.len(), 3);
         assert!(assembly.head.headers.is_empty());
+    }
+
+    #[test]
+    fn nothing_of_a_request_is_left_for_the_next() {
+        let mut assembly = Assembly::default();
+        let mut decoder = Decoder::default();
+        let asks = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", "/"),
+        ];
+        let fields = [&asks[..], &[("x", "1"), ("content-length", "3")]].concat();
+        assert_eq!(assembly.request(&mut decoder, &block(&fields), 1000), Ok(Read::Well(Some(3))));
+        assert!(!assembly.head.extensions.is_empty());
+        assert_eq!(assembly.request(&mut decoder, &block(&GET), 1000), Ok(Read::Well(None)));
+        assert!(assembly.head.extensions.is_empty() && assembly.head.headers.is_empty());
     }
 
     #[test]

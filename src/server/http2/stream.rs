@@ -14,6 +14,8 @@ pub(super) struct Stream {
     pub(super) waker: Option<Waker>,
     /// It stands in the queue for the connection's window, or for room.
     pub(super) queued: bool,
+    /// What it may send before others have their turn, where it stood there.
+    pub(super) share: Option<usize>,
     /// The reply's end has been sent.
     pub(super) replied: bool,
     /// Where the request has content. Boxed: few have.

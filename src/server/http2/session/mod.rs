@@ -399,8 +399,16 @@ impl Session {
         }
     }
 
+    fn remove(&mut self, stream: u32) -> Option<Stream> {
+        let removed = self.streams.remove(stream)?;
+        if removed.queued {
+            self.waiting.retain(|waiting| *waiting != stream);
+        }
+        Some(removed)
+    }
+
     fn end(&mut self, stream: u32) -> Option<Stream> {
-        let mut ended = self.streams.remove(stream)?;
+        let mut ended = self.remove(stream)?;
         ended.wake();
         let unread = ended.content.as_ref().map_or(0, |content| content.bytes.len());
         self.release(unread);

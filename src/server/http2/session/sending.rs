@@ -9,6 +9,9 @@ use crate::http::hpack;
 use crate::server::frames::{Code, LARGEST, RST_STREAM};
 use crate::server::http2::outgoing::ENOUGH;
 
+/// What a stream may send while others wait for the same.
+const SHARE: usize = 32 << 10;
+
 impl Session {
     /// What a reply may have that is to leave at once; `None`: it could not.
     pub(in crate::server::http2) fn room(&self) -> Option<usize> {
@@ -69,10 +72,11 @@ impl Session {
         stream: u32,
         cx: &Context<'_>,
     ) -> Poll<Result<usize, Gone>> {
-        let (window, full) = (self.window, self.out.is_full());
+        let (window, full, alone) = (self.window, self.out.is_full(), self.waiting.is_empty());
         let Some(open) = self.streams.get(stream) else { return Poll::Ready(Err(Gone)) };
         let room = open.window.min(window).min(i64::from(LARGEST));
-        if room > 0 && !full {
+        let has_had_turn = open.share == Some(0) && !alone;
+        if room > 0 && !full && !has_had_turn {
             return Poll::Ready(Ok(room as usize));
         }
         wait(&mut open.waker, cx);
@@ -87,6 +91,7 @@ impl Session {
     pub(in crate::server::http2) fn send_content(&mut self, stream: u32, content: Bytes, ends: bool) {
         let Some(open) = self.streams.get(stream) else { return };
         open.window -= content.len() as i64;
+        open.share = open.share.map(|share| share.saturating_sub(content.len()));
         open.replied |= ends;
         self.send(stream, content, ends);
         self.settle(stream);
@@ -111,14 +116,17 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
-    /// Has those go on that waited for the connection's window, or for room; whether there are any.
+    /// Has those go on that waited longest for the connection's window, or for room; whether there are any. No more than
+    /// there is room for: who is not woken keeps its place, and who has sent its share stands behind all others.
     pub(in crate::server::http2) fn wake_waiting(&mut self) -> bool {
         if self.window <= 0 || self.out.is_full() || self.waiting.is_empty() {
             return false;
         }
-        while let Some(stream) = self.waiting.pop_front() {
+        let turns = (ENOUGH - self.out.len()).div_ceil(SHARE).min(self.waiting.len());
+        for stream in self.waiting.drain(..turns) {
             let Some(open) = self.streams.get(stream) else { continue };
             open.queued = false;
+            open.share = Some(SHARE);
             if let Some(waker) = open.waker.take() {
                 waker.wake();
             }
@@ -170,7 +178,7 @@ impl Session {
         let Some(open) = self.streams.get(stream).filter(|open| open.is_over()) else { return };
         // RFC 9113 8.1: the rest of the request is not wanted.
         let unwanted = open.is_open();
-        self.streams.remove(stream);
+        self.remove(stream);
         if unwanted {
             self.out.frame(RST_STREAM, 0, stream, &Code::NONE.0.to_be_bytes());
             self.forget(stream);

@@ -33,8 +33,12 @@ fn head(stream: u32, flags: u8) -> Vec<u8> {
 
 impl Peer {
     fn new() -> Self {
+        Self::within(bounds())
+    }
+
+    fn within(bounds: Bounds) -> Self {
         let mut peer =
-            Self { session: Session::new(bounds(), Meter::new(9, 9)), assembly: Assembly::default() };
+            Self { session: Session::new(bounds, Meter::new(9, 9)), assembly: Assembly::default() };
         assert!(peer.says(&[&PREFACE[..], &frame(SETTINGS, 0, 0, &[])].concat()).is_empty());
         assert_eq!(
             peer.hears().iter().map(|frame| frame.0).collect::<Vec<_>>(),
@@ -128,6 +132,53 @@ fn content_waits_for_windows_and_takes_turns() {
     peer.says(&frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]));
     assert_eq!(peer.sends(1, &mut one), Poll::Ready(Err(Gone)));
     assert!(peer.session.streams.is_empty());
+}
+
+#[test]
+fn who_has_much_to_send_does_not_keep_the_others_waiting() {
+    let mut peer = Peer::within(Bounds { streams: 20, ..bounds() });
+    // The client takes whatever comes.
+    peer.says(
+        &[frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0, 0]), frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0])]
+            .concat(),
+    );
+    let streams: Vec<u32> = (0..10).map(|nth| 2 * nth + 1).collect();
+    let whole = 4 << 20;
+    let mut left: Vec<_> = streams.iter().map(|_| Bytes::from(vec![0; whole])).collect();
+    peer.says(&streams.iter().flat_map(|stream| head(*stream, END_STREAM)).collect::<Vec<_>>());
+    let sent = |left: &[Bytes]| -> Vec<usize> { left.iter().map(|left| whole - left.len()).collect() };
+    let mut woken = streams.clone();
+    for _ in 0..40 {
+        // As the driver does: who was woken has its say, in that order, then all leaves.
+        for stream in &woken {
+            let content = &mut left[*stream as usize / 2];
+            assert!(peer.sends(*stream, content).is_pending());
+        }
+        peer.hears();
+        woken = peer.session.waiting.clone().into();
+        assert!(peer.session.wake_waiting());
+        woken.retain(|stream| peer.session.streams.get(*stream).is_some_and(|open| !open.queued));
+    }
+    let sent = sent(&left);
+    let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
+    // The first had its say before anybody else was there.
+    assert!(most - least <= 5 * (32 << 10), "{sent:?}");
+    assert!(sent.iter().sum::<usize>() >= 40 * (96 << 10), "no turn is wasted: {sent:?}");
+}
+
+#[test]
+fn who_is_gone_waits_no_more() {
+    let mut peer = Peer::new();
+    let mut all = Bytes::from(vec![1; 65_535]);
+    peer.says(&head(1, END_STREAM));
+    assert_eq!(peer.sends(1, &mut all), Poll::Ready(Ok(())), "the connection's window is spent");
+    for stream in [3, 5, 7] {
+        peer.says(&head(stream, END_STREAM));
+        assert!(peer.sends(stream, &mut Bytes::from_static(b"x")).is_pending());
+        assert_eq!(peer.session.waiting, [stream]);
+        peer.says(&frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+        assert!(peer.session.waiting.is_empty());
+    }
 }
 
 #[test]
