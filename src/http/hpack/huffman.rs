@@ -124,7 +124,7 @@ mod tests {
             let code = CODE.first[length] + (place - usize::from(CODE.place[length])) as u32;
             bits.push_str(&format!("{code:0length$b}"));
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('1');
         }
         bits.as_bytes()
