@@ -49,7 +49,7 @@ impl Handler for Gate {
 
     fn at_once(
         &self,
-        request: &mut Parts,
+        request: &Parts,
         client: &ClientConn,
         reply: HeadWriter<'_>,
         room: usize,

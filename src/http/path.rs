@@ -36,12 +36,36 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
     if !path.starts_with('/') {
         return Err(BadPath::NotAbsolute);
     }
+    if is_plain(path) {
+        return Ok(Cow::Borrowed(path));
+    }
     let normal = match normalise_escapes(path)? {
         Cow::Borrowed(path) if !has_dot_segment(path) => Cow::Borrowed(path),
         Cow::Owned(path) if !has_dot_segment(&path) => Cow::Owned(path),
         path => Cow::Owned(remove_dot_segments(&path)),
     };
     if hides_dot_segment(&normal) { Err(BadPath::HiddenDots) } else { Ok(normal) }
+}
+
+/// Characters that stand in normal paths and mean nothing but themselves, wherever.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_path_char(byte as u8) && byte as u8 != b';';
+        byte += 1;
+    }
+    table
+};
+
+/// Whether one look is enough: no escapes, no parameters, and no segment that begins with a dot.
+fn is_plain(path: &str) -> bool {
+    let mut before = b'/';
+    path.bytes().all(|byte| {
+        let hidden = byte == b'.' && before == b'/';
+        before = byte;
+        PLAIN[usize::from(byte)] && !hidden
+    })
 }
 
 /// Whether a path in normal form would have a dot segment to a recipient that decodes slashes, takes backslashes for

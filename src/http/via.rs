@@ -43,7 +43,7 @@ fn member(protocol: &'static str, name: &str) -> Option<HeaderValue> {
 
 /// Whether the request has come by so often that it must be going in a circle.
 pub fn loops(headers: &HeaderMap, name: &str) -> bool {
-    passes(headers, name) >= PASSES
+    headers.contains_key(VIA) && passes(headers, name) >= PASSES
 }
 
 /// How often `Via` names this proxy.

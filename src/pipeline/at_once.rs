@@ -5,6 +5,7 @@
 //! polled. Routes that look closer at requests, or change replies, go the long way, as do requests with conditions and
 //! ranges; nothing has been counted then.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method};
 
 use super::exchange::asks;
-use super::inbound::{given_id, join_cookies};
+use super::inbound::{given_id, joined};
 use super::key::{Facts, Keyed};
 use super::reply::ReplyError;
 use super::respond::{CACHE_STATUS, is_bodiless};
@@ -94,7 +95,7 @@ impl Proxy {
     /// behind that: at most `room` bytes, or what a file has. `hsts` is told in place of what the origin says of it.
     pub fn at_once(
         &self,
-        head: &mut Parts,
+        head: &Parts,
         client: &ClientConn,
         hsts: Option<&HeaderValue>,
         mut reply: HeadWriter<'_>,
@@ -102,13 +103,12 @@ impl Proxy {
     ) -> Option<Content> {
         let in_frames = reply.form() == Form::Http2;
         // Those of HTTP/1.1 that come here are such by their form.
-        if in_frames {
-            if head.method != Method::GET || doubt::check(head).is_err() {
-                return None;
-            }
-            join_cookies(&mut head.headers);
+        if in_frames && (head.method != Method::GET || doubt::check(head).is_err()) {
+            return None;
         }
+        let head = if in_frames { joined(head) } else { Cow::Borrowed(head) };
         let site = self.site.load();
+        let head = &*site.identified(client, &head);
         // Over TLS, and in frames, it is us who read.
         let by_file = !client.tls && !in_frames;
         let (asked, mut hit) = self.at_hand(&site, head, client, Means { by_file, room })?;
@@ -133,14 +133,13 @@ impl Proxy {
     fn at_hand<'a>(
         &self,
         site: &'a Site,
-        head: &mut Parts,
+        head: &Parts,
         client: &'a ClientConn,
         means: Means,
     ) -> Option<(Asked<'a>, Hit<'a>)> {
         let started = Instant::now();
         let at = self.clock.now();
         site.bounds(head).ok()?;
-        site.identify(client, &mut head.headers);
         let trusted = !site.trusted.is_empty() && site.trusts(client.peer.ip());
         let target = site.target_at_once(head, client, trusted)?;
         let hit = self.hit(site, head, client, (&target, means), at)?;

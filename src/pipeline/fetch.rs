@@ -18,7 +18,8 @@ use crate::http::h1;
 use crate::http::{date, via};
 use crate::telemetry::{AttemptOutcome, Telemetry};
 use crate::upstream::{
-    Failure, FetchError, FetchRequest, OnInterim, OriginName, RequestBody, StreamBody, Switched, UpstreamBody,
+    Failure, FetchError, FetchRequest, Fetched, OnInterim, OriginName, RequestBody, StreamBody, Switched,
+    UpstreamBody,
 };
 
 /// A reply whose head has come and been cleaned of what was meant for the connection only.
@@ -69,18 +70,59 @@ pub(super) async fn bring(
     telemetry: &Telemetry,
     names: &ClientNames,
 ) -> Result<Brought, FetchError> {
-    let mut cancelled = Cancelled { telemetry, route, is_so: true };
-    let fetched = route.upstream.fetch(request).await;
-    cancelled.is_so = false;
-    let fetched = match fetched {
-        Ok(fetched) => fetched,
-        Err(error) => {
-            count(telemetry, route, error.endpoint.as_ref(), error.attempts, outcome(&error.failure), None);
-            return Err(error);
+    let bringing = Bringing::begin(route, began, telemetry);
+    bringing.end(route.upstream.fetch(request).await, clock, names)
+}
+
+/// A fetch under way. Dropped before its end it is counted as one that nobody waits for any more.
+pub(super) struct Bringing<'a> {
+    telemetry: &'a Telemetry,
+    route: &'a Route,
+    began: Began,
+    cancelled: bool,
+}
+
+impl<'a> Bringing<'a> {
+    /// About to be asked for.
+    pub(super) fn begin(route: &'a Route, began: Began, telemetry: &'a Telemetry) -> Self {
+        Self { telemetry, route, began, cancelled: true }
+    }
+
+    /// Counts the attempts, and prepares the head.
+    pub(super) fn end(
+        mut self,
+        fetched: Result<Fetched, FetchError>,
+        clock: &Clock,
+        names: &ClientNames,
+    ) -> Result<Brought, FetchError> {
+        self.cancelled = false;
+        let (telemetry, route) = (self.telemetry, self.route);
+        match fetched {
+            Ok(fetched) => {
+                let (first_byte, attempts) = (Some(fetched.first_byte), fetched.attempts);
+                count(telemetry, route, Some(&fetched.endpoint), attempts, AttemptOutcome::Ok, first_byte);
+                Ok(prepared(fetched, self.began, clock, names))
+            }
+            Err(error) => {
+                let (endpoint, outcome) = (error.endpoint.as_ref(), outcome(&error.failure));
+                count(telemetry, route, endpoint, error.attempts, outcome, None);
+                Err(error)
+            }
         }
-    };
+    }
+}
+
+impl Drop for Bringing<'_> {
+    fn drop(&mut self) {
+        if self.cancelled {
+            count(self.telemetry, self.route, None, 1, AttemptOutcome::Cancelled, None);
+        }
+    }
+}
+
+/// A reply with the head that goes on: without what was meant for the connection, and with what we add.
+fn prepared(fetched: Fetched, began: Began, clock: &Clock, names: &ClientNames) -> Brought {
     let (first_byte, attempts) = (fetched.first_byte, fetched.attempts);
-    count(telemetry, route, Some(&fetched.endpoint), attempts, AttemptOutcome::Ok, Some(first_byte));
     let (mut head, body) = fetched.response.into_parts();
     let version = head.version;
     let there = There::of(&head.headers);
@@ -105,7 +147,7 @@ pub(super) async fn bring(
         named = forward::named(&head.headers);
         forward::map_locations(&mut head.headers, &fetched.origin, names);
     }
-    Ok(Brought {
+    Brought {
         head,
         body: Box::new(body),
         asked: Asked { endpoint: Some(fetched.endpoint), attempts, first_byte: Some(first_byte) },
@@ -115,7 +157,7 @@ pub(super) async fn bring(
         origin: fetched.origin,
         named,
         switched: fetched.switched,
-    })
+    }
 }
 
 /// What a reply has of the fields that are looked at here: one look at all names, instead of a look-up for each.
@@ -139,21 +181,6 @@ impl There {
             }
         }
         there
-    }
-}
-
-/// Counts a fetch that is dropped before its end: nobody waits for it any more.
-struct Cancelled<'a> {
-    telemetry: &'a Telemetry,
-    route: &'a Route,
-    is_so: bool,
-}
-
-impl Drop for Cancelled<'_> {
-    fn drop(&mut self) {
-        if self.is_so {
-            count(self.telemetry, self.route, None, 1, AttemptOutcome::Cancelled, None);
-        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! A request as it came in, and who is believed to have sent it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, Version, request};
 use http_body::Body as _;
 
 use super::Proxy;
@@ -107,7 +108,7 @@ fn spoken(client: Arc<ClientConn>, version: Version) -> Arc<ClientConn> {
 }
 
 /// HTTP/2 lets a client send its cookies in several fields, which elsewhere are one (RFC 9113 8.2.3).
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
+fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }
@@ -115,6 +116,16 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
+}
+
+/// A request whose cookies are one field.
+pub(super) fn joined(head: &request::Parts) -> Cow<'_, request::Parts> {
+    if head.headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return Cow::Borrowed(head);
+    }
+    let mut head = head.clone();
+    join_cookies(&mut head.headers);
+    Cow::Owned(head)
 }
 
 /// The request id that a trusted peer gave.

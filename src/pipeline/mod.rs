@@ -290,12 +290,11 @@ impl Proxy {
             return Box::pin(self.coded(to, exchange, inbound)).await;
         }
         match route.cache.mode {
-            // Each boxed, so that neither takes memory for the other.
-            // The answer to a call is for its caller.
+            // Boxed, so that others do not take memory for it. The answer to a call is for its caller.
             Mode::Cache if exchange.grpc.is_none() => Box::pin(self.cached(to, exchange, inbound)).await,
             Mode::Off | Mode::Cache => {
                 self.limit(&route, exchange, &inbound, &target, Stage::Origin)?;
-                Box::pin(self.pass(to, exchange, inbound)).await
+                self.pass(to, exchange, inbound).await
             }
         }
     }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::Proxy;
 use super::error::Failure;
 use super::exchange::{Asked, Exchange};
-use super::fetch::{self, Brought};
+use super::fetch::{self, Bringing, Brought};
 use super::final_hop;
 use super::forward::{self, ClientNames, ForwardFacts};
 use super::inbound::Inbound;
@@ -56,7 +56,8 @@ impl Proxy {
         if let Some(reply) = final_hop::step(&mut inbound.head) {
             return Ok(*reply);
         }
-        let brought = self.write_through(to, exchange, inbound, why).await?;
+        // Boxed here, where it is made: what it holds is not moved about.
+        let brought = Box::pin(self.write_through(to, exchange, inbound, why)).await?;
         Ok(self.direct_reply(to.route, exchange, brought, CacheStatus::default()))
     }
 
@@ -77,8 +78,8 @@ impl Proxy {
         let key = matches!(kind, MethodKind::Post | MethodKind::Unsafe)
             .then(|| self.key_of_get(route, &inbound.head.headers, target));
         let request = self.fetch_request(to, exchange, inbound);
-        let brought =
-            fetch::bring(route, request, exchange.began(), &self.clock, &self.telemetry, &names).await;
+        let bringing = Bringing::begin(route, exchange.began(), &self.telemetry);
+        let brought = bringing.end(route.upstream.fetch(request).await, &self.clock, &names);
         let brought = brought.map_err(|error| {
             exchange.asked = Some(Asked::of_error(&error));
             Failure::from(error)

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
 use ipnet::IpNet;
 
 use super::at_once;
@@ -170,6 +170,20 @@ impl Site {
                 headers.insert(name, value);
             }
         }
+    }
+
+    /// A request with these fields, where there are any.
+    pub(super) fn identified<'a>(
+        &self,
+        client: &ClientConn,
+        head: &'a request::Parts,
+    ) -> Cow<'a, request::Parts> {
+        if self.identity.is_empty() {
+            return Cow::Borrowed(head);
+        }
+        let mut head = head.clone();
+        self.identify(client, &mut head.headers);
+        Cow::Owned(head)
     }
 
     /// What a fetch for a route has to know of the store's limits.

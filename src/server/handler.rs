@@ -35,7 +35,7 @@ pub trait Handler: Send + Sync + 'static {
     /// done, and the request comes to `handle`.
     fn at_once(
         &self,
-        request: &mut Parts,
+        request: &Parts,
         client: &ClientConn,
         reply: HeadWriter<'_>,
         room: usize,

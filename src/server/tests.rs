@@ -102,7 +102,7 @@ impl Handler for Origin {
 
     fn at_once(
         &self,
-        request: &mut Parts,
+        request: &Parts,
         _: &ClientConn,
         mut reply: HeadWriter<'_>,
         room: usize,

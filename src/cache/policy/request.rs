@@ -90,7 +90,7 @@ impl RequestPolicy {
                 "if-none-match" | "if-modified-since" | "if-match" | "if-unmodified-since" | "if-range" => {
                     policy.conditional = true;
                 }
-                name => policy.reroutes |= REROUTING.contains(&name),
+                name => policy.reroutes |= name.starts_with("x-") && REROUTING.contains(&name),
             }
         }
         if directed && rules.honor_request_directives {
@@ -162,6 +162,11 @@ mod tests {
     use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, IF_MATCH, RANGE};
 
     use super::*;
+
+    #[test]
+    fn names_that_reroute_are_told_by_how_they_begin() {
+        assert!(REROUTING.iter().all(|name| name.starts_with("x-")));
+    }
 
     #[test]
     fn a_plain_request_asks_for_nothing() {

@@ -7,7 +7,7 @@ use super::violation::Violation;
 pub(super) const MAX_TARGET: usize = 65_000;
 
 /// What is known of a head so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// Of the version: HTTP/1.`minor`.
     minor: u8,

@@ -15,6 +15,7 @@ mod chunk;
 mod field;
 mod head;
 mod inlet;
+mod known;
 mod plain;
 mod reader;
 mod reply;

@@ -3,6 +3,8 @@
 //! Most requests are such, and what can be answered at once needs no more of HTTP/1.1 than is here. Only what a
 //! [`Reader`](super::Reader) has let pass is read, which has looked at the grammar.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
@@ -13,42 +15,67 @@ use super::field::trimmed;
 const METHOD: &[u8] = b"GET ";
 const VERSION: &[u8] = b" HTTP/1.1";
 
-/// Reads one head after the other into the same memory.
+/// Reads one head after the other into the same memory. Of those that are alike, only the target is read.
 #[derive(Debug)]
 pub struct Plain {
     head: Parts,
     text: BytesMut,
+    /// The lines of the fields that `head` has, and the empty one.
+    fields: Bytes,
 }
 
 impl Default for Plain {
     fn default() -> Self {
-        Self { head: http::Request::new(()).into_parts().0, text: BytesMut::new() }
+        let head = http::Request::new(()).into_parts().0;
+        Self { head, text: BytesMut::new(), fields: Bytes::new() }
     }
 }
 
 impl Plain {
     /// The request that this head makes; `None` if it is not a plain one.
-    pub fn read(&mut self, head: &[u8]) -> Option<&mut Parts> {
+    pub fn read(&mut self, head: &[u8]) -> Option<&Parts> {
         let begin = METHOD.len();
         if !head.starts_with(METHOD) || head.get(begin) != Some(&b'/') {
             return None;
         }
+        let end = line_end(head, 0)?;
+        let target = begin..end.checked_sub(VERSION.len())?;
+        if &head[target.end..end] != VERSION {
+            return None;
+        }
+        if self.fields == head[end + 2..] {
+            if self.target() != &head[target.clone()] {
+                self.head.uri = Uri::default();
+                self.text.extend_from_slice(&head[target]);
+                self.head.uri = Uri::from_maybe_shared(self.text.split().freeze()).ok()?;
+            }
+            return Some(&self.head);
+        }
+        self.read_anew(head, target, end)
+    }
+
+    fn target(&self) -> &[u8] {
+        self.head.uri.path_and_query().map_or(b"", |target| target.as_str().as_bytes())
+    }
+
+    fn read_anew(&mut self, head: &[u8], target: Range<usize>, mut end: usize) -> Option<&Parts> {
         // Nothing holds on to the last one's text from here on, whose memory is taken again.
         self.head.headers.clear();
         self.head.uri = Uri::default();
+        self.fields = Bytes::new();
         self.text.extend_from_slice(head);
         let text = self.text.split().freeze();
-        let mut end = line_end(&text, 0)?;
-        let target = begin..end.checked_sub(VERSION.len())?;
-        if &text[target.end..end] != VERSION {
-            return None;
-        }
         self.head.uri = Uri::from_maybe_shared(text.slice(target)).ok()?;
+        let fields = end + 2;
         loop {
             let begin = end + 2;
             end = line_end(&text, begin)?;
             if begin == end {
-                return (text.len() == end + 2).then_some(&mut self.head);
+                if text.len() != end + 2 {
+                    return None;
+                }
+                self.fields = text.slice(fields..);
+                return Some(&self.head);
             }
             self.field(&text, begin, end)?;
         }
@@ -111,6 +138,27 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_alike_is_read_once_and_what_is_not_anew() {
+        let mut plain = Plain::default();
+        let ask = |target: &str, host: &str| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let mut longest = String::from("/");
+        for (target, host) in
+            [("/a", "a"), ("/b?c", "a"), ("/b?c", "a"), ("/b", "b"), ("/", "b"), ("/<", "b"), ("/", "b")]
+        {
+            longest.push_str(target);
+            for target in [target, &longest] {
+                let read = plain.read(ask(target, host).as_bytes());
+                let told = read.map(|head| (head.uri.to_string(), head.headers["host"].clone()));
+                let sound = target.parse::<Uri>().is_ok();
+                assert_eq!(told, sound.then(|| (target.to_owned(), host.parse().unwrap())), "{target}");
+            }
+        }
+        let unlike = "GET / HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n";
+        assert!(plain.read(unlike.as_bytes()).is_none());
+        assert!(plain.read(unlike.as_bytes()).is_none());
     }
 
     #[test]

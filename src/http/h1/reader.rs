@@ -3,6 +3,7 @@
 use super::chunk;
 use super::field::{Field, token_length};
 use super::head::{Content, Head};
+use super::known;
 use super::violation::Violation;
 
 /// Empty lines that may precede a request (RFC 9112 2.2 asks for one at least: old clients send one behind a body).
@@ -119,11 +120,19 @@ impl Reader {
     /// How many of these bytes may go on, and why not all of them. `None` with fewer than all: the rest is the
     /// beginning of a line, and has to be given again together with what follows it.
     pub fn feed(&mut self, bytes: &[u8]) -> (usize, Option<Stop>) {
-        // Where the message began of which something has not gone on yet.
-        let (mut at, mut message) = (0, 0);
+        // Where the message began of which something has not gone on yet, and its fields.
+        let (mut at, mut message, mut fields) = (0, 0, None);
         while at < bytes.len() {
             if self.state == State::Start && self.bytes == 0 {
                 message = at;
+            }
+            if self.state == State::Fields && self.fields == 0 {
+                if known::has(&bytes[at..], self.judged_by()) {
+                    self.heads += 1;
+                    self.end();
+                    return (bytes.len(), None);
+                }
+                fields = Some((at, self.judged_by(), self.heads));
             }
             let in_head = matches!(self.state, State::Start | State::Fields);
             match self.step(&bytes[at..]) {
@@ -133,7 +142,19 @@ impl Reader {
                 Err(stop) => return (at, Some(stop)),
             }
         }
+        if let Some((begin, by, heads)) = fields
+            && at == bytes.len()
+            && self.heads == heads + 1
+            && self.is_between()
+        {
+            known::keep(&bytes[begin..], by);
+        }
         (at, None)
+    }
+
+    /// What the verdict on the fields of a request depends on beside them.
+    fn judged_by(&self) -> known::By {
+        known::By { limits: self.limits, before: self.bytes, head: self.head }
     }
 
     /// Takes what belongs together; `None`: there is more to come of it.

@@ -3,11 +3,16 @@
 //! What comes from outside (target, host, ids) is escaped: a line break or a terminal's control sequence in a
 //! URL can neither forge a line nor reach the terminal of whoever reads the log.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write};
 use std::io;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::clock::Timestamp;
+use crate::http::decimal::{Decimal, Dotted};
+use crate::http::request_id;
 use crate::telemetry::event::{End, Finished};
 use crate::telemetry::record::{LogRecord, format_time};
 use crate::telemetry::settings::LogFormat;
@@ -27,21 +32,36 @@ pub(in crate::telemetry) fn line(buffer: &mut String, event: &Finished, format: 
 /// `end=` and `error=` where the exchange did not end well, `limit=` and `limit_dry_run=` where a rate limit was reached, `user=`, and
 /// what is known of the client's TLS.
 fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
-    write!(buffer, "{} {} \"", format_time(event.at), event.client)?;
+    push_time(buffer, event.at);
+    buffer.push(' ');
+    match event.client {
+        IpAddr::V4(client) => buffer.push_str(Dotted::of(client).as_str()),
+        IpAddr::V6(client) => write!(buffer, "{client}")?,
+    }
     let host = if event.host.is_empty() { "-" } else { &event.host };
     let target = if event.target.is_empty() { "-" } else { &event.target };
-    let (method, protocol) = (event.method.as_str(), event.protocol.name());
-    write!(buffer, "{} {} {} {protocol}\" ", Word(method), Word(host), Word(target))?;
+    buffer.push_str(" \"");
+    for word in [event.method.as_str(), host, target] {
+        push_word(buffer, word)?;
+        buffer.push(' ');
+    }
+    buffer.extend([event.protocol.name(), "\" "]);
     match event.status {
         0 => buffer.push('-'),
-        status => write!(buffer, "{status}")?,
+        status => buffer.push_str(Decimal::of(status.into()).as_str()),
     }
-    let micros = event.duration.as_micros();
-    write!(buffer, " {} {}.{:03}ms", event.sent, micros / 1000, micros % 1000)?;
+    let micros = u64::try_from(event.duration.as_micros()).unwrap_or(u64::MAX);
+    buffer.extend([" ", Decimal::of(event.sent).as_str(), " ", Decimal::of(micros / 1000).as_str(), "."]);
+    // Three digits, of which the first may be zeros.
+    buffer.push_str(&Decimal::of(1000 + micros % 1000).as_str()[1..]);
+    buffer.extend(["ms ", event.cache.as_str()]);
     let (route, endpoint) = (event.route.as_deref(), event.endpoint.as_deref());
-    let (route, endpoint) = (Word(route.unwrap_or("-")), Word(endpoint.unwrap_or("-")));
-    let id = event.id.to_string();
-    write!(buffer, " {} {route} {endpoint} {}", event.cache.as_str(), Word(&id))?;
+    let mut hyphenated = [0; request_id::LENGTH];
+    let id = request_id::text(&event.id, &mut hyphenated);
+    for word in [route.unwrap_or("-"), endpoint.unwrap_or("-"), id] {
+        buffer.push(' ');
+        push_word(buffer, word)?;
+    }
     if event.end != End::Complete {
         write!(buffer, " end={}", event.end.as_str())?;
     }
@@ -57,6 +77,31 @@ fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
         write!(buffer, " user={}", Word(user))?;
     }
     event.session.as_deref().map_or(Ok(()), |session| tls(buffer, session))
+}
+
+/// As [`format_time`] writes it. Lines come by the thousand in a second, and but for the thousandths all of them say the
+/// same.
+fn push_time(buffer: &mut String, at: Timestamp) {
+    thread_local! {
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != at.secs() {
+            let whole = format_time(Timestamp::from_secs(at.secs()));
+            let end = whole.rfind('.').map_or(whole.len(), |dot| dot + 1);
+            (*second, *text) = (at.secs(), whole[..end].to_owned());
+        }
+        buffer.extend([text, &Decimal::of(1000 + at.millis() % 1000).as_str()[1..], "Z"]);
+    });
+}
+
+/// As [`Word`] writes it. Most have nothing to be escaped.
+fn push_word(buffer: &mut String, word: &str) -> fmt::Result {
+    if word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
+        buffer.push_str(word);
+        return Ok(());
+    }
+    write!(buffer, "{}", Word(word))
 }
 
 fn tls(buffer: &mut String, session: &Session) -> fmt::Result {
@@ -136,6 +181,18 @@ mod tests {
         let (text, json) = lines(&finished());
         insta::assert_snapshot!(text.trim_end(), @r#"2023-11-14T22:13:20.123Z 192.0.2.7 "GET api.example.com /v1/users?page=2 HTTP/1.1" 200 1234 12.345ms miss users 10.0.0.1:8080 01900000-0000-7000-8000-000000000001"#);
         insta::assert_snapshot!(json.trim_end(), @r#"{"time":"2023-11-14T22:13:20.123Z","id":"01900000-0000-7000-8000-000000000001","client":"192.0.2.7","method":"GET","host":"api.example.com","target":"/v1/users?page=2","protocol":"HTTP/1.1","status":200,"bytes":1234,"received":0,"duration_ms":12.345,"first_byte_ms":11.0,"cache":"miss","route":"users","upstream":"api","endpoint":"10.0.0.1:8080","attempts":1,"upstream_first_byte_ms":10.5,"end":"complete","error":null,"scheme":"http"}"#);
+    }
+
+    #[test]
+    fn times_are_written_as_elsewhere() {
+        for millis in [0, 999, 1_000, 1_700_000_000_007, 1_700_000_000_070, 1_700_000_059_999, u64::MAX / 2] {
+            let (mut text, at) = (String::new(), Timestamp::from_millis(millis));
+            push_time(&mut text, at);
+            // Beyond the year 9999 there is no time to be told.
+            let expected = format_time(at);
+            assert_eq!(text[..20], expected[..20]);
+            assert!(text == expected || millis > 253_402_207_200_000, "{text} {expected}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::error::TelemetryError;
 use super::event::Finished;
 use super::local::size_of;
 use super::settings::{AccessLog, LogFormat, LogTarget};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use file::{Limits, LogFile};
 
 /// Lines that may wait.
@@ -90,7 +90,7 @@ struct Queue {
 #[derive(Debug)]
 enum Item {
     Line(Arc<Finished>),
-    Output(Output),
+    Output(Box<Output>),
 }
 
 impl Writer {
@@ -110,6 +110,7 @@ impl Writer {
         let of_thread = writer.clone();
         let mut work = Work {
             output,
+            now: clock.now(),
             clock,
             buffer: String::with_capacity(CHUNK),
             lines: 0,
@@ -146,7 +147,7 @@ impl Writer {
 
     /// From here on lines go elsewhere.
     pub(super) fn switch(&self, output: Output) {
-        self.queue.lock().items.push(Item::Output(output));
+        self.queue.lock().items.push(Item::Output(Box::new(output)));
         self.filled.notify_one();
     }
 
@@ -168,10 +169,11 @@ impl Writer {
     }
 
     fn run(&self, work: &mut Work) {
+        let mut items = Vec::new();
         loop {
             let mut queue = self.queue.lock();
             self.filled.wait_while(&mut queue, |queue| queue.items.is_empty() && !queue.closing);
-            let items = std::mem::take(&mut queue.items);
+            std::mem::swap(&mut queue.items, &mut items);
             queue.bytes = 0;
             if items.is_empty() {
                 queue.ended = true;
@@ -179,7 +181,8 @@ impl Writer {
                 return;
             }
             drop(queue);
-            for item in items {
+            work.now = work.clock.now();
+            for item in items.drain(..) {
                 if self.abandoned.load(Ordering::Relaxed) && matches!(item, Item::Line(_)) {
                     self.counters.dropped.fetch_add(1, Ordering::Relaxed);
                 } else {
@@ -195,6 +198,8 @@ impl Writer {
 struct Work {
     output: Output,
     clock: Clock,
+    /// As it was when the lines at hand were taken.
+    now: Timestamp,
     buffer: String,
     lines: u64,
     failing: bool,
@@ -207,7 +212,7 @@ impl Work {
             Item::Line(event) => self.line(&event),
             Item::Output(output) => {
                 self.flush();
-                self.output = output;
+                self.output = *output;
                 if let Sink::File(file) = &mut self.output.sink
                     && let Err(error) = file.settle(self.clock.now())
                 {
@@ -220,7 +225,7 @@ impl Work {
     fn line(&mut self, event: &Finished) {
         format::line(&mut self.buffer, event, self.output.format);
         self.lines += 1;
-        let now = self.clock.now();
+        let now = self.now;
         let due = matches!(&self.output.sink, Sink::File(file) if file.is_due(self.buffer.len(), now));
         if due || self.buffer.len() >= CHUNK {
             self.flush();
