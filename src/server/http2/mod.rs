@@ -249,7 +249,7 @@ impl<'a, IO: Socket, H: Handler> Driver<'a, IO, H> {
         let Connection { handler, client, activity, .. } = &**self.connection;
         block.clear();
         let head = HeadWriter::new(Form::Http2, block);
-        let Some(content) = handler.at_once(&mut request.head, client, head, room) else { return false };
+        let Some(content) = handler.at_once(&request.head, client, head, room) else { return false };
         self.missed = 0;
         let file = match content {
             Content::Bytes(content) => {

@@ -54,7 +54,7 @@ fn content_over(
     let client = ClientConn { peer, local, tls: false, session: None, redirect: None, protocol };
     let mut out = Vec::new();
     let head = HeadWriter::new(form, &mut out);
-    let content = proxy.instance.proxy.at_once(&mut request, &client, None, head, room);
+    let content = proxy.instance.proxy.at_once(&request, &client, None, head, room);
     assert_eq!(content.is_some(), !out.is_empty());
     content
 }
