@@ -61,6 +61,9 @@ impl From<Listening> for OwnedFd {
     }
 }
 
+/// Connections that a closing listener takes at most, or those who go on connecting would keep it open.
+const MOST_QUEUED: usize = 4096;
+
 /// A listening socket of a worker.
 #[derive(Debug)]
 pub(super) enum Listener {
@@ -83,6 +86,27 @@ impl Listener {
             Self::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| (Stream::Tcp(stream), peer)),
             Self::Unix(socket) => socket.poll_accept(cx).map_ok(|(stream, _)| (Stream::Unix(stream), LOCAL)),
         }
+    }
+
+    /// Closes it, having taken what the kernel has queued, of which the runtime need not have heard yet: to close resets it.
+    pub(super) fn close(self, mut each: impl FnMut(Stream, SocketAddr)) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                let socket = socket.into_std()?;
+                for (stream, peer) in (0..MOST_QUEUED).map_while(|_| socket.accept().ok()) {
+                    stream.set_nonblocking(true)?;
+                    each(Stream::Tcp(TcpStream::from_std(stream)?), peer);
+                }
+            }
+            Self::Unix(socket) => {
+                let socket = socket.into_std()?;
+                for (stream, _) in (0..MOST_QUEUED).map_while(|_| socket.accept().ok()) {
+                    stream.set_nonblocking(true)?;
+                    each(Stream::Unix(UnixStream::from_std(stream)?), LOCAL);
+                }
+            }
+        }
+        Ok(())
     }
 }
 

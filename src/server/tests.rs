@@ -600,7 +600,9 @@ async fn draining_closes_the_idle_and_lets_the_busy_finish() {
     site.running.drain();
     assert_eq!(read_all(&mut idle).await, "");
     assert_eq!(read_all(&mut silent).await, "");
-    assert_eq!(site.running.drained(Duration::from_millis(50)).await, 1, "the busy one is left");
+    // Those that were closed may be counted for a moment longer.
+    let busy_alone = async { while site.running.drained(Duration::from_millis(1)).await != 1 {} };
+    within(busy_alone).await;
     site.origin.release.notify_one();
     let reply = read_all(&mut busy).await;
     assert!(reply.contains("connection: close\r\n") && reply.ends_with("waited"), "{reply}");

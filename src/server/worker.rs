@@ -170,8 +170,23 @@ async fn accept<H: Handler>(
                 in_trouble = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            Turn::Stopped => return,
+            Turn::Stopped => break,
         }
+    }
+    close(listener, &speaks, &shared, &handler);
+}
+
+/// The end of an accept loop.
+fn close<H: Handler>(listener: Listener, speaks: &Speaks, shared: &Arc<Shared>, handler: &Arc<H>) {
+    let closed = listener.close(|stream, peer| {
+        if descriptors::is_reserved(&stream, descriptors::Use::Client) {
+            handler.connection_refused(ConnectionRefused::Resources);
+        } else {
+            admit(stream, peer, speaks, shared, handler);
+        }
+    });
+    if let Err(error) = closed {
+        warn!(%error, "a listening socket was closed with connections that nobody had taken");
     }
 }
 
