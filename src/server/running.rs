@@ -111,9 +111,29 @@ impl Running {
         let new = wanted
             .iter()
             .filter(|settings| !held.iter().any(|held| **held == **settings))
-            .map(|settings| listener::bind_group(settings, self.workers.len(), &own))
+            .map(|settings| match self.at_same_address(settings) {
+                Some(group) => Ok(group),
+                None => listener::bind_group(settings, self.workers.len(), &own),
+            })
             .collect::<Result<_, _>>()?;
         Ok(Prepared { new, wanted: wanted.to_vec() })
+    }
+
+    /// The sockets that listen there already, for other settings: to close them and open others would reset whoever is
+    /// connecting just then.
+    fn at_same_address(&self, settings: &ListenerSettings) -> Option<Group> {
+        settings.address.tcp()?;
+        let listening = self.listening.lock();
+        let there = listening.groups.iter().find(|listener| listener.local == settings.address)?;
+        let sockets =
+            there.sockets.iter().map(stream::Listening::try_clone).collect::<Result<Vec<_>, _>>().ok()?;
+        let local = there.local.clone();
+        (sockets.len() == self.workers.len()).then(|| Group {
+            settings: settings.clone(),
+            local,
+            sockets,
+            file: None,
+        })
     }
 
     /// The second half of a reload: new listeners accept, those no longer wanted stop, `settings` hold for new
