@@ -21,7 +21,6 @@ use crate::cache::policy::RequestPolicy;
 use crate::cache::policy::request::MethodKind;
 use crate::http::cache_status::Forward;
 use crate::telemetry::event::CacheOutcome;
-use crate::telemetry::event::Protocol;
 use crate::upstream::{self, FetchError, StreamBody};
 
 impl Proxy {
@@ -66,8 +65,7 @@ async fn gather(
     };
     let settings = &route.settings;
     let stream = StreamBody::new(incoming, settings.request_idle_timeout, settings.max_request_body);
-    let stream = stream.at_least(settings.min_request_rate);
-    let mut stream = stream.ending_by_flag(exchange.protocol == Protocol::Http2);
+    let mut stream = stream.at_least(settings.min_request_rate);
     exchange.request_body = Some(stream.progress());
     // Not touched, so that a client that waits for 100 (RFC 9110 10.1.1) still hears it from the origin.
     if stream.size_hint().lower() > max {

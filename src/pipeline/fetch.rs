@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, DATE, LOCATION, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::exchange::Asked;
 use super::forward::{self, ClientNames};
@@ -241,9 +241,7 @@ pub(super) fn request_body(body: InboundBody, head: &Parts, route: &Route) -> Re
     }
     let settings = &route.settings;
     let stream = StreamBody::new(body, settings.request_idle_timeout, settings.max_request_body);
-    RequestBody::from(
-        stream.at_least(settings.min_request_rate).ending_by_flag(head.version == Version::HTTP_2),
-    )
+    RequestBody::from(stream.at_least(settings.min_request_rate))
 }
 
 /// Passes interim replies on; 100 is the connection's own affair, since the client gets ours when its body is read.

@@ -294,7 +294,7 @@ fn setting(id: u16, value: u32) -> Result<(), Code> {
 }
 
 /// Whether a field block begins with one of the static table's pseudo-fields, or with a new name that begins with a colon
-/// (RFC 7541 6). Behind other fields h2 finds them.
+/// (RFC 7541 6). Behind other fields `http2` finds them.
 fn begins_with_pseudo(mut block: &[u8]) -> bool {
     // The table may be resized first (RFC 7541 4.2).
     while let [first @ 0x20..=0x3f, rest @ ..] = block {

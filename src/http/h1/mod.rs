@@ -16,6 +16,8 @@ mod field;
 mod head;
 mod inlet;
 mod known;
+#[cfg(test)]
+mod mangled;
 mod plain;
 mod reader;
 mod reply;

@@ -33,8 +33,6 @@ pub struct StreamBody {
     /// What was read and put back: it comes first, and is counted already.
     start: VecDeque<Frame<Bytes>>,
     source: Source,
-    /// Whether an end that was not said is none: so it is in HTTP/2.
-    ends_by_flag: bool,
     idle: Duration,
     max: Option<u64>,
     waiting_since: Option<Instant>,
@@ -60,12 +58,6 @@ impl StreamBody {
         Self::from_source(Source::Client(incoming), idle, max)
     }
 
-    /// A body that has not ended unless the client has said so: a stream of HTTP/2.
-    pub fn ending_by_flag(mut self, does: bool) -> Self {
-        self.ends_by_flag = does;
-        self
-    }
-
     /// Any other body; its errors count as the client's.
     pub fn boxed<B>(body: B, idle: Duration, max: Option<u64>) -> Self
     where
@@ -80,7 +72,6 @@ impl StreamBody {
         Self {
             start: VecDeque::new(),
             source,
-            ends_by_flag: false,
             idle,
             max,
             waiting_since: None,
@@ -123,15 +114,9 @@ impl StreamBody {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         match &mut self.source {
-            Source::Client(body) => match Pin::new(&mut *body).poll_frame(cx) {
-                // To hyper a stream reset with NO_ERROR has ended, though its client never said so (RFC 9113 8.1).
-                Poll::Ready(None) if self.ends_by_flag && !body.is_end_stream() => {
-                    Poll::Ready(Some(Err(RequestBodyError::Aborted)))
-                }
-                next => next.map_err(|error| {
-                    Violation::within(&error).map_or(RequestBodyError::Aborted, RequestBodyError::Malformed)
-                }),
-            },
+            Source::Client(body) => Pin::new(body).poll_frame(cx).map_err(|error| {
+                Violation::within(&error).map_or(RequestBodyError::Aborted, RequestBodyError::Malformed)
+            }),
             Source::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }

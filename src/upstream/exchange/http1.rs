@@ -7,14 +7,14 @@ use std::time::Instant;
 use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode};
 
-use super::{Address, Arrived, Terms};
+use super::{Address, Arrived, Interim, Terms};
 use crate::http::decimal::Decimal;
 use crate::http::h1::{self, ReplyHead, write_field};
 use crate::http::upgrade;
-use crate::upstream::body::{BodyProgress, Incoming, RequestBody};
+use crate::upstream::body::{Incoming, RequestBody};
 use crate::upstream::connect::{Framing, Http1};
 use crate::upstream::error::Failure;
-use crate::upstream::request::{FetchRequest, OnInterim};
+use crate::upstream::request::FetchRequest;
 use crate::upstream::retry::Missed;
 
 pub(super) async fn exchange(
@@ -34,15 +34,14 @@ pub(super) async fn exchange(
         return Err((Missed { failure, sent: sent.unwritten() }, Some(body)));
     }
     let progress = progress.map(|progress| &**progress);
-    let interim =
-        Interim { told: request.on_interim.as_ref(), gate: progress.filter(|_| request.expect_continue) };
+    let interim = Interim::of(request, progress);
     let started = Instant::now();
     let arrived = poll_fn(|cx| {
         // What the origin says comes first: it may refuse what it has not read to its end.
         let sent = conn.poll_send(cx);
         loop {
             match conn.poll_head(cx) {
-                Poll::Ready(Ok(head)) if head.is_interim() => interim.pass_on(&head),
+                Poll::Ready(Ok(head)) if head.is_interim() => interim.pass_on(head.status, &head.headers),
                 Poll::Ready(arrived) => return Poll::Ready(arrived),
                 Poll::Pending => break,
             }
@@ -134,23 +133,6 @@ fn write_connection(headers: &HeaderMap, upgrade: Option<&str>, out: &mut Vec<u8
     write_field(&header::CONNECTION, options, out);
     if let Some(protocol) = upgrade {
         write_field(&header::UPGRADE, protocol.as_bytes(), out);
-    }
-}
-
-/// Where interim replies go: to the client, and a 100 to the body that waits for it.
-struct Interim<'a> {
-    told: Option<&'a OnInterim>,
-    gate: Option<&'a BodyProgress>,
-}
-
-impl Interim<'_> {
-    fn pass_on(&self, head: &ReplyHead) {
-        if let Some(gate) = self.gate.filter(|_| head.status == StatusCode::CONTINUE) {
-            gate.open_gate();
-        }
-        if let Some(tell) = self.told {
-            tell(head.status, &head.headers);
-        }
     }
 }
 

@@ -9,15 +9,16 @@ use std::time::Instant;
 use h2::Reason;
 use h2::client::ResponseFuture;
 use http::header;
-use http::uri::{Authority, Parts, Scheme};
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body::Body as _;
 
-use super::{Address, Arrived, Terms};
-use crate::upstream::body::{BodyProgress, Http2Body, Incoming, Pump, Pumped, RequestBody, Sending};
+use super::{Address, Arrived, Interim, Terms};
+use crate::http::h1;
+use crate::upstream::body::{Http2Body, Incoming, Pump, Pumped, RequestBody, Sending};
 use crate::upstream::connect::Stream;
 use crate::upstream::error::Failure;
-use crate::upstream::request::{FetchRequest, OnInterim};
+use crate::upstream::request::FetchRequest;
 use crate::upstream::retry::{Missed, Sent};
 
 pub(super) async fn exchange(
@@ -40,8 +41,7 @@ pub(super) async fn exchange(
         }
     };
     let mut pump = (!ends).then(|| Pump::new(sender, body));
-    let interim =
-        Interim { told: request.on_interim.as_ref(), gate: progress.filter(|_| request.expect_continue) };
+    let interim = Interim::of(request, progress);
     let started = Instant::now();
     let arrived = poll_fn(|cx| {
         if let Some(pumping) = &mut pump
@@ -54,7 +54,7 @@ pub(super) async fn exchange(
                 pump = None;
             }
         }
-        if let Err(failure) = interim.pass_on(&mut reply, cx) {
+        if let Err(failure) = pass_on(&interim, &mut reply, cx) {
             return Poll::Ready(Err(failure));
         }
         match Pin::new(&mut reply).poll(cx) {
@@ -83,10 +83,10 @@ pub(super) async fn exchange(
 /// (RFC 9113 8.2.2, 8.3.1).
 fn outgoing(request: &FetchRequest, address: Address<'_>, body: &RequestBody) -> Request<()> {
     let mut headers = HeaderMap::with_capacity(request.headers.len() + 3);
-    super::fields(request, &mut headers, body);
-    super::declare(&mut headers, &request.method, body);
+    fields(request, &mut headers, body);
+    declare(&mut headers, &request.method, body);
     let mut target = Parts::default();
-    target.path_and_query = Some(super::join(address.base_path, &request.target));
+    target.path_and_query = Some(join(address.base_path, &request.target));
     let authority = address.host.to_str().ok().and_then(|host| Authority::from_str(host).ok());
     if authority.is_none() && !address.host.is_empty() {
         // What is no authority is for the origin to judge.
@@ -100,35 +100,59 @@ fn outgoing(request: &FetchRequest, address: Address<'_>, body: &RequestBody) ->
     *outgoing.headers_mut() = headers;
     *outgoing.uri_mut() = match Uri::from_parts(target) {
         Ok(uri) if named => uri,
-        _ => Uri::from(super::join(address.base_path, &request.target)),
+        _ => Uri::from(join(address.base_path, &request.target)),
     };
     outgoing
 }
 
-/// Where interim replies go.
-struct Interim<'a> {
-    told: Option<&'a OnInterim>,
-    gate: Option<&'a BodyProgress>,
+/// The fields that go with the request, framing aside.
+fn fields(request: &FetchRequest, headers: &mut HeaderMap, body: &RequestBody) {
+    let streams = matches!(body, RequestBody::Stream(_));
+    for (name, value) in &request.headers {
+        if !super::is_ours(name, streams) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if request.expect_continue && streams {
+        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
 }
 
-impl Interim<'_> {
-    fn pass_on(&self, reply: &mut ResponseFuture, cx: &mut Context<'_>) -> Result<(), Failure> {
-        // An error comes again with the final reply.
-        while let Poll::Ready(Some(Ok(interim))) = reply.poll_informational(cx) {
-            match interim.status() {
-                // RFC 9113 8.6: there is no such thing in HTTP/2.
-                StatusCode::SWITCHING_PROTOCOLS => {
-                    return Err(Failure::InvalidResponse("101 in HTTP/2".into()));
-                }
-                StatusCode::CONTINUE => self.gate.into_iter().for_each(BodyProgress::open_gate),
-                _ => {}
-            }
-            if let Some(tell) = self.told {
-                tell(interim.status(), interim.headers());
-            }
+/// States the body's length where it is known.
+fn declare(headers: &mut HeaderMap, method: &Method, body: &RequestBody) {
+    match body {
+        RequestBody::Stream(_) => h1::normalise_length(headers),
+        RequestBody::Full(bytes) if !bytes.is_empty() => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
-        Ok(())
+        // RFC 9110 8.6: said where the method expects content.
+        _ if super::expects_content(method) => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        _ => {}
     }
+}
+
+fn join(base_path: &str, target: &PathAndQuery) -> PathAndQuery {
+    if base_path.is_empty() || !target.as_str().starts_with('/') {
+        return target.clone();
+    }
+    let joined = format!("{base_path}{target}");
+    // Both parts were valid, and so is one after the other; the config has checked the base path.
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(joined)).unwrap_or_else(|_| target.clone())
+}
+
+/// Passes on what has come before the final reply.
+fn pass_on(interim: &Interim<'_>, reply: &mut ResponseFuture, cx: &mut Context<'_>) -> Result<(), Failure> {
+    // An error comes again with the final reply.
+    while let Poll::Ready(Some(Ok(told))) = reply.poll_informational(cx) {
+        // RFC 9113 8.6: there is no such thing in HTTP/2.
+        if told.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::InvalidResponse("101 in HTTP/2".into()));
+        }
+        interim.pass_on(told.status(), told.headers());
+    }
+    Ok(())
 }
 
 /// What it means that a stream, or its connection, ended without a reply.
@@ -162,8 +186,6 @@ fn missed(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::uri::PathAndQuery;
-    use http::{HeaderValue, Method};
 
     use super::*;
 
@@ -184,6 +206,13 @@ mod tests {
         assert_eq!(request.uri(), "https://api.test:8443/base/a?b");
         let names: Vec<_> = request.headers().keys().map(|name| name.as_str()).collect();
         assert_eq!(names, ["te", "cookie", "content-length"]);
+    }
+
+    #[test]
+    fn an_asterisk_is_not_joined() {
+        let target = PathAndQuery::from_static("*");
+        assert_eq!(join("/base", &target), target);
+        assert_eq!(join("", &PathAndQuery::from_static("/x?")), "/x?");
     }
 
     #[test]

@@ -8,16 +8,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::alarm::Alarm;
 use super::body::{BodyProgress, Incoming, RequestBody, Sending};
 use super::connect::Conn;
 use super::error::Failure;
-use super::request::FetchRequest;
+use super::request::{FetchRequest, OnInterim};
 use super::retry::{Missed, Sent};
-use crate::http::h1;
 
 /// What an endpoint is told beside the request itself.
 #[derive(Clone, Debug)]
@@ -65,19 +63,6 @@ pub(crate) async fn exchange(
     }
 }
 
-/// The fields that go with the request, framing aside.
-fn fields(request: &FetchRequest, headers: &mut HeaderMap, body: &RequestBody) {
-    let streams = matches!(body, RequestBody::Stream(_));
-    for (name, value) in &request.headers {
-        if !is_ours(name, streams) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    if request.expect_continue && streams {
-        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-    }
-}
-
 /// Fields that are made here rather than copied.
 fn is_ours(name: &HeaderName, streams: bool) -> bool {
     match *name {
@@ -87,32 +72,30 @@ fn is_ours(name: &HeaderName, streams: bool) -> bool {
     }
 }
 
-/// States the body's length where it is known.
-fn declare(headers: &mut HeaderMap, method: &Method, body: &RequestBody) {
-    match body {
-        RequestBody::Stream(_) => h1::normalise_length(headers),
-        RequestBody::Full(bytes) if !bytes.is_empty() => {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-        }
-        // RFC 9110 8.6: said where the method expects content.
-        _ if expects_content(method) => {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-        _ => {}
-    }
-}
-
+/// Whether a method is expected to have content, so that a request without says so (RFC 9110 8.6).
 fn expects_content(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-fn join(base_path: &str, target: &PathAndQuery) -> PathAndQuery {
-    if base_path.is_empty() || !target.as_str().starts_with('/') {
-        return target.clone();
+/// Where interim replies go: to the client, and a 100 to the body that waits for it.
+struct Interim<'a> {
+    told: Option<&'a OnInterim>,
+    gate: Option<&'a BodyProgress>,
+}
+
+impl<'a> Interim<'a> {
+    fn of(request: &'a FetchRequest, progress: Option<&'a BodyProgress>) -> Self {
+        Self { told: request.on_interim.as_ref(), gate: progress.filter(|_| request.expect_continue) }
     }
-    let joined = format!("{base_path}{target}");
-    // Both parts were valid, and so is one after the other; the config has checked the base path.
-    PathAndQuery::from_maybe_shared(bytes::Bytes::from(joined)).unwrap_or_else(|_| target.clone())
+
+    fn pass_on(&self, status: StatusCode, headers: &HeaderMap) {
+        if let Some(gate) = self.gate.filter(|_| status == StatusCode::CONTINUE) {
+            gate.open_gate();
+        }
+        if let Some(tell) = self.told {
+            tell(status, headers);
+        }
+    }
 }
 
 /// The clock of the first byte runs from the last byte of the request that moved, and not while it is the client
@@ -142,17 +125,5 @@ fn poll_overdue(
         }) {
             return Poll::Ready(Failure::FirstByteTimeout);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_asterisk_is_not_joined() {
-        let target = PathAndQuery::from_static("*");
-        assert_eq!(join("/base", &target), target);
-        assert_eq!(join("", &PathAndQuery::from_static("/x?")), "/x?");
     }
 }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::*;
+use crate::http::h1::mangled::{changed, cut};
 use crate::http::h1::{Filled, Inlet};
 
 const LIMITS: Limits = Limits { bytes: 4096, fields: 20 };
@@ -351,32 +352,8 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
         });
     let change =
         (any::<prop::sample::Index>(), prop::sample::select(b"\0\t\n\r :;,0a\x0b\x7f\xff".to_vec()), 0..3_u8);
-    (prop::collection::vec(message, 1..4), prop::option::weighted(0.4, change)).prop_map(
-        |(messages, change)| {
-            let mut bytes = messages.concat();
-            if let Some((at, byte, how)) = change {
-                let at = at.index(bytes.len());
-                match how {
-                    0 => bytes[at] = byte,
-                    1 => bytes.insert(at, byte),
-                    _ => drop(bytes.remove(at)),
-                }
-            }
-            bytes
-        },
-    )
-}
-
-fn cut(bytes: &[u8], cuts: &[prop::sample::Index]) -> Vec<Vec<u8>> {
-    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-    places.sort_unstable();
-    let mut parts = Vec::new();
-    let mut from = 0;
-    for to in places.into_iter().chain([bytes.len()]) {
-        parts.push(bytes[from..to].to_vec());
-        from = to;
-    }
-    parts
+    (prop::collection::vec(message, 1..4), prop::option::weighted(0.4, change))
+        .prop_map(|(messages, change)| changed(messages.concat(), change))
 }
 
 /// A method, a target and a body; `None`: it broke off.

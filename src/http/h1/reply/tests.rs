@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::http::h1::mangled::{changed, cut};
 
 const LIMITS: Limits = Limits { bytes: 4096, fields: 20 };
 
@@ -326,25 +327,7 @@ fn any_reply() -> impl Strategy<Value = Vec<u8>> {
             format!("HTTP/{status}\r\n{fields}\r\n{content}").into_bytes()
         });
     let broken = prop::option::weighted(0.2, (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8));
-    (prop::collection::vec(one, 1..3), broken).prop_map(|(replies, broken)| {
-        let mut bytes = replies.concat();
-        if let Some((at, byte, how)) = broken {
-            let at = at.index(bytes.len());
-            match how {
-                0 => bytes[at] = byte,
-                1 => bytes.insert(at, byte),
-                _ => drop(bytes.remove(at)),
-            }
-        }
-        bytes
-    })
-}
-
-fn cut(bytes: &[u8], cuts: &[prop::sample::Index]) -> Vec<Vec<u8>> {
-    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-    places.extend([0, bytes.len()]);
-    places.sort_unstable();
-    places.windows(2).map(|ends| bytes[ends[0]..ends[1]].to_vec()).collect()
+    (prop::collection::vec(one, 1..3), broken).prop_map(|(replies, broken)| changed(replies.concat(), broken))
 }
 
 /// Status, fields and content as hyper's client reads them; `None`: it finds fault with them.
