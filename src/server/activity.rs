@@ -25,6 +25,8 @@ pub(super) struct Activity {
     in_flight: AtomicU32,
     /// Requests handed to the handler so far.
     requests: AtomicU64,
+    /// Requests in a row that were answered at once.
+    at_once: AtomicU32,
     /// Whether the last request had a body, which may not have been read to its end.
     had_body: AtomicBool,
     /// Whether the last request was HTTP/1.0, whose replies may end with the connection.
@@ -81,6 +83,7 @@ impl Activity {
             name,
             in_flight: Default::default(),
             requests: Default::default(),
+            at_once: Default::default(),
             had_body: Default::default(),
             ends_by_closing: Default::default(),
             head_begun: Default::default(),
@@ -114,17 +117,29 @@ impl Activity {
         self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
         self.had_body.store(has_body, Relaxed);
         self.head_begun.store(false, Relaxed);
+        self.at_once.store(0, Relaxed);
         (self.requests.load(Relaxed), InFlight(self.clone()))
     }
 
     /// A request was answered before anything else heard of it.
     pub(super) fn answered_at_once(&self) {
         add(&self.requests, 1);
+        self.at_once.store(self.at_once.load(Relaxed).wrapping_add(1), Relaxed);
         self.answered.store(self.requests.load(Relaxed), Relaxed);
         self.switched.store(false, Relaxed);
         self.head_begun.store(false, Relaxed);
         self.had_body.store(false, Relaxed);
         self.ends_by_closing.store(false, Relaxed);
+    }
+
+    /// Another stretch begins in which requests may not be answered at once.
+    pub(super) fn begin_stretch(&self) {
+        self.at_once.store(0, Relaxed);
+    }
+
+    /// How many requests were answered at once since one was not, or since the stretch began.
+    pub(super) fn at_once(&self) -> u32 {
+        self.at_once.load(Relaxed)
     }
 
     /// Something goes on beside requests, until the guard is dropped.

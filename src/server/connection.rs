@@ -17,9 +17,9 @@ use super::refusal::{Refusal, RefusalReason};
 use super::shared::{Limits, Phase, Place, Shared};
 use super::watch::Watch;
 use super::wire::{Socket, Wire};
-use super::{handshake, http1, http2};
+use super::{handshake, http1, http2, resting};
 use crate::clock::Clock;
-use crate::http::{ClientConn, HttpsRedirect, InterimQueue, h1, request_id};
+use crate::http::{ClientConn, HttpsRedirect, h1, request_id};
 use crate::telemetry::event::Protocol;
 use crate::tls::Session;
 
@@ -45,7 +45,6 @@ pub(super) struct Connection<H> {
     pub(super) shared: Arc<Shared>,
     pub(super) limits: Arc<Limits>,
     pub(super) activity: Arc<Activity>,
-    pub(super) interim: Arc<InterimQueue>,
 }
 
 impl<H: Handler> Connection<H> {
@@ -136,8 +135,7 @@ where
     let Facts { peer, local, session, redirect, .. } = facts;
     let tls = session.is_some();
     let client = Arc::new(ClientConn { peer, local, tls, session, redirect, protocol });
-    let interim = InterimQueue::new();
-    let connection = Arc::new(Connection { handler, client, shared, limits, activity, interim });
+    let connection = Arc::new(Connection { handler, client, shared, limits, activity });
     match opened {
         Opening::Closed | Opening::TimedOut { begun: false } => {}
         Opening::TimedOut { begun: true } => http1::time_out(wire, &connection).await,
@@ -158,34 +156,31 @@ where
     None
 }
 
-/// HTTP/1, with quiet times in between in which nothing but the socket is kept.
+/// HTTP/1: hyper is there only for what is not answered at once, and while such requests come.
 async fn serve_http1<IO, H>(mut wire: Box<Wire<IO>>, connection: &Arc<Connection<H>>, watch: &mut Watch)
 where
     IO: Socket,
     H: Handler,
 {
     let settings = &connection.limits.settings;
-    let keepalive = settings.keepalive;
-    wire.set_interim(connection.interim.clone());
     wire.set_prompt(connection.clone());
     wire.read_requests(h1::Limits { bytes: settings.max_header_bytes, fields: settings.max_headers });
     loop {
-        // Boxed, so that what hyper needs is gone while the connection is quiet.
+        match resting::serve(&mut wire, connection, watch).await {
+            resting::End::Asked => {}
+            resting::End::Cut => return,
+            resting::End::Over => return Box::pin(http1::close(wire)).await,
+            resting::End::HeadTimedOut => return Box::pin(http1::time_out(wire, connection)).await,
+        }
+        // Boxed, so that what hyper needs is gone while the connection rests.
         wire = match Box::pin(http1::serve(wire, connection, watch)).await {
             http1::End::Over => return,
-            http1::End::MidHead(wire) => wire,
-            http1::End::Quiet(mut wire) => {
-                match opening(&mut wire, &connection.shared, watch, keepalive, Sniffed::any).await {
-                    Opening::Bytes(bytes) => wire.replay(bytes),
-                    Opening::Closed | Opening::TimedOut { .. } => return,
-                }
-                wire
-            }
+            http1::End::AtRest(wire) => wire,
         }
     }
 }
 
-/// How a connection, or a quiet time on it, went on.
+/// How a connection began.
 enum Opening {
     /// With these bytes.
     Bytes(Bytes),

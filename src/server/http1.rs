@@ -26,33 +26,35 @@ use super::shared::Phase;
 use super::tunnelled;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
 use super::wire::{Socket, Wire};
-use crate::http::RequestContent;
 use crate::http::h1::Violation;
+use crate::http::{InterimQueue, RequestContent};
 use crate::tunnel::Handover;
 
 /// A connection without a request for this long keeps its socket only; hyper's buffers are made anew.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
+/// Requests that were answered at once, one after the other, before hyper is done without.
+const AT_ONCE: u32 = 8;
+
 /// How a stretch of a connection ended.
 pub(super) enum End<IO> {
     /// With the connection.
     Over,
-    /// It fell quiet between two requests.
-    Quiet(Box<Wire<IO>>),
-    /// As quiet, but a part of the next head is there (and replayed).
-    MidHead(Box<Wire<IO>>),
+    /// It needs hyper no longer; where a part of the next head is there, it is replayed.
+    AtRest(Box<Wire<IO>>),
 }
 
 /// What ended a stretch.
 enum Event {
     Ended(hyper::Result<()>),
     TimedOut(Stage),
+    AtRest,
     Cut,
 }
 
-/// Serves requests until the connection ends or falls quiet.
+/// Serves requests until the connection ends, falls quiet, or asks for nothing but what is answered at once.
 pub(super) async fn serve<IO, H>(
-    wire: Box<Wire<IO>>,
+    mut wire: Box<Wire<IO>>,
     connection: &Arc<Connection<H>>,
     watch: &mut Watch,
 ) -> End<IO>
@@ -60,12 +62,15 @@ where
     IO: Socket,
     H: Handler,
 {
+    let interim = InterimQueue::new();
     poll_fn(|cx| {
-        connection.interim.set_task(cx.waker());
+        interim.set_task(cx.waker());
         Poll::Ready(())
     })
     .await;
-    let service = service_fn(|request| respond(connection, request));
+    wire.set_interim(Some(interim.clone()));
+    connection.activity.begin_stretch();
+    let service = service_fn(|request| respond(connection, &interim, request));
     let mut hyper = connection.limits.http1.serve_connection(TokioIo::new(wire), service);
     let mut told = false;
     let event = poll_fn(|cx| turn(&mut hyper, connection, watch, &mut told, cx)).await;
@@ -93,6 +98,10 @@ where
         Event::TimedOut(stage) => {
             let parts = hyper.into_parts();
             timed_out(stage, parts.io.into_inner(), parts.read_buf, connection).await
+        }
+        Event::AtRest => {
+            let parts = hyper.into_parts();
+            at_rest(parts.io.into_inner(), parts.read_buf, connection)
         }
     }
 }
@@ -130,6 +139,9 @@ where
                 continue;
             }
             _ => {}
+        }
+        if stage == Stage::Idle && connection.activity.at_once() >= AT_ONCE {
+            return Poll::Ready(Event::AtRest);
         }
         let settings = &connection.limits.settings;
         let limit = Watch::limit(stage, settings, idle_limit(connection));
@@ -172,7 +184,7 @@ fn idle_limit<H>(connection: &Connection<H>) -> Duration {
 
 async fn timed_out<IO, H>(
     stage: Stage,
-    mut wire: Box<Wire<IO>>,
+    wire: Box<Wire<IO>>,
     unparsed: Bytes,
     connection: &Connection<H>,
 ) -> End<IO>
@@ -186,15 +198,23 @@ where
             End::Over
         }
         Stage::Idle if idle_limit(connection) < connection.limits.settings.keepalive => {
-            if unparsed.is_empty() && !wire.holds() {
-                return End::Quiet(wire);
-            }
-            connection.activity.set_head_begun();
-            wire.replay(unparsed);
-            End::MidHead(wire)
+            at_rest(wire, unparsed, connection)
         }
         Stage::Idle | Stage::Exchange | Stage::Blocked | Stage::Closing => End::Over,
     }
+}
+
+/// hyper's part is over for now. A part of the next head may be there.
+fn at_rest<IO, H>(mut wire: Box<Wire<IO>>, unparsed: Bytes, connection: &Connection<H>) -> End<IO>
+where
+    IO: Socket,
+{
+    wire.set_interim(None);
+    if !unparsed.is_empty() || wire.holds() {
+        connection.activity.set_head_begun();
+        wire.replay(unparsed);
+    }
+    End::AtRest(wire)
 }
 
 /// Answers a head that did not come to its end in time, and closes.
@@ -209,19 +229,20 @@ where
 }
 
 /// Sends the refusal that is left to send, and lingers.
-async fn close<IO: Socket>(mut wire: Box<Wire<IO>>) {
+pub(super) async fn close<IO: Socket>(mut wire: Box<Wire<IO>>) {
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, wire.shutdown()).await;
 }
 
 /// One exchange. Interim replies may be queued until the final one is there.
 fn respond<H: Handler>(
     connection: &Arc<Connection<H>>,
+    interim: &Arc<InterimQueue>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Reply<H::Body>>, Infallible>> + Send + 'static + use<H> {
-    let connection = connection.clone();
+    let (connection, queue) = (connection.clone(), interim.clone());
     let (number, in_flight) = connection.activity.begin(!request.body().is_end_stream());
     connection.activity.set_ends_by_closing(request.version() == Version::HTTP_10);
-    let interim = (request.version() == Version::HTTP_11).then(|| connection.interim.open(number));
+    let interim = (request.version() == Version::HTTP_11).then(|| queue.open(number));
     let last = connection.limits.is_last(number);
     let client = connection.client.clone();
     let reply = connection.handler.clone().handle(ClientRequest {
@@ -231,7 +252,7 @@ fn respond<H: Handler>(
     });
     async move {
         let mut response = reply.await.map(|body| Reply::new(body, in_flight));
-        connection.interim.close();
+        queue.close();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         connection.activity.set_answered(number, switched);
         if switched {
@@ -263,7 +284,7 @@ fn report<H: Handler>(connection: &Connection<H>, error: &hyper::Error) {
 }
 
 /// Tells of a client that left before the end of a line of its head, which hyper did not see.
-fn report_cut<H: Handler>(connection: &Connection<H>) {
+pub(super) fn report_cut<H: Handler>(connection: &Connection<H>) {
     if connection.activity.cut_short() {
         connection.refused(0, RefusalReason::HeadCutShort);
     }

@@ -27,6 +27,7 @@ mod meter;
 mod prompt;
 mod proxy_protocol;
 mod refusal;
+mod resting;
 mod running;
 pub mod settings;
 mod shared;

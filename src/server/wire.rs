@@ -4,6 +4,7 @@
 //! answers it instead, writes interim replies, notices what passes for time-outs and counters, and lingers at the end
 //! so that a last reply is not eaten by a reset.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,6 +31,14 @@ pub(super) const FEW: u32 = 4;
 
 /// Of more in a row, one in so many is.
 pub(super) const SELDOM: u32 = 16;
+
+/// What is read at a time of a connection that rests.
+const READ_BYTES: usize = 8 << 10;
+
+thread_local! {
+    /// What a worker's connections that rest read into in turn.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
 
 /// What a client's connection runs over.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -148,8 +157,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 
     /// Writes what is queued here between replies.
-    pub(super) fn set_interim(&mut self, queue: Arc<InterimQueue>) {
-        self.interim = Some(queue);
+    pub(super) fn set_interim(&mut self, queue: Option<Arc<InterimQueue>>) {
+        self.interim = queue;
     }
 
     /// Has requests answered at once where that can be done.
@@ -305,6 +314,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             }
             sent += answer.file.as_ref().map_or(0, |file| before - file.content.remaining());
         }
+    }
+
+    /// Ready once there is something that is not answered at once, which is kept to be read then: `false` is the end.
+    pub(super) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
+    where
+        IO: Socket,
+    {
+        // Over TLS what was written may still wait for the socket.
+        if self.unsent.is_none() && self.activity.write_blocked() {
+            ready!(Pin::new(&mut *self).poll_flush(cx))?;
+        }
+        READ.with_borrow_mut(|bytes| {
+            let mut buffer = ReadBuf::new(bytes);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer))?;
+            self.replay = Bytes::copy_from_slice(buffer.filled());
+            Poll::Ready(Ok(!buffer.filled().is_empty()))
+        })
     }
 
     /// What is left of an answer comes before anything else.

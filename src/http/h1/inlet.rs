@@ -92,6 +92,10 @@ impl Inlet {
                 buffer.put_slice(&self.held[..taken]);
                 self.held.advance(taken);
                 self.passed -= taken;
+                if self.held.is_empty() {
+                    // Nor its memory, which a connection would keep while it rests.
+                    self.held = BytesMut::new();
+                }
                 return Poll::Ready(Ok(Filled::Some));
             }
             if let Some(stop) = self.stop {
