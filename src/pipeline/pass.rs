@@ -150,6 +150,7 @@ impl Proxy {
             expect_continue,
             deadline: deadline(route, exchange),
             upgrade: None,
+            begun: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::balance::Reachability;
-use super::connect::{self, Conn, Manner, TlsClient, TlsSettings, Violations};
+use super::connect::{self, Conn, Http1, Manner, TlsClient, TlsSettings, Violations};
 use super::discover::{Addresses, Resolver};
 use super::error::Failure;
 use super::pool::{Checkout, Limits, Permit, Pool, Pooled, Sharing};
@@ -149,6 +149,18 @@ impl Endpoint {
                 }
             }
         }
+    }
+
+    /// An idle connection of this worker that speaks HTTP/1.1, if there is one: it was found usable.
+    pub(crate) fn at_hand(&self, now: Instant) -> Option<Http1> {
+        while let Some(mut conn) = self.pool.at_hand(now) {
+            if !self.still_leads_here(&mut conn) {
+                conn.forsake();
+            } else if let Conn::Http1(conn) = conn {
+                return Some(conn);
+            }
+        }
+        None
     }
 
     /// A connection that speaks HTTP/1.1 and that no other exchange is on, a new one if it can be had.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::alarm::Alarm;
+use super::asking::Begun;
 use super::balance::Balance;
 use super::body::{BodyProgress, Driven, Incoming, Lease, RequestBody, UpstreamBody};
 use super::connect::{Conn, Switched};
@@ -104,11 +105,19 @@ impl Upstream {
         let mut course = Course::new(repeatable);
         course.over_http1 = request.upgrade.is_some();
         let mut last: Option<(usize, Failure)> = None;
+        let (mut turn, mut failed) = request.begun.take().map_or((None, None), Begun::into_parts);
         loop {
             let now = Instant::now();
-            let Some(index) = self.pick(&course.tried, now) else { return Err(self.give_up(&course, last)) };
+            let turn = turn.take().filter(|index| *index < self.members.len());
+            let Some(index) = turn.or_else(|| self.pick(&course.tried, now)) else {
+                return Err(self.give_up(&course, last));
+            };
             course.attempts += 1;
-            let missed = match self.attempt(index, &mut request, &course, now, &mut alarm).await {
+            let attempt = match failed.take() {
+                Some(missed) => Err(missed),
+                None => self.attempt(index, &mut request, &course, now, &mut alarm).await,
+            };
+            let missed = match attempt {
                 Ok(Attempt { arrived, conn, progress, first_byte }) => {
                     let (response, switched) =
                         self.receive(index, arrived, conn, progress, alarm, request.deadline);
@@ -124,7 +133,7 @@ impl Upstream {
         }
     }
 
-    fn pick(&self, tried: &[usize], now: Instant) -> Option<usize> {
+    pub(super) fn pick(&self, tried: &[usize], now: Instant) -> Option<usize> {
         self.balance.pick(tried, |index| {
             self.members.get(index).is_some_and(|member| member.endpoint.reachability.admits(now))
         })
@@ -166,7 +175,7 @@ impl Upstream {
         }
         let address = Address {
             scheme: member.origin.scheme,
-            host: self.host_for(member, request),
+            host: self.host_for(member, &request.client_host),
             base_path: &self.settings.base_path,
         };
         endpoint.counters.requests.fetch_add(1, Ordering::Relaxed);
@@ -189,17 +198,17 @@ impl Upstream {
         }
     }
 
-    fn host_for(&self, member: &Member, request: &FetchRequest) -> HeaderValue {
+    pub(super) fn host_for<'a>(&'a self, member: &'a Member, client: &'a HeaderValue) -> &'a HeaderValue {
         match &self.settings.host {
-            HostPolicy::Upstream => member.host.clone(),
-            HostPolicy::Client if request.client_host.is_empty() => member.host.clone(),
-            HostPolicy::Client => request.client_host.clone(),
-            HostPolicy::Fixed(name) => name.clone(),
+            HostPolicy::Upstream => &member.host,
+            HostPolicy::Client if client.is_empty() => &member.host,
+            HostPolicy::Client => client,
+            HostPolicy::Fixed(name) => name,
         }
     }
 
     /// Puts the body in its place: at its end the connection goes back to the pool.
-    fn receive(
+    pub(super) fn receive(
         &self,
         index: usize,
         arrived: Arrived,
@@ -234,7 +243,7 @@ impl Upstream {
         (response.map(body), None)
     }
 
-    fn fetched(
+    pub(super) fn fetched(
         &self,
         index: usize,
         response: Response<UpstreamBody>,

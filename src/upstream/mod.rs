@@ -14,6 +14,7 @@
 //! [`FetchError`]: crate::upstream::FetchError
 
 mod alarm;
+pub mod asking;
 mod balance;
 pub mod body;
 mod connect;
@@ -31,6 +32,7 @@ mod retry;
 pub mod settings;
 pub mod snapshot;
 
+pub use asking::{Ask, Asking, Begun, ReplyLines};
 pub use body::{BodyProgress, RequestBody, StreamBody, UpstreamBody};
 pub use connect::Switched;
 pub use error::{BodyError, Failure, FetchError, RequestBodyError};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
+use super::asking::Begun;
 use super::body::{RequestBody, UpstreamBody};
 use super::connect::Switched;
 
@@ -38,6 +39,8 @@ pub struct FetchRequest {
     pub deadline: Option<Instant>,
     /// The protocol that the origin is asked to change to (RFC 9110 7.8).
     pub upgrade: Option<Arc<str>>,
+    /// What [`Upstream::ask`](super::Upstream::ask) began of it.
+    pub begun: Option<Begun>,
 }
 
 impl FetchRequest {
@@ -54,6 +57,7 @@ impl FetchRequest {
             expect_continue: false,
             deadline: None,
             upgrade: None,
+            begun: None,
         }
     }
 }

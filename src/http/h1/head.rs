@@ -31,11 +31,16 @@ enum Coding {
 }
 
 /// How the content behind a head is framed (RFC 9112 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// There is none.
+    #[default]
     None,
+    /// So many bytes.
     Length(u64),
+    /// In chunks, with a last one.
     Chunked,
+    /// It ends with the connection.
     UntilClose,
 }
 
@@ -75,6 +80,11 @@ impl Head {
     /// Whether it is of HTTP/1.0.
     pub(super) fn is_1_0(&self) -> bool {
         self.minor == 0
+    }
+
+    /// What `Content-Length` says.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
     }
 
     /// Takes note of a field that concerns the framing.

@@ -25,9 +25,10 @@ mod violation;
 mod write;
 
 pub use field::{length, normalise_length};
+pub use head::Content;
 pub use inlet::{Filled, Inlet};
 pub use plain::Plain;
 pub use reader::{Limits, Reader, Stop};
-pub use reply::{Replies, ReplyHead};
+pub use reply::{Fields, Outline, Replies, ReplyHead};
 pub use violation::Violation;
 pub use write::{write_field, write_status};

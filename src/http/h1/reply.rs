@@ -1,10 +1,12 @@
 //! Replies of an origin, read strictly and at once into what the pipeline works with (RFC 9112).
 //!
 //! One line after the other is looked at as it comes, by the rules of this room; what breaks one is never handed on.
-//! Values and content are slices of what was read.
+//! Values and content are slices of what was read. A head is handed on as a map, or by its lines to who needs no map: the
+//! rules are the same.
+
+mod lines;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use http_body::Frame;
 
@@ -13,9 +15,14 @@ use super::field::{Field, trimmed};
 use super::head::{Content, Head};
 use super::reader::Limits;
 use super::violation::Violation;
+use lines::Place;
+pub use lines::{Fields, Outline};
 
 /// Fields that are put into a head on its way, for which there is room at once.
 const ROOM: usize = 4;
+
+/// The longest name that a map can hold.
+const MAX_NAME: usize = u16::MAX as usize;
 
 /// Reads the replies of one connection, one after the other.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub struct Replies {
     head: Head,
     /// The request was HEAD.
     to_head: bool,
+    /// The present head says that the connection ends with its reply.
+    says_close: bool,
     /// Where the present line begins, and as far as its end has been looked for.
     line: usize,
     searched: usize,
@@ -40,6 +49,8 @@ enum State {
     Rest,
     StatusLine,
     Fields,
+    /// A head stands whole at the beginning of what was read.
+    Head(Outline),
     /// So many bytes of content are to come.
     Length(u64),
     ChunkSize,
@@ -50,15 +61,6 @@ enum State {
     UntilClose,
     /// It is not HTTP/1 any more.
     Switched,
-}
-
-/// A field, by the bytes of its section.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    name: usize,
-    name_length: usize,
-    value: usize,
-    value_length: usize,
 }
 
 /// The head of a reply, interim ones included.
@@ -72,24 +74,6 @@ pub struct ReplyHead {
     pub headers: HeaderMap,
 }
 
-impl ReplyHead {
-    /// Whether another follows for the same request.
-    pub fn is_interim(&self) -> bool {
-        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
-    }
-
-    /// Whether the connection goes on after this reply (RFC 9112 9.3). What HTTP/1.0 says of that is not believed.
-    pub fn keeps_alive(&self) -> bool {
-        let says_close = |value: &HeaderValue| {
-            value
-                .as_bytes()
-                .split(|&byte| byte == b',')
-                .any(|option| trimmed(option).eq_ignore_ascii_case(b"close"))
-        };
-        self.version == Version::HTTP_11 && !self.headers.get_all(CONNECTION).iter().any(says_close)
-    }
-}
-
 impl Replies {
     /// With no reply awaited yet.
     pub fn new(limits: Limits) -> Self {
@@ -98,6 +82,7 @@ impl Replies {
             state: State::Rest,
             head: Head::default(),
             to_head: false,
+            says_close: false,
             line: 0,
             searched: 0,
             places: Vec::new(),
@@ -115,11 +100,6 @@ impl Replies {
     /// Whether the last reply is over, or none was awaited yet.
     pub fn is_over(&self) -> bool {
         self.state == State::Rest
-    }
-
-    /// Whether it is known where the present reply ends, and that another may follow it.
-    pub fn ends_by_itself(&self) -> bool {
-        !matches!(self.state, State::UntilClose | State::Switched)
     }
 
     /// How much content is to come, where that is known.
@@ -141,21 +121,93 @@ impl Replies {
 
     /// The next head, once all of it has come.
     pub fn head(&mut self, bytes: &mut BytesMut) -> Result<Option<ReplyHead>, Violation> {
+        match self.outline(bytes)? {
+            Some(outline) => self.take_head(outline, bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same in short. The head stays where it is, at the beginning of `bytes`, until it is taken with [`Self::head`] or
+    /// its reply is [finished](Self::finish).
+    pub fn outline(&mut self, bytes: &BytesMut) -> Result<Option<Outline>, Violation> {
         loop {
+            if let State::Head(outline) = self.state {
+                return Ok(Some(outline));
+            }
             let Some(line) = self.line(bytes, Violation::HeadTooLarge)? else { return Ok(None) };
             if self.state == State::StatusLine {
                 self.head = Head::of_reply(line)?;
+                self.says_close = false;
                 self.state = State::Fields;
             } else if line.is_empty() {
-                return self.end_head(bytes).map(Some);
+                self.state = State::Head(self.sum_up()?);
             } else {
                 let field = Field::parse(line)?;
                 let place = Place::of(&field, self.line, line);
+                self.says_close |= says_close(&field);
                 self.head.note(field)?;
                 self.keep(place, Violation::HeadTooLarge)?;
             }
             self.line = self.searched;
         }
+    }
+
+    /// The fields of the head that stands at the beginning of `bytes`.
+    pub fn fields<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
+        match self.state {
+            State::Head(_) => Fields::new(bytes, &self.places),
+            _ => Fields::default(),
+        }
+    }
+
+    /// Whether the connection goes on after the reply whose head has come (RFC 9112 9.3). What HTTP/1.0 says of that is not
+    /// believed.
+    pub fn goes_on(&self) -> bool {
+        let ends_by_itself = match self.state {
+            State::Head(outline) => {
+                outline.content != Content::UntilClose && outline.status != StatusCode::SWITCHING_PROTOCOLS
+            }
+            state => !matches!(state, State::UntilClose | State::Switched),
+        };
+        ends_by_itself && !self.says_close && !self.head.is_1_0()
+    }
+
+    /// The content of the reply whose head stands at the beginning of `bytes`, where all of it is there and its length was
+    /// known.
+    pub fn whole<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let State::Head(outline) = self.state else { return None };
+        let length = match outline.content {
+            Content::None if outline.status.is_informational() => return None,
+            Content::None => 0,
+            Content::Length(length) => usize::try_from(length).ok()?,
+            Content::Chunked | Content::UntilClose => return None,
+        };
+        bytes.get(self.searched..self.searched.checked_add(length)?)
+    }
+
+    /// Takes what is [whole](Self::whole), which ends the reply.
+    pub fn take_whole(&mut self, bytes: &mut BytesMut) -> Option<Bytes> {
+        let length = self.whole(bytes)?.len();
+        if length == 0 {
+            return self.finish(bytes).then(Bytes::new);
+        }
+        bytes.advance(self.searched);
+        let content = bytes.split_to(length).freeze();
+        self.begin(State::Rest);
+        Some(content)
+    }
+
+    /// The same, but nobody wants it any more: what held it is used for the next. `false`: there is no such thing.
+    pub fn finish(&mut self, bytes: &mut BytesMut) -> bool {
+        let Some(length) = self.whole(bytes).map(<[u8]>::len) else { return false };
+        let end = self.searched + length;
+        if end == bytes.len() {
+            bytes.clear()
+        } else {
+            bytes.advance(end)
+        }
+        self.begin(State::Rest);
+        true
     }
 
     /// The next piece of content, or its trailers; `None` where there is none yet. [`Self::is_over`] tells the end.
@@ -183,7 +235,7 @@ impl Replies {
                     }
                 }
                 State::Trailers => return Ok(self.trailers(bytes)?.map(Frame::trailers)),
-                State::Rest | State::Switched | State::StatusLine | State::Fields => break,
+                State::Rest | State::Switched | State::StatusLine | State::Fields | State::Head(_) => break,
             }
         }
         Ok(None)
@@ -216,20 +268,32 @@ impl Replies {
     }
 
     fn keep(&mut self, place: Place, too_many: Violation) -> Result<(), Violation> {
+        if place.name_length > MAX_NAME {
+            return Err(Violation::FieldName);
+        }
         self.places.push(place);
         if self.places.len() > self.limits.fields { Err(too_many) } else { Ok(()) }
     }
 
-    fn end_head(&mut self, bytes: &mut BytesMut) -> Result<ReplyHead, Violation> {
-        let content = self.head.reply_content(self.to_head)?;
-        let section = bytes.split_to(self.searched).freeze();
+    /// What the head says whose last line has come.
+    fn sum_up(&self) -> Result<Outline, Violation> {
+        let content = match self.head.reply_content(self.to_head)? {
+            Content::Length(0) => Content::None,
+            content => content,
+        };
         let status = StatusCode::from_u16(self.head.status).map_err(|_| Violation::StatusLine)?;
         let version = if self.head.is_1_0() { Version::HTTP_10 } else { Version::HTTP_11 };
-        let head = ReplyHead { version, status, headers: self.fields(&section, ROOM)? };
+        Ok(Outline { status, version, content, length: self.head.length() })
+    }
+
+    fn take_head(&mut self, outline: Outline, bytes: &mut BytesMut) -> Result<ReplyHead, Violation> {
+        let section = bytes.split_to(self.searched).freeze();
+        let Outline { status, version, content, .. } = outline;
+        let head = ReplyHead { version, status, headers: self.map(&section, ROOM)? };
         self.begin(match content {
             _ if status == StatusCode::SWITCHING_PROTOCOLS => State::Switched,
-            _ if head.is_interim() => State::StatusLine,
-            Content::None | Content::Length(0) => State::Rest,
+            _ if outline.is_interim() => State::StatusLine,
+            Content::None => State::Rest,
             Content::Length(length) => State::Length(length),
             Content::Chunked => State::ChunkSize,
             Content::UntilClose => State::UntilClose,
@@ -238,7 +302,7 @@ impl Replies {
     }
 
     /// The fields of a section, which were looked at line by line.
-    fn fields(&self, section: &Bytes, room: usize) -> Result<HeaderMap, Violation> {
+    fn map(&self, section: &Bytes, room: usize) -> Result<HeaderMap, Violation> {
         let mut headers = HeaderMap::with_capacity(self.places.len() + room);
         for place in &self.places {
             let name = &section[place.name..place.name + place.name_length];
@@ -285,22 +349,17 @@ impl Replies {
         let section = bytes.split_to(self.searched).freeze();
         let trailers = match self.places.is_empty() {
             true => None,
-            false => Some(self.fields(&section, 0)?),
+            false => Some(self.map(&section, 0)?),
         };
         self.begin(State::Rest);
         Ok(trailers)
     }
 }
 
-impl Place {
-    /// Of a field of the line that begins at `start`.
-    fn of(field: &Field<'_>, start: usize, line: &[u8]) -> Self {
-        let behind_colon = field.name.len() + 1;
-        let space = line[behind_colon..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-        // Where there is nothing but white space, the value is empty wherever it stands.
-        let value = start + if field.value.is_empty() { behind_colon } else { behind_colon + space };
-        Self { name: start, name_length: field.name.len(), value, value_length: field.value.len() }
-    }
+/// Whether it is a `Connection` with `close` among its options (RFC 9112 9.6).
+fn says_close(field: &Field<'_>) -> bool {
+    let is_close = |option: &[u8]| trimmed(option).eq_ignore_ascii_case(b"close");
+    field.name.len() == 10 && field.is("connection") && field.value.split(|&byte| byte == b',').any(is_close)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::Conn;
 use super::outgoing::{Broken, Framing, Outgoing};
 use super::transport::{Stream, Transport};
 use super::violations::Violations;
-use crate::http::h1::{Limits, Replies, ReplyHead, Violation};
+use crate::http::h1::{Fields, Limits, Outline, Replies, ReplyHead, Violation};
 use crate::upstream::alarm::Alarm;
 use crate::upstream::body::RequestBody;
 use crate::upstream::error::{Cause, Failure};
@@ -75,10 +75,21 @@ impl Http1 {
         if !self.is_usable() {
             return Err(body);
         }
+        self.begin_usable(to_head, framing, body, write_head);
+        Ok(())
+    }
+
+    /// The same, where it was just found usable.
+    pub(crate) fn begin_usable(
+        &mut self,
+        to_head: bool,
+        framing: Framing,
+        body: RequestBody,
+        write_head: impl FnOnce(&mut Vec<u8>),
+    ) {
         let line = &mut *self.line;
         line.replies.expect(to_head);
         line.outgoing.begin(write_head, framing, body);
-        Ok(())
     }
 
     /// Whether the request is sent whole.
@@ -97,26 +108,56 @@ impl Http1 {
         Poll::Ready(sent)
     }
 
-    /// The next head, interim ones included.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ReplyHead, Failure>> {
+    /// Ready once the next head has come, interim ones included: it is there by its lines, or to be taken.
+    pub(crate) fn poll_outline(&mut self, cx: &mut Context<'_>) -> Poll<Result<Outline, Failure>> {
         let line = &mut *self.line;
         loop {
-            match line.replies.head(&mut line.read) {
-                Ok(Some(head)) => {
-                    let goes_on = head.keeps_alive() && line.replies.ends_by_itself();
-                    line.over |= !(head.is_interim() || goes_on);
-                    return Poll::Ready(Ok(head));
+            match line.replies.outline(&line.read) {
+                Ok(Some(outline)) => {
+                    line.over |= !(outline.is_interim() || line.replies.goes_on());
+                    return Poll::Ready(Ok(outline));
                 }
                 Ok(None) => {}
-                Err(violation) => {
-                    line.refuse(violation);
-                    return Poll::Ready(Err(Failure::InvalidResponse(violation.into())));
-                }
+                Err(violation) => return Poll::Ready(Err(line.refuse_head(violation))),
             }
             if !ready!(line.poll_read(cx)).map_err(Failure::reset)? {
                 return Poll::Ready(Err(Failure::reset(CLOSED)));
             }
         }
+    }
+
+    /// Takes the head that has come.
+    pub(crate) fn take_head(&mut self) -> Result<ReplyHead, Failure> {
+        let line = &mut *self.line;
+        match line.replies.head(&mut line.read) {
+            Ok(head) => head.ok_or_else(|| Failure::reset("no head has come")),
+            Err(violation) => Err(line.refuse_head(violation)),
+        }
+    }
+
+    /// The fields of the head that has come and was not taken.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        self.line.replies.fields(&self.line.read)
+    }
+
+    /// All the content behind it, where that is there and the request is sent whole.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        if self.is_sent() { self.line.replies.whole(&self.line.read) } else { None }
+    }
+
+    /// Takes it, which ends the reply.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        if self.is_sent() { self.line.replies.take_whole(&mut self.line.read) } else { None }
+    }
+
+    /// Ends the reply without; `false`: there is more to come.
+    pub(crate) fn finish_whole(&mut self) -> bool {
+        self.is_sent() && self.line.replies.finish(&mut self.line.read)
+    }
+
+    /// What the exchange that is on it waits by.
+    pub(crate) fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
     }
 
     /// The next piece of the reply's content, or its trailers; what is left of the request is sent meanwhile.
@@ -235,6 +276,11 @@ impl Line {
     fn refuse(&mut self, violation: Violation) {
         self.over = true;
         self.count(violation.as_str());
+    }
+
+    fn refuse_head(&mut self, violation: Violation) -> Failure {
+        self.refuse(violation);
+        Failure::InvalidResponse(violation.into())
     }
 
     fn count(&self, reason: &'static str) {

@@ -4,7 +4,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode};
 
 use super::{Address, Arrived, Interim, Terms};
@@ -40,9 +41,14 @@ pub(super) async fn exchange(
         // What the origin says comes first: it may refuse what it has not read to its end.
         let sent = conn.poll_send(cx);
         loop {
-            match conn.poll_head(cx) {
-                Poll::Ready(Ok(head)) if head.is_interim() => interim.pass_on(head.status, &head.headers),
-                Poll::Ready(arrived) => return Poll::Ready(arrived),
+            match conn.poll_outline(cx)? {
+                Poll::Ready(outline) => {
+                    let head = conn.take_head()?;
+                    if !outline.is_interim() {
+                        return Poll::Ready(Ok(head));
+                    }
+                    interim.pass_on(head.status, &head.headers);
+                }
                 Poll::Pending => break,
             }
         }
@@ -58,19 +64,27 @@ pub(super) async fn exchange(
     }
 }
 
+/// What is said of a 101 that must not be followed.
+pub(crate) const UNASKED_SWITCH: &str = "101 to what was not asked for";
+
 /// A 101 must go over to the protocol that was asked for (RFC 9110 7.8).
 fn checked(head: ReplyHead, request: &FetchRequest) -> Result<Response<Incoming>, Failure> {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let asked = request.upgrade.as_ref();
         if !asked.is_some_and(|asked| upgrade::switches_to(&head.headers, asked)) {
-            return Err(Failure::InvalidResponse("101 to what was not asked for".into()));
+            return Err(Failure::InvalidResponse(UNASKED_SWITCH.into()));
         }
     }
+    Ok(response(head))
+}
+
+/// The reply of which this is the head.
+pub(crate) fn response(head: ReplyHead) -> Response<Incoming> {
     let mut response = Response::new(Incoming::Http1);
     *response.version_mut() = head.version;
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    Ok(response)
+    response
 }
 
 /// How the request's content ends.
@@ -84,8 +98,7 @@ fn framing(request: &FetchRequest, body: &RequestBody) -> Framing {
 
 /// The head as the endpoint gets it: origin-form, `Host` first, framed as the body demands.
 fn write_head(request: &FetchRequest, address: &Address<'_>, framing: Framing, out: &mut Vec<u8>) {
-    write_request_line(request, address.base_path, out);
-    write_field(&header::HOST, address.host.as_bytes(), out);
+    write_beginning(&request.method, &request.target, address.host, address.base_path, out);
     for (name, value) in &request.headers {
         // None of them but the length, which is written below, is both here and to be sent.
         if !super::is_ours(name, false) {
@@ -108,9 +121,16 @@ fn write_head(request: &FetchRequest, address: &Address<'_>, framing: Framing, o
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_request_line(request: &FetchRequest, base_path: &str, out: &mut Vec<u8>) {
-    let target = request.target.as_str();
-    out.extend_from_slice(request.method.as_str().as_bytes());
+/// The request line, and `Host`.
+pub(crate) fn write_beginning(
+    method: &Method,
+    target: &PathAndQuery,
+    host: &HeaderValue,
+    base_path: &str,
+    out: &mut Vec<u8>,
+) {
+    let target = target.as_str();
+    out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     match target.as_bytes() {
         [b'/', ..] => out.extend_from_slice(base_path.as_bytes()),
@@ -120,6 +140,7 @@ fn write_request_line(request: &FetchRequest, base_path: &str, out: &mut Vec<u8>
     }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
+    write_field(&header::HOST, host.as_bytes(), out);
 }
 
 /// RFC 9110 7.6.1, 7.8: what is only for the next hop says so.
@@ -141,8 +162,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use http::header::{HeaderName, HeaderValue};
-    use http::uri::PathAndQuery;
+    use http::header::HeaderName;
     use http_body_util::Full;
 
     use super::*;
@@ -154,7 +174,7 @@ mod tests {
     }
 
     fn written(request: &FetchRequest, body: &RequestBody) -> Vec<String> {
-        let address = Address { scheme: "http", host: HeaderValue::from_static("h"), base_path: "/base" };
+        let address = Address { scheme: "http", host: &HeaderValue::from_static("h"), base_path: "/base" };
         let mut out = Vec::new();
         write_head(request, &address, framing(request, body), &mut out);
         let text = String::from_utf8(out).unwrap();

@@ -90,7 +90,7 @@ fn outgoing(request: &FetchRequest, address: Address<'_>, body: &RequestBody) ->
     let authority = address.host.to_str().ok().and_then(|host| Authority::from_str(host).ok());
     if authority.is_none() && !address.host.is_empty() {
         // What is no authority is for the origin to judge.
-        headers.insert(header::HOST, address.host);
+        headers.insert(header::HOST, address.host.clone());
     }
     let named = authority.is_some();
     target.authority = authority;
@@ -194,7 +194,7 @@ mod tests {
         for (name, value) in given {
             request.headers.append(*name, HeaderValue::from_static(value));
         }
-        let address = Address { scheme: "https", host: HeaderValue::from_static(host), base_path: "/base" };
+        let address = Address { scheme: "https", host: &HeaderValue::from_static(host), base_path: "/base" };
         outgoing(&request, address, &body)
     }
 

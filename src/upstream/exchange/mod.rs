@@ -3,6 +3,8 @@
 mod http1;
 mod http2;
 
+pub(crate) use http1::{UNASKED_SWITCH, response, write_beginning};
+
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ use super::retry::{Missed, Sent};
 pub(crate) struct Address<'a> {
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
-    pub(crate) host: HeaderValue,
+    pub(crate) host: &'a HeaderValue,
     pub(crate) base_path: &'a str,
 }
 
@@ -100,7 +102,7 @@ impl<'a> Interim<'a> {
 
 /// The clock of the first byte runs from the last byte of the request that moved, and not while it is the client
 /// that is waited for.
-fn poll_overdue(
+pub(crate) fn poll_overdue(
     cx: &mut Context<'_>,
     alarm: &mut Alarm,
     started: Instant,

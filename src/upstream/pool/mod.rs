@@ -200,6 +200,11 @@ impl<C: Pooled> Pool<C> {
         self.keepalive_ms.store(keepalive, Ordering::Relaxed);
     }
 
+    /// What [`checkout`](Self::checkout) would give at once: the idle connection that this worker used last.
+    pub(crate) fn at_hand(&self, now: Instant) -> Option<C> {
+        self.pop(self.shard(Worker::current()), now, Duration::MAX)
+    }
+
     /// A connection, or leave to make one, by `until`. One that was not used for longer than `unused` is left to others
     /// where the cap allows a new one; zero always asks for a new one.
     pub(crate) async fn checkout(
@@ -288,7 +293,12 @@ impl<C: Pooled> Pool<C> {
     }
 
     /// Keeps a connection for the next request; closes it when it is over, or the pool is not used any more.
-    pub(crate) fn put(self: &Arc<Self>, mut conn: C) {
+    pub(crate) fn put(self: &Arc<Self>, conn: C) {
+        self.put_at(conn, Instant::now());
+    }
+
+    /// The same, for who knows what time it is.
+    pub(crate) fn put_at(self: &Arc<Self>, mut conn: C, now: Instant) {
         if self.retired.load(Ordering::Acquire) || self.keepalive().is_zero() {
             return;
         }
@@ -299,7 +309,7 @@ impl<C: Pooled> Pool<C> {
             drop(kept);
             return;
         }
-        kept.idle.push_back((Instant::now(), conn));
+        kept.idle.push_back((now, conn));
         let sweep = !std::mem::replace(&mut kept.sweeping, true);
         drop(kept);
         if sweep {

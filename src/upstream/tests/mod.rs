@@ -1,5 +1,6 @@
 //! Fetches over real sockets, from origins that misbehave.
 
+mod asking;
 mod bodies;
 mod endpoints;
 mod exchanges;

@@ -32,6 +32,15 @@ fn listed(headers: &HeaderMap) -> Fields {
     headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
+fn mapped(fields: lines::Fields<'_>) -> HeaderMap {
+    let name = |name| HeaderName::from_bytes(name).unwrap();
+    let value = |value| HeaderValue::from_bytes(value).unwrap();
+    fields.fold(HeaderMap::new(), |mut map, (named, valued)| {
+        map.append(name(named), value(valued));
+        map
+    })
+}
+
 /// Reads `parts` as they would come from a socket.
 fn read<'a>(to_head: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let mut replies = Replies::new(LIMITS);
@@ -57,8 +66,16 @@ fn step(
     in_head: &mut bool,
 ) -> Result<(), Violation> {
     while *in_head {
-        let Some(head) = replies.head(bytes)? else { return Ok(()) };
-        *in_head = head.is_interim();
+        let Some(outline) = replies.outline(bytes)? else { return Ok(()) };
+        *in_head = outline.is_interim();
+        let (mapped, goes_on) = (mapped(replies.fields(bytes)), replies.goes_on());
+        let whole = replies.whole(bytes).map(<[u8]>::to_vec);
+        let head = replies.head(bytes)?.unwrap();
+        assert_eq!((outline.status, outline.version, &mapped), (head.status, head.version, &head.headers));
+        assert!(goes_on == replies.goes_on() || outline.is_interim());
+        if let Some(whole) = whole {
+            assert!(!*in_head && replies.left() == Some(whole.len() as u64) && bytes.starts_with(&whole));
+        }
         outcome.heads.push((head.status.as_u16(), listed(&head.headers)));
     }
     while let Some(frame) = replies.content(bytes)? {
@@ -184,8 +201,77 @@ fn rfc_9112_9_3_whether_a_connection_goes_on() {
         let mut replies = Replies::new(LIMITS);
         replies.expect(false);
         let mut bytes = BytesMut::from(&*format!("{head}Content-Length: 0\r\n\r\n"));
-        let head = replies.head(&mut bytes).unwrap().unwrap();
-        assert_eq!(head.keeps_alive(), goes_on, "{head:?}");
+        replies.outline(&bytes).unwrap().unwrap();
+        assert_eq!(replies.goes_on(), goes_on, "{head:?}");
+        replies.head(&mut bytes).unwrap().unwrap();
+        assert_eq!(replies.goes_on(), goes_on, "{head:?}");
+    }
+}
+
+#[test]
+fn fields_are_had_by_their_lines_as_they_were_written() {
+    let mut replies = Replies::new(LIMITS);
+    replies.expect(false);
+    let text = "HTTP/1.0 404 Gone?\r\nA:b\tc \r\nCONTENT-Length: 007\r\na:\r\n\r\ncontent";
+    let mut bytes = BytesMut::from(text);
+    assert_eq!(replies.fields(&bytes).len(), 0);
+    let outline = replies.outline(&bytes).unwrap().unwrap();
+    let (status, content) = (StatusCode::NOT_FOUND, Content::Length(7));
+    let expected = Outline { status, version: Version::HTTP_10, content, length: Some(7) };
+    assert_eq!((outline, replies.outline(&bytes).unwrap()), (expected, Some(expected)));
+    let fields: Vec<_> = replies.fields(&bytes).collect();
+    let expected: [(&[u8], &[u8]); 3] = [(b"A", b"b\tc"), (b"CONTENT-Length", b"007"), (b"a", b"")];
+    assert_eq!(fields, expected);
+    assert!(replies.finish(&mut bytes) && replies.is_over() && bytes.is_empty());
+    assert_eq!(replies.fields(&bytes).len(), 0);
+}
+
+#[test]
+fn what_is_whole_is_taken_at_once_and_nothing_behind_it() {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    for (to_head, text, whole, length) in [
+        (false, format!("{ok}Content-Length: 2\r\n\r\nhi"), Some("hi"), Some(2)),
+        (false, format!("{ok}Content-Length: 3\r\n\r\nhi"), None, Some(3)),
+        (false, format!("{ok}Content-Length: 9223372036854775807\r\n\r\nhi"), None, Some(i64::MAX as u64)),
+        (false, format!("{ok}Content-Length: 0\r\n\r\n"), Some(""), Some(0)),
+        (true, format!("{ok}Content-Length: 2\r\n\r\n"), Some(""), Some(2)),
+        (true, format!("{ok}Transfer-Encoding: chunked\r\n\r\n"), Some(""), None),
+        (false, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n".into(), Some(""), Some(5)),
+        (false, "HTTP/1.1 204 No Content\r\n\r\n".into(), Some(""), None),
+        (false, format!("{ok}\r\n"), None, None),
+        (false, format!("{ok}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), None, None),
+        (false, "HTTP/1.1 101 Switching Protocols\r\n\r\n".into(), None, None),
+        (false, "HTTP/1.1 103 Early Hints\r\n\r\n".into(), None, None),
+    ] {
+        let next = if whole.is_some() { "HTTP/1.1" } else { "" };
+        let begun = |bytes: &BytesMut| {
+            let mut replies = Replies::new(LIMITS);
+            replies.expect(to_head);
+            assert_eq!(replies.outline(bytes).unwrap().unwrap().length, length, "{text:?}");
+            replies
+        };
+        let bytes = BytesMut::from(&*format!("{text}{next}"));
+        let (mut taken, mut finished) = (bytes.clone(), bytes.clone());
+        let mut replies = begun(&bytes);
+        assert_eq!(replies.whole(&bytes), whole.map(str::as_bytes), "{text:?}");
+        assert_eq!(replies.take_whole(&mut taken).as_deref(), whole.map(str::as_bytes), "{text:?}");
+        assert_eq!(begun(&bytes).finish(&mut finished), whole.is_some(), "{text:?}");
+        let rest = if whole.is_some() { BytesMut::from(next) } else { bytes };
+        assert_eq!((taken, finished, replies.is_over()), (rest.clone(), rest, whole.is_some()), "{text:?}");
+    }
+}
+
+#[test]
+fn a_name_that_no_map_could_hold_is_refused_by_its_line() {
+    let limits = Limits { bytes: 1 << 17, fields: 20 };
+    for (length, judged) in [(u16::MAX as usize, Ok(true)), (1 << 16, Err(Violation::FieldName))] {
+        let text = format!("HTTP/1.1 200 OK\r\n{}: 1\r\n\r\n", "x".repeat(length));
+        let (mut by_lines, mut as_map) = (Replies::new(limits), Replies::new(limits));
+        by_lines.expect(false);
+        as_map.expect(false);
+        let mut bytes = BytesMut::from(&*text);
+        assert_eq!(by_lines.outline(&bytes).map(|outline| outline.is_some()), judged);
+        assert_eq!(as_map.head(&mut bytes).map(|head| head.is_some()), judged);
     }
 }
 
