@@ -108,6 +108,25 @@ async fn the_newest_usable_connection_is_taken_first() {
 }
 
 #[tokio::test]
+async fn what_is_at_hand_is_idle_here_usable_and_not_too_old() {
+    let pool = Pool::new(limits(4, 0), Sharing::Unknown);
+    let now = Instant::now();
+    assert!(pool.at_hand(now).is_none() && pool.open() == 0, "none is made");
+    let (kept, broken) = (fake(), fake());
+    let mark = Arc::clone(&kept.broken);
+    let breaks = Arc::clone(&broken.broken);
+    let elsewhere = Fake { home: Worker(Worker::current().0 + 1), ..fake() };
+    [kept, elsewhere, broken].into_iter().for_each(|conn| pool.put_at(conn, now));
+    breaks.store(true, Ordering::SeqCst);
+    let found = pool.at_hand(now).unwrap();
+    assert!(Arc::ptr_eq(&found.broken, &mark));
+    assert_eq!((pool.at_hand(now).is_none(), pool.idle()), (true, 1));
+    pool.put_at(found, now);
+    assert!(pool.at_hand(now + Duration::from_secs(61)).is_none());
+    assert_eq!(pool.idle(), 1);
+}
+
+#[tokio::test]
 async fn what_ends_while_it_is_idle_is_dropped_at_once() {
     let pool = Pool::new(limits(3, 0), Sharing::Alone);
     let fakes = [fake(), fake(), fake()];

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::http::h1::Content;
+use crate::upstream::discover::Resolver;
 
 const MOST: usize = 4096;
 
@@ -152,6 +153,37 @@ async fn a_connection_that_was_closed_meanwhile_is_not_asked() {
         until(|| only(&upstream).connections == 0).await;
     }
     assert_eq!(only(&upstream).failures, 0);
+}
+
+#[tokio::test]
+async fn a_connection_to_an_address_that_the_name_lost_is_not_asked() {
+    let (old, new) = (good().await, good().await);
+    let answers = Arc::new(parking_lot::Mutex::new(vec![old.address]));
+    let told = Arc::clone(&answers);
+    let control = Handle::current();
+    let resolver = Resolver::with(control.clone(), move |_, _| Ok(told.lock().clone()));
+    let upstreams = Upstreams::with_resolver(resolver, control);
+    let mut named = settings(&[old.address]);
+    named.endpoints[0].host = "origin.test".into();
+    upstreams.apply(&[named]);
+    let upstream = upstreams.get("api").unwrap();
+    ask(&upstream, get()).await;
+    assert_eq!(answer(&upstream).await, "ok");
+    *answers.lock() = vec![new.address];
+    upstream.members[0].endpoint.addresses.touch(Instant::now() + Duration::from_secs(60));
+    until(|| only(&upstream).addresses == [new.address]).await;
+    let begun = begin(&upstream, Method::GET).unwrap_err();
+    assert_eq!(only(&upstream).connections, 0);
+    assert_eq!(text(go_on(&upstream, begun).await.unwrap()).await.unwrap(), "ok");
+    assert_eq!(answer(&upstream).await, "ok");
+    assert_eq!((old.requests(), new.requests()), (2, 2));
+}
+
+#[test]
+fn it_goes_where_its_owner_goes() {
+    fn is_free<T: Send + Unpin>() {}
+    is_free::<Asking>();
+    is_free::<Begun>();
 }
 
 #[tokio::test]
