@@ -25,7 +25,7 @@ pub(super) struct Activity {
     in_flight: AtomicU32,
     /// Requests handed to the handler so far.
     requests: AtomicU64,
-    /// Requests in a row that were answered at once.
+    /// Requests in a row of which hyper did not hear.
     at_once: AtomicU32,
     /// Whether the last request had a body, which may not have been read to its end.
     had_body: AtomicBool,
@@ -117,27 +117,31 @@ impl Activity {
         self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
         self.had_body.store(has_body, Relaxed);
         self.head_begun.store(false, Relaxed);
-        self.at_once.store(0, Relaxed);
         (self.requests.load(Relaxed), InFlight(self.clone()))
     }
 
     /// A request was answered before anything else heard of it.
     pub(super) fn answered_at_once(&self) {
         add(&self.requests, 1);
-        self.at_once.store(self.at_once.load(Relaxed).wrapping_add(1), Relaxed);
+        self.begun_past_hyper();
         self.answered.store(self.requests.load(Relaxed), Relaxed);
         self.switched.store(false, Relaxed);
         self.head_begun.store(false, Relaxed);
         self.had_body.store(false, Relaxed);
+    }
+
+    /// hyper does not hear of a request.
+    pub(super) fn begun_past_hyper(&self) {
+        self.at_once.store(self.at_once.load(Relaxed).wrapping_add(1), Relaxed);
         self.ends_by_closing.store(false, Relaxed);
     }
 
-    /// Another stretch begins in which requests may not be answered at once.
+    /// hyper has a request, or will have the next.
     pub(super) fn begin_stretch(&self) {
         self.at_once.store(0, Relaxed);
     }
 
-    /// How many requests were answered at once since one was not, or since the stretch began.
+    /// Of how many requests hyper did not hear since it had one.
     pub(super) fn at_once(&self) -> u32 {
         self.at_once.load(Relaxed)
     }

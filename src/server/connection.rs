@@ -156,7 +156,7 @@ where
     None
 }
 
-/// HTTP/1: hyper is there only for what is not answered at once, and while such requests come.
+/// HTTP/1: hyper is there only for requests that are not plain, and while such come.
 async fn serve_http1<IO, H>(mut wire: Box<Wire<IO>>, connection: &Arc<Connection<H>>, watch: &mut Watch)
 where
     IO: Socket,

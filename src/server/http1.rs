@@ -33,7 +33,7 @@ use crate::tunnel::Handover;
 /// A connection without a request for this long keeps its socket only; hyper's buffers are made anew.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
-/// Requests that were answered at once, one after the other, before hyper is done without.
+/// Plain requests, one after the other, before hyper is done without.
 const AT_ONCE: u32 = 8;
 
 /// How a stretch of a connection ended.
@@ -52,7 +52,7 @@ enum Event {
     Cut,
 }
 
-/// Serves requests until the connection ends, falls quiet, or asks for nothing but what is answered at once.
+/// Serves requests until the connection ends, falls quiet, or asks for nothing but what hyper need not hear of.
 pub(super) async fn serve<IO, H>(
     mut wire: Box<Wire<IO>>,
     connection: &Arc<Connection<H>>,
@@ -241,6 +241,7 @@ fn respond<H: Handler>(
 ) -> impl Future<Output = Result<Response<Reply<H::Body>>, Infallible>> + Send + 'static + use<H> {
     let (connection, queue) = (connection.clone(), interim.clone());
     let (number, in_flight) = connection.activity.begin(!request.body().is_end_stream());
+    connection.activity.begin_stretch();
     connection.activity.set_ends_by_closing(request.version() == Version::HTTP_10);
     let interim = (request.version() == Version::HTTP_11).then(|| queue.open(number));
     let last = connection.limits.is_last(number);

@@ -33,6 +33,7 @@ pub mod settings;
 mod shared;
 mod stream;
 mod tunnelled;
+mod underway;
 mod unix;
 mod watch;
 mod wire;

@@ -1,10 +1,12 @@
 //! The short way of a request of HTTP/1.1: what the handler can answer at once, hyper never hears of.
 //!
 //! Between two exchanges of hyper's nothing of a connection is under way, and the wire may answer a request by itself:
-//! a plain one (`http::h1::Plain`) that came alone, and whose reply the handler has at hand. It costs a third of what it
-//! costs on the way through hyper. Whatever is not so goes that way, as if it had not been looked at here.
+//! a plain one (`http::h1::Plain`) that came alone. If the handler has its reply at hand, that is sent at once, for a third
+//! of what it costs on the way through hyper; else the wire waits for it ([`underway`](super::underway)). Whatever is not so
+//! goes to hyper, as if it had not been looked at here.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::{fmt, io};
 
 use bytes::{Buf, Bytes};
@@ -13,15 +15,19 @@ use super::activity::InFlight;
 use super::connection::Connection;
 use super::handler::Handler;
 use super::shared::Phase;
+use super::underway::{Exchange, Underway};
 use crate::http::content::{Content, FileContent};
 use crate::http::h1::Plain;
 use crate::http::head::{Form, HeadWriter};
 
-/// Answers requests at once.
+/// Answers plain requests.
 pub(super) trait Prompt: std::marker::Send + Sync {
-    /// Has `send` send the reply to the request that this head makes: all of it, or its beginning and what of its content
-    /// comes behind. `false`: the request is to go the long way.
+    /// Has `send` send the reply to the request that this head makes, if it is at hand: all of it, or its beginning and what of
+    /// its content comes behind. `false`: nothing has been done.
     fn answer(&self, head: &[u8], send: &mut Send<'_>) -> io::Result<bool>;
+
+    /// Begins to answer the request that this head makes; `None` if it is no plain one.
+    fn begin(self: Arc<Self>, head: &[u8]) -> Option<Box<dyn Underway>>;
 }
 
 impl fmt::Debug for dyn Prompt {
@@ -38,6 +44,8 @@ pub(super) type Send<'a> = dyn FnMut(&[u8], Content) -> io::Result<()> + 'a;
 pub(super) struct Answer {
     pub(super) head: Bytes,
     pub(super) body: Bytes,
+    /// Frames that.
+    pub(super) after: &'static [u8],
     /// What comes behind these.
     pub(super) file: Option<OnItsWay>,
 }
@@ -52,14 +60,16 @@ pub(super) struct OnItsWay {
 impl Answer {
     /// What of it is in hand.
     pub(super) fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        self.head.len() + self.body.len() + self.after.len()
     }
 
     /// So much of it has been sent.
     pub(super) fn advance(&mut self, sent: usize) {
         let of_head = sent.min(self.head.len());
         self.head.advance(of_head);
-        self.body.advance(sent - of_head);
+        let of_body = (sent - of_head).min(self.body.len());
+        self.body.advance(of_body);
+        self.after = &self.after[sent - of_head - of_body..];
     }
 }
 
@@ -76,8 +86,7 @@ thread_local! {
 
 impl<H: Handler> Prompt for Connection<H> {
     fn answer(&self, head: &[u8], send: &mut Send<'_>) -> io::Result<bool> {
-        let is_last = self.limits.is_last(self.activity.requests() + 1);
-        if is_last || self.shared.phase() != Phase::Serving {
+        if !self.goes_on() {
             return Ok(false);
         }
         SCRATCH.with_borrow_mut(|Scratch { request, out }| {
@@ -92,6 +101,23 @@ impl<H: Handler> Prompt for Connection<H> {
             Ok(true)
         })
     }
+
+    fn begin(self: Arc<Self>, head: &[u8]) -> Option<Box<dyn Underway>> {
+        if !self.goes_on() {
+            return None;
+        }
+        SCRATCH.with_borrow_mut(|Scratch { request, .. }| {
+            let request = request.read(head)?;
+            Some(Box::new(Exchange::begin(self.clone(), request)) as Box<dyn Underway>)
+        })
+    }
+}
+
+impl<H: Handler> Connection<H> {
+    /// Whether another request follows the next one: else hyper has to end the connection behind it.
+    fn goes_on(&self) -> bool {
+        !self.limits.is_last(self.activity.requests() + 1) && self.shared.phase() == Phase::Serving
+    }
 }
 
 #[cfg(test)]
@@ -101,10 +127,16 @@ mod tests {
     #[test]
     fn an_answer_leaves_in_any_pieces() {
         let (head, body) = (Bytes::from_static(b"head"), Bytes::from_static(b"body"));
-        let mut answer = Answer { head, body, file: None };
-        for (sent, head, body) in [(1, "ead", "body"), (4, "", "ody"), (0, "", "ody"), (3, "", "")] {
+        let mut answer = Answer { head, body, after: b"\r\n", file: None };
+        for (sent, left) in [
+            (1, ["ead", "body", "\r\n"]),
+            (4, ["", "ody", "\r\n"]),
+            (0, ["", "ody", "\r\n"]),
+            (4, ["", "", "\n"]),
+            (1, ["", "", ""]),
+        ] {
             answer.advance(sent);
-            assert_eq!((&answer.head[..], &answer.body[..]), (head.as_bytes(), body.as_bytes()));
+            assert_eq!([&answer.head[..], &answer.body[..], answer.after], left.map(str::as_bytes));
         }
         assert_eq!(answer.len(), 0);
     }

@@ -1,5 +1,5 @@
-//! A connection of HTTP/1 at rest: nothing is kept of it but its wire, and what comes is answered at once, if that can be done.
-//! The first thing that cannot be wakes hyper.
+//! A connection of HTTP/1 at rest: nothing is kept of it but its wire, which answers plain requests. The first one that is not
+//! plain wakes hyper.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -24,7 +24,7 @@ pub(super) enum End {
     HeadTimedOut,
 }
 
-/// Answers what can be answered at once.
+/// Answers what hyper need not hear of.
 pub(super) async fn serve<IO, H>(
     wire: &mut Box<Wire<IO>>,
     connection: &Connection<H>,

@@ -4,7 +4,7 @@
 //! answers it instead, writes interim replies, notices what passes for time-outs and counters, and lingers at the end
 //! so that a last reply is not eaten by a reset.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::activity::Activity;
 use super::prompt::{Answer, OnItsWay, Prompt};
 use super::refusal::Refusal;
+use super::underway::{Piece, Then, Underway};
 use crate::http::InterimQueue;
 use crate::http::content::{Content, FileContent, Span};
 use crate::http::h1::{self, Filled, Inlet, Reader, Stop};
@@ -38,6 +39,9 @@ const READ_BYTES: usize = 8 << 10;
 thread_local! {
     /// What a worker's connections that rest read into in turn.
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+
+    /// What they write to in turn.
+    static OUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What a client's connection runs over.
@@ -69,7 +73,11 @@ pub(super) struct Wire<IO> {
     prompt: Option<Arc<dyn Prompt>>,
     /// What is left to send of such an answer.
     unsent: Option<Box<Answer>>,
-    /// Requests in a row that could not be answered so.
+    /// A request that hyper does not hear of, until its reply has been taken whole.
+    underway: Option<Box<dyn Underway>>,
+    /// Behind its reply the connection ends.
+    ends: bool,
+    /// Requests in a row that could not be answered at once.
     missed: u32,
     /// Requests whose replies have left hyper for the socket.
     flushed: u64,
@@ -101,6 +109,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             interim: None,
             prompt: None,
             unsent: None,
+            underway: None,
+            ends: false,
             missed: 0,
             flushed: 0,
             refusal: Bytes::new(),
@@ -161,7 +171,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         self.interim = queue;
     }
 
-    /// Has requests answered at once where that can be done.
+    /// Has plain requests answered past hyper.
     pub(super) fn set_prompt(&mut self, prompt: Arc<dyn Prompt>) {
         self.prompt = Some(prompt);
     }
@@ -177,20 +187,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             && !activity.write_blocked()
     }
 
-    /// Answers the request whose head this is, if that can be done at once.
-    fn answer(&mut self, cx: &mut Context<'_>, head: &[u8]) -> io::Result<bool>
+    /// Takes the request whose head this is, if hyper need not hear of it.
+    fn take(&mut self, cx: &mut Context<'_>, head: &[u8]) -> io::Result<bool>
     where
         IO: Socket,
     {
         // Who asks for nothing that is at hand is only looked at now and then: a look costs a tenth of the long way.
         self.missed = self.missed.wrapping_add(1);
-        if self.missed > FEW && !self.missed.is_multiple_of(SELDOM) {
-            return Ok(false);
-        }
+        let looks = self.missed <= FEW || self.missed.is_multiple_of(SELDOM);
         let Some(prompt) = self.prompt.take() else { return Ok(false) };
-        let answered = prompt.answer(head, &mut |begin, rest| self.begin_answer(cx, begin, rest));
+        let answered = match looks {
+            true => prompt.answer(head, &mut |begin, rest| self.begin_answer(cx, begin, rest)),
+            false => Ok(false),
+        };
+        if let Ok(false) = answered {
+            self.underway = prompt.clone().begin(head);
+        }
         self.prompt = Some(prompt);
-        answered
+        Ok(answered? || self.underway.is_some())
     }
 
     /// Sends an answer, as far as the socket takes it at once.
@@ -199,21 +213,39 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         IO: Socket,
     {
         (self.flushed, self.missed) = (self.activity.requests(), 0);
-        let rest = match rest {
-            Content::Bytes(rest) => rest,
-            Content::File(content) => return self.begin_file(cx, begin, content),
-        };
+        match rest {
+            Content::Bytes(rest) => self.begin_piece(cx, begin, rest, b""),
+            Content::File(content) => self.begin_file(cx, begin, content),
+        }
+    }
+
+    /// The same where the content is at hand, or a piece of it.
+    fn begin_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        begin: &[u8],
+        rest: Bytes,
+        after: &'static [u8],
+    ) -> io::Result<()>
+    where
+        IO: Socket,
+    {
         let io = Pin::new(&mut self.io);
         let written = match rest.is_empty() {
             true => io.poll_write(cx, begin),
-            false => io.poll_write_vectored(cx, &[IoSlice::new(begin), IoSlice::new(&rest)]),
+            false => {
+                let pieces = [IoSlice::new(begin), IoSlice::new(&rest), IoSlice::new(after)];
+                // Empty slices cost some writers a record, and most of all where they stand first.
+                let pieces = &pieces[usize::from(begin.is_empty())..3 - usize::from(after.is_empty())];
+                io.poll_write_vectored(cx, pieces)
+            }
         };
         let sent = match noted(&self.activity, written)? {
             Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(sent) => sent,
             Poll::Pending => 0,
         };
-        let mut answer = Answer { body: rest, ..Answer::default() };
+        let mut answer = Answer { body: rest, after, ..Answer::default() };
         if sent < begin.len() {
             answer.head = Bytes::copy_from_slice(&begin[sent..]);
         } else {
@@ -221,6 +253,67 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         }
         self.unsent = self.send(cx, answer)?.map(Box::new);
         Ok(())
+    }
+
+    /// What is under way past hyper goes on; ready when nothing is, or the client has left.
+    fn poll_underway(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        IO: Socket,
+    {
+        loop {
+            ready!(self.poll_unsent(cx))?;
+            let Some(underway) = &mut self.underway else { return Poll::Ready(Ok(())) };
+            let mut out = OUT.take();
+            out.clear();
+            let next = underway.poll_next(cx, &mut out);
+            let sent = match next {
+                Poll::Ready(piece) => Poll::Ready(self.send_next(cx, &out, piece)),
+                Poll::Pending => Poll::Pending,
+            };
+            OUT.set(out);
+            match sent {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => {
+                    if self.poll_interim(cx, false)?.is_ready() {
+                        let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
+                        self.activity.set_write_blocked(flushed.is_pending());
+                    }
+                    return self.poll_left(cx);
+                }
+            }
+        }
+    }
+
+    fn send_next(&mut self, cx: &mut Context<'_>, out: &[u8], piece: Piece) -> io::Result<()>
+    where
+        IO: Socket,
+    {
+        if piece.then != Then::More {
+            self.end_underway();
+            self.flushed = self.activity.requests();
+            self.ends = piece.then == Then::Close;
+        }
+        if out.is_empty() && piece.content.is_empty() {
+            return Ok(());
+        }
+        self.begin_piece(cx, out, piece.content, piece.after)
+    }
+
+    /// Reads on while an exchange is under way: whoever leaves ends it.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { io, activity, inlet, .. } = self;
+        let Some(inlet) = inlet else { return Poll::Pending };
+        let left = ready!(inlet.poll_ahead(|buffer| poll_socket(io, activity, cx, buffer)));
+        self.end_underway();
+        self.ends = true;
+        Poll::Ready(left)
+    }
+
+    fn end_underway(&mut self) {
+        self.underway = None;
+        if let Some(inlet) = &mut self.inlet {
+            inlet.go_on();
+        }
     }
 
     /// The same where the content stands in a file.
@@ -260,9 +353,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     /// Sends something of what is in hand.
     fn poll_piece(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<io::Result<()>> {
         let Self { io, activity, .. } = self;
-        let slices = [IoSlice::new(&answer.head), IoSlice::new(&answer.body)];
+        let slices = [IoSlice::new(&answer.head), IoSlice::new(&answer.body), IoSlice::new(answer.after)];
         // An empty slice in front would be all that some write.
-        let slices = if answer.head.is_empty() { &slices[1..] } else { &slices[..] };
+        let empty = slices.iter().take_while(|slice| slice.is_empty()).count();
+        let slices = &slices[empty..];
         match ready!(noted(activity, Pin::new(io).poll_write_vectored(cx, slices)))? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             sent => answer.advance(sent),
@@ -277,7 +371,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     {
         let mut sent = 0;
         loop {
-            let Answer { head, body, file } = &mut *answer;
+            let Answer { head, body, file, .. } = &mut *answer;
             let Some(OnItsWay { content, .. }) = file else { return Poll::Ready(Ok(())) };
             if content.remaining() == 0 {
                 *file = None;
@@ -316,7 +410,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         }
     }
 
-    /// Ready once there is something that is not answered at once, which is kept to be read then: `false` is the end.
+    /// Ready once there is something that hyper is to hear of, which is kept to be read then: `false` is the end.
     pub(super) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
     where
         IO: Socket,
@@ -377,7 +471,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 self.activity.keep_back();
                 let Self { io, activity, inlet, .. } = self;
                 let Some(inlet) = inlet else { return Poll::Ready(Ok(())) };
-                inlet.poll_undecided(|buffer| poll_socket(io, activity, cx, buffer))
+                inlet.poll_ahead(|buffer| poll_socket(io, activity, cx, buffer))
             }
         }
     }
@@ -386,8 +480,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     /// they come behind every earlier reply, and the final one is not begun while its exchange may queue them.
     /// Once begun, one is finished before anything else is written (`only_begun`).
     fn poll_interim(&mut self, cx: &mut Context<'_>, only_begun: bool) -> Poll<io::Result<()>> {
-        let Some(queue) = &self.interim else { return Poll::Ready(Ok(())) };
-        let (io, activity) = (&mut self.io, &self.activity);
+        let Self { io, activity, underway, interim, .. } = self;
+        let own = underway.as_ref().and_then(|underway| underway.interim());
+        let Some(queue) = own.or(interim.as_ref()) else { return Poll::Ready(Ok(())) };
         queue.poll_drain(only_begun, |bytes| noted(activity, Pin::new(&mut *io).poll_write(cx, bytes)))
     }
 
@@ -475,7 +570,10 @@ impl<IO: Socket> AsyncRead for Wire<IO> {
             return Poll::Ready(Ok(()));
         }
         loop {
-            ready!(self.poll_unsent(cx))?;
+            ready!(self.poll_underway(cx))?;
+            if self.ends {
+                return Poll::Ready(Ok(()));
+            }
             let Self { io, activity, inlet, .. } = &mut *self;
             let Some(inlet) = inlet else { return poll_socket(io, activity, cx, buffer) };
             if inlet.reader().is_undecided() && activity.answered() >= inlet.reader().heads() {
@@ -487,7 +585,8 @@ impl<IO: Socket> AsyncRead for Wire<IO> {
                 Filled::Some => {
                     let reader = inlet.reader();
                     let is_one = begins && reader.is_between() && reader.heads() == heads + 1;
-                    if !is_one || !self.is_at_rest(heads) || !self.answer(cx, &buffer.filled()[before..])? {
+                    let is_alone = is_one && !inlet.holds() && self.is_at_rest(heads);
+                    if !is_alone || !self.take(cx, &buffer.filled()[before..])? {
                         return Poll::Ready(Ok(()));
                     }
                     buffer.set_filled(before);
@@ -548,6 +647,8 @@ impl<IO: Socket> AsyncWrite for Wire<IO> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.ending {
             Ending::Open => {
+                // hyper was told to come to an end, and has not heard of this.
+                ready!(self.poll_underway(cx))?;
                 self.activity.set_closing();
                 ready!(self.poll_unsent(cx))?;
                 ready!(self.poll_refusal(cx))?;

@@ -1,6 +1,7 @@
 //! Between a socket and who reads from it: only what a [`Reader`] has let pass goes on.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::task::{Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -8,8 +9,8 @@ use tokio::io::ReadBuf;
 
 use super::reader::{Reader, Stop};
 
-/// What may be kept until a request for another protocol is answered.
-const MAX_UNDECIDED: usize = 64 << 10;
+/// What may be kept until a request is answered.
+const MAX_AHEAD: usize = 64 << 10;
 
 /// The inlet of one connection.
 #[derive(Debug)]
@@ -142,26 +143,31 @@ impl Inlet {
         &mut self,
         read: &mut impl FnMut(&mut ReadBuf<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<bool>> {
-        let mut scratch = [0_u8; 4096];
-        let mut more = ReadBuf::new(&mut scratch);
+        let mut scratch = [MaybeUninit::uninit(); 4096];
+        let mut more = ReadBuf::uninit(&mut scratch);
         ready!(read(&mut more))?;
         self.held.extend_from_slice(more.filled());
         self.seen = false;
         Poll::Ready(Ok(!more.filled().is_empty()))
     }
 
-    /// While a request for another protocol is not answered: reads what comes, which tells whether the other side is
-    /// still there. Ready at its end, or when it has said too much.
-    pub fn poll_undecided(
+    /// While a request is not answered: reads what comes, which tells whether the other side is still there. Ready at its
+    /// end.
+    pub fn poll_ahead(
         &mut self,
         mut read: impl FnMut(&mut ReadBuf<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<()>> {
-        while self.held.len() < MAX_UNDECIDED {
+        while self.held.len() < MAX_AHEAD {
             if !ready!(self.read_more(&mut read))? {
                 return Poll::Ready(Ok(()));
             }
             self.seen = true;
         }
         Poll::Pending
+    }
+
+    /// What was read ahead is looked at from now on.
+    pub fn go_on(&mut self) {
+        self.seen = self.held.is_empty();
     }
 }

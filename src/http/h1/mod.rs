@@ -31,4 +31,4 @@ pub use plain::Plain;
 pub use reader::{Limits, Reader, Stop};
 pub use reply::{Fields, Outline, Replies, ReplyHead};
 pub use violation::Violation;
-pub use write::{write_field, write_status};
+pub use write::{write_chunk_size, write_field, write_status};

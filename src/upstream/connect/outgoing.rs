@@ -10,7 +10,7 @@ use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
 use super::transport::Transport;
-use crate::http::h1::write_field;
+use crate::http::h1::{write_chunk_size, write_field};
 use crate::upstream::body::RequestBody;
 use crate::upstream::error::{Failure, RequestBodyError};
 
@@ -183,7 +183,7 @@ impl Outgoing {
         }
         match self.framing {
             Framing::Chunked => {
-                write_hex(data.len(), &mut self.before);
+                write_chunk_size(data.len(), &mut self.before);
                 self.after = b"\r\n";
                 if self.body.is_end_stream() {
                     self.after = b"\r\n0\r\n\r\n";
@@ -260,28 +260,5 @@ impl fmt::Debug for Outgoing {
             .field("framing", &self.framing)
             .field("body", &self.body)
             .finish_non_exhaustive()
-    }
-}
-
-/// The line before a chunk.
-fn write_hex(length: usize, out: &mut Vec<u8>) {
-    let digits = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1);
-    for place in (0..digits).rev() {
-        out.push(b"0123456789abcdef"[(length >> (4 * place)) & 15]);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunk_sizes_are_written_as_everybody_reads_them() {
-        for length in [1, 9, 10, 15, 16, 255, 256, 4095, 65_536, usize::MAX] {
-            let mut out = Vec::new();
-            write_hex(length, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{length:x}\r\n"));
-        }
     }
 }
