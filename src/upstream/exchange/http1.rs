@@ -40,17 +40,12 @@ pub(super) async fn exchange(
     let arrived = poll_fn(|cx| {
         // What the origin says comes first: it may refuse what it has not read to its end.
         let sent = conn.poll_send(cx);
-        loop {
-            match conn.poll_outline(cx)? {
-                Poll::Ready(outline) => {
-                    let head = conn.take_head()?;
-                    if !outline.is_interim() {
-                        return Poll::Ready(Ok(head));
-                    }
-                    interim.pass_on(head.status, &head.headers);
-                }
-                Poll::Pending => break,
+        while let Poll::Ready(outline) = conn.poll_outline(cx)? {
+            let head = conn.take_head()?;
+            if !outline.is_interim() {
+                return Poll::Ready(Ok(head));
             }
+            interim.pass_on(head.status, &head.headers);
         }
         if let Poll::Ready(Err(broken)) = sent {
             return Poll::Ready(Err(broken.into()));
