@@ -58,6 +58,11 @@ impl Handler for Gate {
         self.proxy.at_once(request, client, hsts.as_ref(), reply, room)
     }
 
+    fn at_once_by_text(&self, head: &[u8], client: &ClientConn, reply: HeadWriter<'_>) -> Option<Content> {
+        let hsts = client.session.as_ref().and_then(|session| session.hsts());
+        self.proxy.at_once_by_text(head, client, hsts.as_ref(), reply)
+    }
+
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid) {
         let at = self.clock.now();
         self.telemetry.refused(refusal.reason.as_str());
@@ -71,7 +76,7 @@ impl Handler for Gate {
             protocol: client.protocol,
             method: Method::default(),
             host: Arc::default(),
-            target: Box::default(),
+            target: Arc::default(),
             status: refusal.status,
             route: None,
             series: Series::default(),

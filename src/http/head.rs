@@ -18,19 +18,34 @@ pub enum Form {
 pub struct HeadWriter<'a> {
     form: Form,
     out: &'a mut Vec<u8>,
+    /// Where it begins.
+    begin: usize,
 }
 
 impl<'a> HeadWriter<'a> {
     /// Writes behind what is there.
     #[inline]
     pub fn new(form: Form, out: &'a mut Vec<u8>) -> Self {
-        Self { form, out }
+        let begin = out.len();
+        Self { form, out, begin }
     }
 
     /// How it is written.
     #[inline]
     pub fn form(&self) -> Form {
         self.form
+    }
+
+    /// What was written until now.
+    #[inline]
+    pub fn written(&self) -> &[u8] {
+        &self.out[self.begin..]
+    }
+
+    /// What another wrote in the same form.
+    #[inline]
+    pub fn again(&mut self, written: &[u8]) {
+        self.out.extend_from_slice(written);
     }
 
     /// The status, which comes first.

@@ -3,11 +3,13 @@
 //! It asks the same rooms the same questions as the stages of [`Proxy::handle`] do, and has the same said in reply, log and
 //! metrics. What it leaves out is what such a request does not need: a future, a map of the reply's fields, and a body that is
 //! polled. Routes that look closer at requests, or change replies, go the long way, as do requests with conditions and
-//! ranges; nothing has been counted then.
+//! ranges; nothing has been counted then. Of a request that came before, to the byte, what it is for is known ([`alike`]).
+
+mod alike;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use std::{fmt, io};
@@ -16,6 +18,8 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, DATE, STRICT_TRANSPORT_SECURITY, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Method};
+
+use alike::{Known, Telling, Told};
 
 use super::exchange::asks;
 use super::inbound::{given_id, joined};
@@ -27,9 +31,9 @@ use super::site::{Route, Site};
 use super::{Proxy, doubt};
 use crate::cache::Mode;
 use crate::cache::entry::{BodyRef, Entry};
-use crate::cache::key::Digest;
+use crate::cache::key::{Digest, Secret};
 use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
-use crate::cache::store::BodyReader;
+use crate::cache::store::{BodyReader, Resource};
 use crate::clock::Timestamp;
 use crate::http::content::{Content, FileContent, Span};
 use crate::http::decimal::Decimal;
@@ -59,14 +63,26 @@ const SHORT: usize = 4 << 10;
 /// From this size on the kernel is faster with a file than with bytes of ours.
 const LONG: usize = 32 << 10;
 
-/// A reply that is at hand.
-struct Hit<'a> {
-    route: &'a Arc<Route>,
-    entry: Arc<Entry>,
-    /// Reads the content, where RAM does not hold it.
-    reader: Option<Box<BodyReader>>,
+/// Where a request leads, and what it asks of the cache. By the site and the head alone, unless its client is told apart.
+struct Leads {
+    target: Target,
+    /// Path and query as they came.
+    sent: Arc<str>,
+    /// The route's place among the site's.
+    route: usize,
     digest: Digest,
     policy: RequestPolicy,
+}
+
+/// A reply that is at hand.
+struct Hit<'a> {
+    leads: &'a Leads,
+    route: &'a Arc<Route>,
+    resource: Arc<Resource>,
+    /// Which of its variants.
+    variant: usize,
+    /// Reads the content, where RAM does not hold it.
+    reader: Option<Box<BodyReader>>,
     age: u64,
     ttl: i64,
 }
@@ -80,14 +96,15 @@ struct Means {
     room: usize,
 }
 
-/// A request, and who sent it.
+/// Who sent a request, and when.
 struct Asked<'a> {
     client: &'a ClientConn,
     address: IpAddr,
-    target: Target,
     id: RequestId,
     at: Timestamp,
     started: Instant,
+    /// What replies have over TLS.
+    hsts: Option<&'a HeaderValue>,
 }
 
 impl Proxy {
@@ -98,7 +115,7 @@ impl Proxy {
         head: &Parts,
         client: &ClientConn,
         hsts: Option<&HeaderValue>,
-        mut reply: HeadWriter<'_>,
+        reply: HeadWriter<'_>,
         room: usize,
     ) -> Option<Content> {
         let in_frames = reply.form() == Form::Http2;
@@ -107,60 +124,113 @@ impl Proxy {
             return None;
         }
         let head = if in_frames { joined(head) } else { Cow::Borrowed(head) };
-        let site = self.site.load();
-        let head = &*site.identified(client, &head);
         // Over TLS, and in frames, it is us who read.
-        let by_file = !client.tls && !in_frames;
-        let (asked, mut hit) = self.at_hand(&site, head, client, Means { by_file, room })?;
-        hit.write_head(&site, &asked, hsts, &mut reply);
-        if let Some(reader) = hit.reader.take() {
-            reply.end();
-            let (telemetry, started) = (self.telemetry.clone(), asked.started);
-            let finished = Some(hit.finished(asked));
-            let in_ram = match &hit.entry.body {
-                BodyRef::Bytes(bytes) => Some(bytes.clone()),
-                BodyRef::File(_) => None,
-            };
-            let sending = Sending { reader: *reader, in_ram, telemetry, started, finished };
-            return Some(Content::File(Box::new(sending)));
-        }
-        let rest = hit.write_content(reply);
-        self.telemetry.finished(hit.finished(asked));
-        Some(Content::Bytes(rest))
+        let means = Means { by_file: !client.tls && !in_frames, room };
+        self.answer_anew(&self.site.load(), &head, (client, hsts), reply, means).map(|(content, _)| content)
     }
 
-    /// The reply to a request without content, if it is at hand.
-    fn at_hand<'a>(
+    /// The same for a request of HTTP/1.1 whose head a [`Reader`](crate::http::h1::Reader) has let pass as a whole.
+    pub fn at_once_by_text(
         &self,
-        site: &'a Site,
+        text: &[u8],
+        client: &ClientConn,
+        hsts: Option<&HeaderValue>,
+        reply: HeadWriter<'_>,
+    ) -> Option<Content> {
+        let site = self.site.load();
+        let means = Means { by_file: !client.tls, room: usize::MAX };
+        // Who is told apart by more than what the head says is looked at each time.
+        let like_others = site.takes_for_anybody(client);
+        alike::with(|alike| {
+            if like_others && let Some(known) = alike.find(text, &site, client.tls) {
+                return self.answer_known(&site, known, (client, hsts), reply, means);
+            }
+            let head = alike.reader().read(text)?;
+            let (content, leads) = self.answer_anew(&site, head, (client, hsts), reply, means)?;
+            if like_others {
+                alike.learn(text, &site, client.tls, leads);
+            }
+            Some(content)
+        })
+    }
+
+    fn answer_anew(
+        &self,
+        site: &Site,
         head: &Parts,
-        client: &'a ClientConn,
+        (client, hsts): (&ClientConn, Option<&HeaderValue>),
+        mut reply: HeadWriter<'_>,
         means: Means,
-    ) -> Option<(Asked<'a>, Hit<'a>)> {
-        let started = Instant::now();
-        let at = self.clock.now();
-        site.bounds(head).ok()?;
-        let trusted = !site.trusted.is_empty() && site.trusts(client.peer.ip());
-        let target = site.target_at_once(head, client, trusted)?;
-        let hit = self.hit(site, head, client, (&target, means), at)?;
+    ) -> Option<(Content, Leads)> {
+        let (started, at) = (Instant::now(), self.clock.now());
+        let head = &*site.identified(client, head);
+        let trusted = site.believes(client);
+        let leads = self.leads(site, head, client, trusted)?;
+        let mut hit = self.hit(site, &leads, head, means, at, &mut Weak::new())?;
         let id = given_id(&head.headers, trusted).unwrap_or_else(|| RequestId::Own(request_id::new_id(at)));
         let address = match trusted {
             true => forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted),
             false => client.peer.ip(),
         };
-        Some((Asked { client, address, target, id, at, started }, hit))
+        let asked = Asked { client, address, id, at, started, hsts };
+        hit.write_common(site, &asked, &mut reply);
+        let content = self.send(&mut hit, asked, reply);
+        Some((content, leads))
     }
 
-    /// Looks at what is stored.
-    fn hit<'s>(
+    /// Answers a request of whose like it is known where they lead.
+    fn answer_known(
         &self,
-        site: &'s Site,
-        head: &Parts,
-        client: &ClientConn,
-        (target, means): (&Target, Means),
-        at: Timestamp,
-    ) -> Option<Hit<'s>> {
-        let route = site.route_by(target, &head.method, &head.headers, client.identity())?;
+        site: &Site,
+        known: &mut Known,
+        (client, hsts): (&ClientConn, Option<&HeaderValue>),
+        mut reply: HeadWriter<'_>,
+        means: Means,
+    ) -> Option<Content> {
+        let (started, at) = (Instant::now(), self.clock.now());
+        let Known { leads, found, told, .. } = known;
+        if is_misdirected(client, &leads.target) {
+            return None;
+        }
+        let mut hit = self.hit(site, leads, known.plain.head(), means, at, found)?;
+        let (id, address) = (RequestId::Own(request_id::new_id(at)), client.peer.ip());
+        let asked = Asked { client, address, id, at, started, hsts };
+        let telling = Telling { at: at.secs(), age: hit.age, ttl: hit.ttl, secured: hsts.is_some() };
+        match told.as_ref().and_then(|told| told.again(hit.entry(), telling)) {
+            Some(text) => reply.again(text),
+            None => {
+                hit.write_common(site, &asked, &mut reply);
+                *told = Some(Told::new(hit.entry(), telling, reply.written()));
+            }
+        }
+        Some(self.send(&mut hit, asked, reply))
+    }
+
+    /// Ends the head, has the exchange told, and returns what is left to send of it.
+    fn send(&self, hit: &mut Hit<'_>, asked: Asked<'_>, mut reply: HeadWriter<'_>) -> Content {
+        hit.write_own(&asked, &mut reply);
+        if let Some(reader) = hit.reader.take() {
+            reply.end();
+            let (telemetry, started) = (self.telemetry.clone(), asked.started);
+            let finished = Some(hit.finished(asked));
+            let in_ram = match &hit.entry().body {
+                BodyRef::Bytes(bytes) => Some(bytes.clone()),
+                BodyRef::File(_) => None,
+            };
+            let sending = Sending { reader: *reader, in_ram, telemetry, started, finished };
+            return Content::File(Box::new(sending));
+        }
+        let rest = hit.write_content(reply);
+        self.telemetry.finished(hit.finished(asked));
+        Content::Bytes(rest)
+    }
+
+    /// Where a request without content leads, if it is to be answered from what is stored.
+    fn leads(&self, site: &Site, head: &Parts, client: &ClientConn, trusted: bool) -> Option<Leads> {
+        site.bounds(head).ok()?;
+        let target = site.target_at_once(head, client, trusted)?;
+        let position = site.position_by(&target, &head.method, &head.headers, client.identity())?;
+        let route = &site.routes[position];
         if !route.at_once || via::loops(&head.headers, &site.name) {
             return None;
         }
@@ -170,15 +240,36 @@ impl Proxy {
         }
         policy.cookie = policy.cookie && !route.cache.key.covers_cookies(&head.headers);
         let secret = self.cache.secret();
-        let facts =
-            Facts { method: &head.method, headers: &head.headers, body: None, user: None, slice: None };
-        let key = Keyed::of(route, target, facts, secret);
-        let parts = key.parts(&head.headers);
-        let digest = parts.digest(secret);
+        let digest = keyed(route, &target, head, secret).parts(&head.headers).digest(secret);
         policy.spread = digest.spread();
-        let at_hand = self.cache.at_hand(&parts, digest)?;
+        let sent = target.sent().as_str().into();
+        Some(Leads { target, sent, route: position, digest, policy })
+    }
+
+    /// Looks at what is stored. `found` is what was found there last, if it has the key.
+    fn hit<'s>(
+        &self,
+        site: &'s Site,
+        leads: &'s Leads,
+        head: &Parts,
+        means: Means,
+        at: Timestamp,
+        found: &mut Weak<Resource>,
+    ) -> Option<Hit<'s>> {
+        let (route, secret) = (&site.routes[leads.route], self.cache.secret());
+        let at_hand = self.cache.at_hand(leads.digest, |resource| {
+            if std::ptr::eq(found.as_ptr(), Arc::as_ptr(resource)) {
+                return true;
+            }
+            let key = keyed(route, &leads.target, head, secret);
+            let has_key = key.parts(&head.headers).matches(&resource.variants[0].key, secret);
+            if has_key {
+                *found = Arc::downgrade(resource);
+            }
+            has_key
+        })?;
         let entry = vary::select(&at_hand.resource.variants, &head.headers, secret, at)?;
-        let reuse = policy::reuse(&policy, &entry.head, entry.soft_purged, &route.cache.rules, at);
+        let reuse = policy::reuse(&leads.policy, &entry.head, entry.soft_purged, &route.cache.rules, at);
         let Reuse::Fresh { age, ttl } = reuse else { return None };
         if entry.part.is_some() || entry.trailers.is_some() || is_bodiless(entry.head.status) {
             return None;
@@ -191,8 +282,9 @@ impl Proxy {
             BodyRef::Bytes(_) => None,
             BodyRef::File(_) => Some(self.reader(entry)?),
         };
+        let variant = at_hand.resource.variants.iter().position(|variant| Arc::ptr_eq(variant, entry))?;
         self.cache.count_hit(&at_hand);
-        Some(Hit { route, entry: entry.clone(), reader, digest, policy, age, ttl })
+        Some(Hit { leads, route, resource: at_hand.resource, variant, reader, age, ttl })
     }
 
     /// Reads content that is in a file, if that can be done at once.
@@ -203,34 +295,54 @@ impl Proxy {
     }
 }
 
+/// The key of a request without content.
+fn keyed<'a>(route: &'a Route, target: &'a Target, head: &'a Parts, secret: &Secret) -> Keyed<'a> {
+    let facts = Facts { method: &head.method, headers: &head.headers, body: None, user: None, slice: None };
+    Keyed::of(route, target, facts, secret)
+}
+
+/// Whether this is not what the client's connection was opened for.
+fn is_misdirected(client: &ClientConn, target: &Target) -> bool {
+    client.session.as_ref().is_some_and(|session| !session.serves(target.host()))
+}
+
 impl Site {
+    /// Whether what a client says of others is believed.
+    fn believes(&self, client: &ClientConn) -> bool {
+        !self.trusted.is_empty() && self.trusts(client.peer.ip())
+    }
+
+    /// Whether it makes no difference who asks, as long as the host is one that they may ask for.
+    fn takes_for_anybody(&self, client: &ClientConn) -> bool {
+        let is_unknown = self.identity.is_empty() && client.identity().is_none();
+        is_unknown && client.redirect.is_none() && !self.believes(client)
+    }
+
     /// What a plain request is for, if it is to be answered here.
     fn target_at_once(&self, head: &Parts, client: &ClientConn, trusted: bool) -> Option<Target> {
         let secure = forwarded::is_secure(client.tls, &head.headers, trusted);
         let target = Target::of(head, secure).ok()?;
         let redirected = client.redirect.is_some() && target.scheme() == Scheme::Http;
-        let misdirected = client.session.as_ref().is_some_and(|session| !session.serves(target.host()));
         let purges = self.purging.as_ref().is_some_and(|purging| purging.takes(&head.method));
-        (!redirected && !misdirected && !purges).then_some(target)
+        (!redirected && !is_misdirected(client, &target) && !purges).then_some(target)
     }
 }
 
 impl Hit<'_> {
-    /// The head as [`Reply::into_response`](super::respond::Reply::into_response) makes it.
-    fn write_head(
-        &self,
-        site: &Site,
-        asked: &Asked<'_>,
-        hsts: Option<&HeaderValue>,
-        out: &mut HeadWriter<'_>,
-    ) {
-        let head = &self.entry.head;
+    fn entry(&self) -> &Arc<Entry> {
+        &self.resource.variants[self.variant]
+    }
+
+    /// The head as [`Reply::into_response`](super::respond::Reply::into_response) makes it, as far as it is the same for
+    /// all who ask in one second.
+    fn write_common(&self, site: &Site, asked: &Asked<'_>, out: &mut HeadWriter<'_>) {
+        let head = &self.entry().head;
         out.status(head.status);
         let mut dated = false;
         for (name, value) in &head.headers {
             match name {
                 &AGE | &CONTENT_LENGTH | &TRAILER => continue,
-                &STRICT_TRANSPORT_SECURITY if hsts.is_some() => continue,
+                &STRICT_TRANSPORT_SECURITY if asked.hsts.is_some() => continue,
                 name if *name == request_id::NAME => continue,
                 name => dated |= *name == DATE,
             }
@@ -239,14 +351,18 @@ impl Hit<'_> {
         if !dated {
             out.field(&DATE, date::header_value(asked.at).as_bytes());
         }
-        out.field(&CONTENT_LENGTH, Decimal::of(self.entry.body.len()).as_bytes());
+        out.field(&CONTENT_LENGTH, Decimal::of(self.entry().body.len()).as_bytes());
         // Larger ages are told as the largest that every recipient understands (RFC 9111 1.2.2).
         out.field(&AGE, Decimal::of(self.age.min(1 << 31)).as_bytes());
         let detail = head.freshness.source.detail();
         out.value(&CACHE_STATUS, |out| cache_status::write_hit(&site.name, self.ttl, detail, out));
+    }
+
+    /// The rest of it.
+    fn write_own(&self, asked: &Asked<'_>, out: &mut HeadWriter<'_>) {
         let mut id = [0; request_id::LENGTH];
         out.field(&request_id::NAME, request_id::text(&asked.id, &mut id).as_bytes());
-        if let Some(hsts) = hsts {
+        if let Some(hsts) = asked.hsts {
             out.field(&STRICT_TRANSPORT_SECURITY, hsts.as_bytes());
         }
     }
@@ -255,7 +371,7 @@ impl Hit<'_> {
     fn write_content(&self, reply: HeadWriter<'_>) -> Bytes {
         let copies = reply.form() == Form::Http1;
         let out = reply.end();
-        match &self.entry.body {
+        match &self.entry().body {
             BodyRef::Bytes(body) if copies && body.len() <= SHORT => {
                 out.extend_from_slice(body);
                 Bytes::new()
@@ -268,9 +384,10 @@ impl Hit<'_> {
 
     /// What is told of it afterwards.
     fn finished(&self, asked: Asked<'_>) -> Finished {
-        let Asked { client, address, target, id, at, started } = asked;
+        let Asked { client, address, id, at, started, .. } = asked;
+        let Leads { target, sent, digest, policy, .. } = self.leads;
         let took = started.elapsed();
-        let freshness = &self.entry.head.freshness;
+        let freshness = &self.entry().head.freshness;
         Finished {
             id,
             at,
@@ -282,8 +399,8 @@ impl Hit<'_> {
             protocol: client.protocol,
             method: Method::GET,
             host: target.shared_authority(),
-            target: target.sent().as_str().into(),
-            status: self.entry.head.status.as_u16(),
+            target: sent.clone(),
+            status: self.entry().head.status.as_u16(),
             route: Some(self.route.name.clone()),
             series: Series { route: self.route.series.route, upstream: 0 },
             upstream: None,
@@ -292,17 +409,17 @@ impl Hit<'_> {
             upstream_first_byte: None,
             cache: CacheOutcome::Hit,
             received: 0,
-            sent: self.entry.body.len(),
+            sent: self.entry().body.len(),
             end: End::Complete,
             lasting: false,
             error: None,
             limit: None,
             limit_dry_run: None,
             caching: Caching {
-                key: Some(self.digest.0),
+                key: Some(digest.0),
                 detail: freshness.source.detail(),
                 found: Some(Found::new(self.age, freshness.lifetime, freshness.source.as_str())),
-                asks: asks(&self.policy, target.scheme() == Scheme::Https),
+                asks: asks(policy, target.scheme() == Scheme::Https),
                 ..Caching::default()
             },
             reply: None,

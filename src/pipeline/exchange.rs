@@ -42,7 +42,7 @@ pub struct Exchange {
     session: Option<Arc<Session>>,
     pub(super) method: Method,
     pub(super) host: Arc<str>,
-    pub(super) target: Box<str>,
+    pub(super) target: Arc<str>,
     pub(super) route: Option<Arc<Route>>,
     pub(super) asked: Option<Asked>,
     pub(super) cache: CacheOutcome,

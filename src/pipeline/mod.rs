@@ -360,9 +360,20 @@ impl Site {
         headers: &HeaderMap,
         client: Option<&Identity>,
     ) -> Option<&Arc<Route>> {
+        self.position_by(target, method, headers, client).map(|position| &self.routes[position])
+    }
+
+    /// The same, by its place among the routes.
+    fn position_by(
+        &self,
+        target: &Target,
+        method: &Method,
+        headers: &HeaderMap,
+        client: Option<&Identity>,
+    ) -> Option<usize> {
         let (host, path, query) = (target.host(), target.path(), target.query());
         let facts = Facts { host, path, method, headers, query, client };
-        self.router.find(&facts).map(|position| &self.routes[position])
+        self.router.find(&facts)
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Site {
     /// Peers whose forwarding fields are believed.
     pub trusted: Vec<IpNet>,
     /// Request fields that tell upstreams of clients' certificates.
-    identity: Vec<(HeaderName, Fact)>,
+    pub(super) identity: Vec<(HeaderName, Fact)>,
     /// Who may purge by a request.
     pub(super) purging: Option<Purging>,
     pub(super) max_tunnels: Option<usize>,

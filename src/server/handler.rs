@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::refusal::Refusal;
 use crate::http::content::Content;
-use crate::http::h1::Violation;
+use crate::http::h1::{Plain, Violation};
 use crate::http::head::HeadWriter;
 use crate::http::{ClientConn, Interim, RequestContent};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure};
@@ -42,6 +42,11 @@ pub trait Handler: Send + Sync + 'static {
     ) -> Option<Content> {
         let _ = (request, client, reply, room);
         None
+    }
+
+    /// The same for a request of HTTP/1.1 whose head a [`Reader`](crate::http::h1::Reader) has let pass as a whole.
+    fn at_once_by_text(&self, head: &[u8], client: &ClientConn, reply: HeadWriter<'_>) -> Option<Content> {
+        self.at_once(Plain::default().read(head)?, client, reply, usize::MAX)
     }
 
     /// A request never became one: it was answered, or its connection cut, below. Told as that is decided; `id` is the

@@ -73,15 +73,11 @@ impl Answer {
     }
 }
 
-/// What a worker's connections use in turn: an answer is made without a pause.
-#[derive(Default)]
-struct Scratch {
-    request: Plain,
-    out: Vec<u8>,
-}
-
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// What a worker's connections write to in turn: an answer is made without a pause.
+    static OUT: RefCell<Vec<u8>> = RefCell::default();
+    /// Reads those of their requests whose replies are waited for.
+    static PLAIN: RefCell<Plain> = RefCell::default();
 }
 
 impl<H: Handler> Prompt for Connection<H> {
@@ -89,11 +85,10 @@ impl<H: Handler> Prompt for Connection<H> {
         if !self.goes_on() {
             return Ok(false);
         }
-        SCRATCH.with_borrow_mut(|Scratch { request, out }| {
-            let Some(request) = request.read(head) else { return Ok(false) };
+        OUT.with_borrow_mut(|out| {
             out.clear();
             let reply = HeadWriter::new(Form::Http1, out);
-            let Some(rest) = self.handler.at_once(request, &self.client, reply, usize::MAX) else {
+            let Some(rest) = self.handler.at_once_by_text(head, &self.client, reply) else {
                 return Ok(false);
             };
             self.activity.answered_at_once();
@@ -106,8 +101,8 @@ impl<H: Handler> Prompt for Connection<H> {
         if !self.goes_on() {
             return None;
         }
-        SCRATCH.with_borrow_mut(|Scratch { request, .. }| {
-            let request = request.read(head)?;
+        PLAIN.with_borrow_mut(|plain| {
+            let request = plain.read(head)?;
             Some(Box::new(Exchange::begin(self.clone(), request)) as Box<dyn Underway>)
         })
     }

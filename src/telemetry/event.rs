@@ -36,7 +36,7 @@ pub struct Finished {
     /// The request's authority as the client named it, lower case.
     pub host: Arc<str>,
     /// Path and query as the client sent them.
-    pub target: Box<str>,
+    pub target: Arc<str>,
     /// The status sent; 0 when the client left before there was one.
     pub status: u16,
     /// The route that took it; `None`: no route matched, or no request was parsed.

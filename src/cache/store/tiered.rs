@@ -182,15 +182,15 @@ impl Cache {
         self.of_key(key, found?)
     }
 
-    /// What is stored for a key and nothing has taken since; no look-up of its own, until it is [counted](Self::count_hit).
-    pub fn at_hand(&self, key: &KeyParts<'_>, digest: Digest) -> Option<AtHand> {
+    /// What is stored under a digest and nothing has taken since, if it `has_key`: all of it has one key. No look-up of its
+    /// own, until it is [counted](Self::count_hit).
+    pub fn at_hand(&self, digest: Digest, has_key: impl FnOnce(&Arc<Resource>) -> bool) -> Option<AtHand> {
         let (resource, from_disk) = match self.shared.memory.get(&digest) {
             Some(resource) => (resource, false),
             None => (self.at_hand_on_disk(digest)?, true),
         };
         let stands = resource.uniform && self.shared.is_current(&resource);
-        let matches = stands && key.matches(&resource.variants[0].key, &self.shared.secret);
-        matches.then_some(AtHand { resource, from_disk })
+        (stands && has_key(&resource)).then_some(AtHand { resource, from_disk })
     }
 
     /// What RAM does not know; it does not come to know it by this.

@@ -1,9 +1,10 @@
-//! The fields of the last request that came whole, which have been judged: those of the next one are often the same to the
-//! byte, whoever sends it, and then so is what there is to be said of them.
+//! Requests that came whole and have been judged: a few heads, and the fields of the last one. The next are often the same to
+//! the byte, whoever sends them, and then so is what there is to be said of them.
 
 use std::cell::RefCell;
 
 use super::head::Head;
+use super::heads::Heads;
 use super::reader::Limits;
 
 /// Longer ones are looked at each time.
@@ -26,7 +27,19 @@ struct Known {
 }
 
 thread_local! {
+    /// Each with what it was judged by.
+    static WHOLE: RefCell<Heads<Limits>> = const { RefCell::new(Heads::new()) };
     static LAST: RefCell<Option<Known>> = const { RefCell::new(None) };
+}
+
+/// Whether these bytes are such a head, and nothing else.
+pub(super) fn is_whole(bytes: &[u8], limits: Limits) -> bool {
+    WHOLE.with_borrow_mut(|heads| heads.find(bytes).is_some_and(|by| *by == limits))
+}
+
+/// Keeps a head that has let its request pass, which was over with it; see [`keep`].
+pub(super) fn keep_whole(bytes: &[u8], limits: Limits) {
+    WHOLE.with_borrow_mut(|heads| heads.learn(bytes, || Some(limits)));
 }
 
 /// Whether these bytes are such fields, with all that came behind them, and nothing else.

@@ -14,6 +14,7 @@
 mod chunk;
 mod field;
 mod head;
+mod heads;
 mod inlet;
 mod known;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod write;
 
 pub use field::{length, normalise_length};
 pub use head::Content;
+pub use heads::Heads;
 pub use inlet::{Filled, Inlet};
 pub use plain::Plain;
 pub use reader::{Limits, Reader, Stop};

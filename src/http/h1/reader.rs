@@ -120,6 +120,22 @@ impl Reader {
     /// How many of these bytes may go on, and why not all of them. `None` with fewer than all: the rest is the
     /// beginning of a line, and has to be given again together with what follows it.
     pub fn feed(&mut self, bytes: &[u8]) -> (usize, Option<Stop>) {
+        let heads = self.heads;
+        let begins = self.is_between() && self.empty_lines == 0;
+        if begins && known::is_whole(bytes, self.limits) {
+            self.heads += 1;
+            self.begin(State::Start);
+            return (bytes.len(), None);
+        }
+        let (passed, stop) = self.follow(bytes);
+        if begins && passed == bytes.len() && self.heads == heads + 1 && self.is_between() {
+            known::keep_whole(bytes, self.limits);
+        }
+        (passed, stop)
+    }
+
+    /// The same where nothing is known of them, or not of all of them together.
+    fn follow(&mut self, bytes: &[u8]) -> (usize, Option<Stop>) {
         // Where the message began of which something has not gone on yet, and its fields.
         let (mut at, mut message, mut fields) = (0, 0, None);
         while at < bytes.len() {

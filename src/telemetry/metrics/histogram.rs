@@ -36,8 +36,31 @@ const fn bounds() -> [u64; BUCKETS] {
     bounds
 }
 
+/// Durations up to here, which are most of those of hits, are not searched for.
+const SHORT: usize = 256;
+
+/// Their buckets.
+const SHORT_BUCKETS: [u8; SHORT] = short_buckets();
+
+const fn short_buckets() -> [u8; SHORT] {
+    let mut buckets = [0; SHORT];
+    let (mut micros, mut bucket) = (0, 0);
+    while micros < SHORT {
+        while BOUNDS[bucket as usize] < micros as u64 {
+            bucket += 1;
+        }
+        buckets[micros] = bucket;
+        micros += 1;
+    }
+    buckets
+}
+
 fn bucket_of(micros: u64) -> usize {
-    BOUNDS.partition_point(|bound| *bound < micros).min(BUCKETS - 1)
+    let short = usize::try_from(micros).ok().and_then(|micros| SHORT_BUCKETS.get(micros));
+    match short {
+        Some(bucket) => usize::from(*bucket),
+        None => BOUNDS.partition_point(|bound| *bound < micros).min(BUCKETS - 1),
+    }
 }
 
 /// A histogram that one thread writes.

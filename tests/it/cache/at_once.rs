@@ -1,6 +1,9 @@
 //! Hits that are answered at once: which they are, and that nobody can tell them from others.
 
+use std::collections::HashSet;
+
 use http::request::Parts;
+use proxy_stone::cache::purge::Criterion;
 use proxy_stone::http::ClientConn;
 use proxy_stone::http::content::Content;
 use proxy_stone::http::head::{Form, HeadWriter};
@@ -236,4 +239,48 @@ async fn nobody_can_tell_over_http_2_either() {
     assert_eq!(told(1), told(2));
     assert_eq!(ask(&crumbs[..1]).await.cache_status(), "proxy-stone; fwd=vary-miss; stored");
     assert_eq!(origin.hits(), 2);
+}
+
+#[tokio::test]
+async fn requests_that_are_alike_are_judged_each_time() {
+    let answer = Answer::ok("hello").field("Cache-Control", "max-age=6").field("Vary", "Accept");
+    let origin = Origin::always(answer).await;
+    let clock = noon();
+    let config = |more: &str| format!("upstream = \"{}\"\ncache = true\n{more}", origin.url());
+    let proxy = Proxy::of(config("")).clock(&clock).start().await;
+    proxy.get("/a").await;
+    proxy.stored(1).await;
+    let mut client = proxy.connect().await;
+    let mut ids = HashSet::new();
+    for age in 0..6 {
+        for _ in 0..3 {
+            let reply = client.get("/a").await;
+            assert_eq!((reply.text(), reply.field("age")), ("hello", Some(&*age.to_string())));
+            assert_eq!(reply.cache_status(), format!("proxy-stone; hit; ttl={}", 6 - age));
+            assert!(ids.insert(reply.field("x-request-id").map(str::to_owned)), "each has an id of its own");
+        }
+        pass(&clock, 1);
+    }
+    assert_eq!(client.get("/a").await.cache_status(), "proxy-stone; fwd=stale; fwd-status=200; stored");
+    proxy.stored(2).await;
+    assert_eq!(client.get("/a").await.cache_status(), "proxy-stone; hit; ttl=6");
+    // What differs in a byte is another request.
+    for (target, accept) in [("/a", "text/plain"), ("/b", "*/*")] {
+        let fields = ["Host: api.test".to_owned(), format!("Accept: {accept}")];
+        let fields = fields.each_ref().map(String::as_str);
+        assert_ne!(client.ask("GET", target, &fields, "").await.cache_status(), "proxy-stone; hit; ttl=6");
+    }
+    proxy.instance.cache.purge(Criterion::All, false).await.expect("purged");
+    assert_eq!(client.get("/a").await.cache_status(), "proxy-stone; fwd=uri-miss; stored");
+    proxy.stored(5).await;
+    assert_eq!(client.get("/a").await.cache_status(), "proxy-stone; hit; ttl=6");
+    // A site that is no more has nothing to say.
+    proxy
+        .reload(&config("[[routes]]\nname = \"other\"\nmatch = { path = \"/a\" }\ncache = false"))
+        .expect("reloaded");
+    assert_eq!(client.get("/a").await.cache_status(), "proxy-stone; fwd=bypass");
+    let finished = proxy.finished(26).await;
+    assert_eq!(finished.iter().filter(|finished| &*finished.target == "/a").count(), 25);
+    assert!(finished.iter().all(|finished| &*finished.host == "api.test"));
+    assert_eq!(finished.last().and_then(|finished| finished.route.as_deref()), Some("other"));
 }
