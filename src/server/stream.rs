@@ -1,6 +1,6 @@
 //! A client's connection: over TCP, or over a Unix socket, as the kernel gives it; or TLS over either.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
@@ -131,6 +131,53 @@ pub(super) struct Secured {
 impl Secured {
     pub(super) fn new(stream: TlsStream<Stream>) -> Self {
         Self { stream, cut: AtomicBool::new(false) }
+    }
+}
+
+impl Secured {
+    /// Reads once from the socket for as much as is asked, where tokio-rustls reads until nothing comes.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (socket, session) = self.stream.get_mut();
+        loop {
+            match session.reader().fill_buf() {
+                Ok(bytes) => {
+                    let taken = bytes.len().min(buffer.remaining());
+                    buffer.put_slice(&bytes[..taken]);
+                    session.reader().consume(taken);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            match session.read_tls(&mut Arriving { socket, cx }) {
+                // At the end the session knows whether the client has said so.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            if let Err(error) = session.process_new_packets() {
+                // The alert that says why, if the socket takes it.
+                let _ = session.write_tls(&mut Now(socket));
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            }
+        }
+    }
+}
+
+/// Reads what has come; who waits for more is woken.
+struct Arriving<'a, 'c> {
+    socket: &'a mut Stream,
+    cx: &'a mut Context<'c>,
+}
+
+impl Read for Arriving<'_, '_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(bytes);
+        match Pin::new(&mut *self.socket).poll_read(self.cx, &mut buffer) {
+            Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
@@ -288,7 +335,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_read(cx, buffer),
+            Self::Tls(secured) => secured.poll_read(cx, buffer),
         }
     }
 }
@@ -308,7 +355,11 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            // What TLS has sealed mostly is one piece, of which the kernel need not be told as of several.
+            Self::Tcp(stream) => match slices {
+                [one] => Pin::new(stream).poll_write(cx, one),
+                slices => Pin::new(stream).poll_write_vectored(cx, slices),
+            },
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(secured) => Pin::new(&mut secured.stream).poll_write_vectored(cx, slices),
         }
