@@ -86,9 +86,9 @@ mod tests {
     use crate::telemetry::testing::finished;
 
     fn written(event: &Finished, format: LogFormat) -> String {
-        let mut text = String::new();
+        let mut text = Vec::new();
         line(&mut text, event, format);
-        text.trim_end().to_owned()
+        String::from_utf8(text).unwrap().trim_end().to_owned()
     }
 
     #[test]

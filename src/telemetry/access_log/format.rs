@@ -4,8 +4,8 @@
 //! URL can neither forge a line nor reach the terminal of whoever reads the log.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write};
-use std::io;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -13,114 +13,137 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::http::decimal::{Decimal, Dotted};
 use crate::http::request_id;
-use crate::telemetry::event::{End, Finished};
+use crate::telemetry::event::{End, Finished, RequestId};
 use crate::telemetry::record::{LogRecord, format_time};
 use crate::telemetry::settings::LogFormat;
 use crate::tls::Session;
 
 /// Appends one line, with its line break.
-pub(in crate::telemetry) fn line(buffer: &mut String, event: &Finished, format: LogFormat) {
-    // Writing into a String cannot fail.
+pub(in crate::telemetry) fn line(out: &mut Vec<u8>, event: &Finished, format: LogFormat) {
+    // Writing into memory cannot fail.
     let _ = match format {
-        LogFormat::Text => text(buffer, event),
-        LogFormat::Json => json(buffer, event),
+        LogFormat::Text => text(out, event),
+        LogFormat::Json => json(out, event),
     };
-    buffer.push('\n');
+    out.push(b'\n');
 }
 
 /// `TIME CLIENT "METHOD HOST TARGET PROTO" STATUS BYTES DURATION CACHE ROUTE ENDPOINT ID`, then
 /// `end=` and `error=` where the exchange did not end well, `limit=` and `limit_dry_run=` where a rate limit was reached, `user=`, and
 /// what is known of the client's TLS.
-fn text(buffer: &mut String, event: &Finished) -> fmt::Result {
-    push_time(buffer, event.at);
-    buffer.push(' ');
+fn text(out: &mut Vec<u8>, event: &Finished) -> io::Result<()> {
+    push_time(out, event.at);
+    out.push(b' ');
     match event.client {
-        IpAddr::V4(client) => buffer.push_str(Dotted::of(client).as_str()),
-        IpAddr::V6(client) => write!(buffer, "{client}")?,
+        IpAddr::V4(client) => out.extend_from_slice(Dotted::of(client).as_bytes()),
+        IpAddr::V6(client) => write!(out, "{client}")?,
     }
-    let host = if event.host.is_empty() { "-" } else { &event.host };
-    let target = if event.target.is_empty() { "-" } else { &event.target };
-    buffer.push_str(" \"");
-    for word in [event.method.as_str(), host, target] {
-        push_word(buffer, word)?;
-        buffer.push(' ');
+    out.extend_from_slice(b" \"");
+    push_word(out, event.method.as_str())?;
+    for word in [&event.host, &event.target] {
+        out.push(b' ');
+        push_word(out, if word.is_empty() { "-" } else { word })?;
     }
-    buffer.extend([event.protocol.name(), "\" "]);
+    out.push(b' ');
+    out.extend_from_slice(event.protocol.name().as_bytes());
+    out.extend_from_slice(b"\" ");
     match event.status {
-        0 => buffer.push('-'),
-        status => buffer.push_str(Decimal::of(status.into()).as_str()),
+        0 => out.push(b'-'),
+        status => push_number(out, status.into()),
     }
     let micros = u64::try_from(event.duration.as_micros()).unwrap_or(u64::MAX);
-    buffer.extend([" ", Decimal::of(event.sent).as_str(), " ", Decimal::of(micros / 1000).as_str(), "."]);
-    // Three digits, of which the first may be zeros.
-    buffer.push_str(&Decimal::of(1000 + micros % 1000).as_str()[1..]);
-    buffer.extend(["ms ", event.cache.as_str()]);
-    let (route, endpoint) = (event.route.as_deref(), event.endpoint.as_deref());
-    let mut hyphenated = [0; request_id::LENGTH];
-    let id = request_id::text(&event.id, &mut hyphenated);
-    for word in [route.unwrap_or("-"), endpoint.unwrap_or("-"), id] {
-        buffer.push(' ');
-        push_word(buffer, word)?;
+    out.push(b' ');
+    push_number(out, event.sent);
+    out.push(b' ');
+    push_number(out, micros / 1000);
+    push_thousandths(out, micros);
+    out.extend_from_slice(b"ms ");
+    out.extend_from_slice(event.cache.as_str().as_bytes());
+    for word in [&event.route, &event.endpoint] {
+        out.push(b' ');
+        push_word(out, word.as_deref().unwrap_or("-"))?;
+    }
+    out.push(b' ');
+    match &event.id {
+        RequestId::Own(id) => {
+            out.extend_from_slice(id.hyphenated().encode_lower(&mut [0; request_id::LENGTH]).as_bytes());
+        }
+        RequestId::Given(id) => push_word(out, id)?,
     }
     if event.end != End::Complete {
-        write!(buffer, " end={}", event.end.as_str())?;
+        write!(out, " end={}", event.end.as_str())?;
     }
     if let Some(error) = event.error {
-        write!(buffer, " error={}", Word(error))?;
+        write!(out, " error={}", Word(error))?;
     }
     for (name, limit) in [("limit", &event.limit), ("limit_dry_run", &event.limit_dry_run)] {
         if let Some(limit) = limit {
-            write!(buffer, " {name}={}", Word(limit))?;
+            write!(out, " {name}={}", Word(limit))?;
         }
     }
     if let Some(user) = &event.user {
-        write!(buffer, " user={}", Word(user))?;
+        write!(out, " user={}", Word(user))?;
     }
-    event.session.as_deref().map_or(Ok(()), |session| tls(buffer, session))
+    event.session.as_deref().map_or(Ok(()), |session| tls(out, session))
 }
 
 /// As [`format_time`] writes it. Lines come by the thousand in a second, and but for the thousandths all of them say the
 /// same.
-fn push_time(buffer: &mut String, at: Timestamp) {
+fn push_time(out: &mut Vec<u8>, at: Timestamp) {
     thread_local! {
-        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+        static LAST: RefCell<(u64, Vec<u8>)> = const { RefCell::new((u64::MAX, Vec::new())) };
     }
     LAST.with_borrow_mut(|(second, text)| {
         if *second != at.secs() {
             let whole = format_time(Timestamp::from_secs(at.secs()));
-            let end = whole.rfind('.').map_or(whole.len(), |dot| dot + 1);
-            (*second, *text) = (at.secs(), whole[..end].to_owned());
+            let end = whole.rfind('.').unwrap_or(whole.len());
+            (*second, *text) = (at.secs(), whole.as_bytes()[..end].to_vec());
         }
-        buffer.extend([text, &Decimal::of(1000 + at.millis() % 1000).as_str()[1..], "Z"]);
+        out.extend_from_slice(text);
     });
+    push_thousandths(out, at.millis());
+    out.push(b'Z');
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(Decimal::of(number).as_bytes());
+}
+
+/// A dot and three digits, of which the first may be zeros.
+fn push_thousandths(out: &mut Vec<u8>, number: u64) {
+    let digit = |worth: u64| b'0' + (number / worth % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
 }
 
 /// As [`Word`] writes it. Most have nothing to be escaped.
-fn push_word(buffer: &mut String, word: &str) -> fmt::Result {
-    if word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
-        buffer.push_str(word);
+fn push_word(out: &mut Vec<u8>, word: &str) -> io::Result<()> {
+    // All of them without a way out, so that many are looked at in one go.
+    let is_plain = |byte: u8| byte.is_ascii_graphic() & (byte != b'"') & (byte != b'\\');
+    if word.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+        out.extend_from_slice(word.as_bytes());
         return Ok(());
     }
-    write!(buffer, "{}", Word(word))
+    write!(out, "{}", Word(word))
 }
 
-fn tls(buffer: &mut String, session: &Session) -> fmt::Result {
-    write!(buffer, " tls={} cipher={} resumed={}", session.version, session.cipher, session.resumed)?;
+fn tls(out: &mut Vec<u8>, session: &Session) -> io::Result<()> {
+    let resumed = if session.resumed { "true" } else { "false" };
+    for text in [" tls=", session.version, " cipher=", session.cipher, " resumed=", resumed] {
+        out.extend_from_slice(text.as_bytes());
+    }
     if let Some(sni) = &session.sni {
-        write!(buffer, " sni={}", Word(sni))?;
+        out.extend_from_slice(b" sni=");
+        push_word(out, sni)?;
     }
     if let Some(client) = &session.identity {
-        write!(buffer, " client_cert={}", Word(&client.name()))?;
+        write!(out, " client_cert={}", Word(&client.name()))?;
     }
     Ok(())
 }
 
-fn json(buffer: &mut String, event: &Finished) -> fmt::Result {
-    let mut bytes = Vec::with_capacity(512);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Guarded);
-    LogRecord::from(event).serialize(&mut serializer).map_err(|_| fmt::Error)?;
-    buffer.push_str(std::str::from_utf8(&bytes).map_err(|_| fmt::Error)?);
-    Ok(())
+fn json(out: &mut Vec<u8>, event: &Finished) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(out, Guarded);
+    Ok(LogRecord::from(event).serialize(&mut serializer)?)
 }
 
 /// Whether a character could harm a line, a field or a terminal: controls, and what turns or breaks lines.
@@ -170,9 +193,11 @@ mod tests {
     use crate::telemetry::testing::finished;
 
     fn lines(event: &Finished) -> (String, String) {
-        let (mut text, mut json) = (String::new(), String::new());
-        line(&mut text, event, LogFormat::Text);
-        line(&mut json, event, LogFormat::Json);
+        let [text, json] = [LogFormat::Text, LogFormat::Json].map(|format| {
+            let mut out = Vec::new();
+            line(&mut out, event, format);
+            String::from_utf8(out).unwrap()
+        });
         (text, json)
     }
 
@@ -186,8 +211,9 @@ mod tests {
     #[test]
     fn times_are_written_as_elsewhere() {
         for millis in [0, 999, 1_000, 1_700_000_000_007, 1_700_000_000_070, 1_700_000_059_999, u64::MAX / 2] {
-            let (mut text, at) = (String::new(), Timestamp::from_millis(millis));
+            let (mut text, at) = (Vec::new(), Timestamp::from_millis(millis));
             push_time(&mut text, at);
+            let text = String::from_utf8(text).unwrap();
             // Beyond the year 9999 there is no time to be told.
             let expected = format_time(at);
             assert_eq!(text[..20], expected[..20]);

@@ -112,7 +112,7 @@ impl Writer {
             output,
             now: clock.now(),
             clock,
-            buffer: String::with_capacity(CHUNK),
+            buffer: Vec::with_capacity(CHUNK + CHUNK / 16),
             lines: 0,
             failing: false,
             counters: writer.counters.clone(),
@@ -200,7 +200,7 @@ struct Work {
     clock: Clock,
     /// As it was when the lines at hand were taken.
     now: Timestamp,
-    buffer: String,
+    buffer: Vec<u8>,
     lines: u64,
     failing: bool,
     counters: Arc<Counters>,
@@ -243,8 +243,8 @@ impl Work {
             return;
         }
         let result = match &mut self.output.sink {
-            Sink::Stderr => io::stderr().lock().write_all(self.buffer.as_bytes()),
-            Sink::File(file) => file.write(self.buffer.as_bytes()),
+            Sink::Stderr => io::stderr().lock().write_all(&self.buffer),
+            Sink::File(file) => file.write(&self.buffer),
         };
         let lines = std::mem::take(&mut self.lines);
         self.buffer.clear();
@@ -323,7 +323,7 @@ mod tests {
     fn no_line_is_lost_or_cut_by_rotation() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut one = String::new();
+        let mut one = Vec::new();
         format::line(&mut one, &finished(), LogFormat::Text);
         let (writer, _) = start(&settings(&path, LogFormat::Text, one.len() as u64 * 2));
         writer.submit(&events(7));
