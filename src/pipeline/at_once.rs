@@ -19,7 +19,7 @@ use http::header::{AGE, CONTENT_LENGTH, DATE, STRICT_TRANSPORT_SECURITY, TRAILER
 use http::request::Parts;
 use http::{HeaderValue, Method};
 
-use alike::{Known, Telling, Told};
+use alike::{Alike, Known, Telling, Told};
 
 use super::exchange::asks;
 use super::inbound::{given_id, joined};
@@ -118,15 +118,18 @@ impl Proxy {
         reply: HeadWriter<'_>,
         room: usize,
     ) -> Option<Content> {
-        let in_frames = reply.form() == Form::Http2;
-        // Those of HTTP/1.1 that come here are such by their form.
-        if in_frames && (head.method != Method::GET || doubt::check(head).is_err()) {
+        // In frames, as over TLS, it is us who read.
+        if reply.form() == Form::Http1 {
+            let means = Means { by_file: !client.tls, room };
+            return self
+                .answer_anew(&self.site.load(), head, (client, hsts), reply, means)
+                .map(|(content, _)| content);
+        }
+        if head.method != Method::GET {
             return None;
         }
-        let head = if in_frames { joined(head) } else { Cow::Borrowed(head) };
-        // Over TLS, and in frames, it is us who read.
-        let means = Means { by_file: !client.tls && !in_frames, room };
-        self.answer_anew(&self.site.load(), &head, (client, hsts), reply, means).map(|(content, _)| content)
+        let means = Means { by_file: false, room };
+        alike::with_text(head, |text| self.answer_alike(text, Some(head), (client, hsts), reply, means))
     }
 
     /// The same for a request of HTTP/1.1 whose head a [`Reader`](crate::http::h1::Reader) has let pass as a whole.
@@ -137,18 +140,36 @@ impl Proxy {
         hsts: Option<&HeaderValue>,
         reply: HeadWriter<'_>,
     ) -> Option<Content> {
-        let site = self.site.load();
         let means = Means { by_file: !client.tls, room: usize::MAX };
+        self.answer_alike(text, None, (client, hsts), reply, means)
+    }
+
+    /// Answers by what is known of requests with this text. Those of which nothing is known are read: the text itself, or
+    /// what came `in_frames`, for which it stands.
+    fn answer_alike(
+        &self,
+        text: &[u8],
+        in_frames: Option<&Parts>,
+        (client, hsts): (&ClientConn, Option<&HeaderValue>),
+        reply: HeadWriter<'_>,
+        means: Means,
+    ) -> Option<Content> {
+        let site = self.site.load();
         // Who is told apart by more than what the head says is looked at each time.
         let like_others = site.takes_for_anybody(client);
-        alike::with(|alike| {
-            if like_others && let Some(known) = alike.find(text, &site, client.tls) {
+        alike::with(|Alike { heads, plain }| {
+            if like_others
+                && let Some(known) = heads.find(text).filter(|known| known.holds(&site, client.tls))
+            {
                 return self.answer_known(&site, known, (client, hsts), reply, means);
             }
-            let head = alike.reader().read(text)?;
-            let (content, leads) = self.answer_anew(&site, head, (client, hsts), reply, means)?;
+            let head = match in_frames {
+                Some(head) => doubt::check(head).is_ok().then(|| joined(head))?,
+                None => Cow::Borrowed(plain.read(text)?),
+            };
+            let (content, leads) = self.answer_anew(&site, &head, (client, hsts), reply, means)?;
             if like_others {
-                alike.learn(text, &site, client.tls, leads);
+                heads.learn(text, || Some(Known::new(&site, client.tls, head.into_owned(), leads)));
             }
             Some(content)
         })
@@ -188,11 +209,11 @@ impl Proxy {
         means: Means,
     ) -> Option<Content> {
         let (started, at) = (Instant::now(), self.clock.now());
-        let Known { leads, found, told, .. } = known;
+        let Known { head, leads, found, told, .. } = known;
         if is_misdirected(client, &leads.target) {
             return None;
         }
-        let mut hit = self.hit(site, leads, known.plain.head(), means, at, found)?;
+        let mut hit = self.hit(site, leads, head, means, at, found)?;
         let (id, address) = (RequestId::Own(request_id::new_id(at)), client.peer.ip());
         let asked = Asked { client, address, id, at, started, hsts };
         let telling = Telling { at: at.secs(), age: hit.age, ttl: hit.ttl, secured: hsts.is_some() };

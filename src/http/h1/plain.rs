@@ -54,11 +54,6 @@ impl Plain {
         self.read_anew(head, target, end)
     }
 
-    /// The request that was read last, if it was a plain one.
-    pub fn head(&self) -> &Parts {
-        &self.head
-    }
-
     fn target(&self) -> &[u8] {
         self.head.uri.path_and_query().map_or(b"", |target| target.as_str().as_bytes())
     }

@@ -6,6 +6,9 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+
 use super::Leads;
 use crate::cache::entry::Entry;
 use crate::cache::store::Resource;
@@ -15,16 +18,16 @@ use crate::pipeline::site::Site;
 /// What a thread knows.
 #[derive(Default)]
 pub(super) struct Alike {
-    heads: Heads<Known>,
+    pub(super) heads: Heads<Known>,
     /// Reads the others.
-    plain: Plain,
+    pub(super) plain: Plain,
 }
 
 /// What is known of a head.
 pub(super) struct Known {
     tls: bool,
     site: Weak<Site>,
-    pub(super) plain: Plain,
+    pub(super) head: Parts,
     pub(super) leads: Leads,
     /// What was found under its key last, which has that key.
     pub(super) found: Weak<Resource>,
@@ -51,6 +54,7 @@ pub(super) struct Telling {
 
 thread_local! {
     static ALIKE: RefCell<Alike> = RefCell::default();
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs `answer` with what this thread knows.
@@ -58,25 +62,36 @@ pub(super) fn with<R>(answer: impl FnOnce(&mut Alike) -> R) -> R {
     ALIKE.with_borrow_mut(answer)
 }
 
-impl Alike {
-    /// What is known of this head, on a site and over TLS or not.
-    pub(super) fn find(&mut self, text: &[u8], site: &Arc<Site>, tls: bool) -> Option<&mut Known> {
-        let known = self.heads.find(text)?;
-        (known.tls == tls && std::ptr::eq(known.site.as_ptr(), Arc::as_ptr(site))).then_some(known)
+/// Runs `answer` with the text by which a GET over HTTP/2 is known. No head of HTTP/1.1 is written so, and no other head
+/// is: neither names nor values have line feeds in them.
+pub(super) fn with_text<R>(head: &Parts, answer: impl FnOnce(&[u8]) -> R) -> R {
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        let uri = &head.uri;
+        let authority = uri.authority().map_or("", Authority::as_str);
+        let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+        for part in [uri.scheme_str().unwrap_or(""), authority, target] {
+            text.push(b'\n');
+            text.extend_from_slice(part.as_bytes());
+        }
+        for (name, value) in &head.headers {
+            text.push(b'\n');
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.push(b':');
+            text.extend_from_slice(value.as_bytes());
+        }
+        answer(text)
+    })
+}
+
+impl Known {
+    pub(super) fn new(site: &Arc<Site>, tls: bool, head: Parts, leads: Leads) -> Self {
+        Self { tls, site: Arc::downgrade(site), head, leads, found: Weak::new(), told: None }
     }
 
-    /// Reads heads that are not known.
-    pub(super) fn reader(&mut self) -> &mut Plain {
-        &mut self.plain
-    }
-
-    /// A head leads there.
-    pub(super) fn learn(&mut self, text: &[u8], site: &Arc<Site>, tls: bool, leads: Leads) {
-        self.heads.learn(text, || {
-            let mut plain = Plain::default();
-            plain.read(text)?;
-            Some(Known { tls, site: Arc::downgrade(site), plain, leads, found: Weak::new(), told: None })
-        });
+    /// Whether it is known of this site, and over TLS or not.
+    pub(super) fn holds(&self, site: &Arc<Site>, tls: bool) -> bool {
+        self.tls == tls && std::ptr::eq(self.site.as_ptr(), Arc::as_ptr(site))
     }
 }
 
