@@ -2,21 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{HeaderValue, Method, Response};
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::http::ClientConn;
 use crate::http::content::Content;
 use crate::http::h1::Violation;
-use crate::http::head::HeadWriter;
-use crate::pipeline::{Proxy, ReplyBody};
-use crate::server::{ClientRequest, ConnectionTotals, Handler, Refusal};
+use crate::http::head::{Form, HeadWriter};
+use crate::pipeline::{Proxy, Relay, Relayed, ReplyBody};
+use crate::server::{Answered, Answering, ClientRequest, ConnectionTotals, Handler, Refusal};
 use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure, Telemetry};
 use crate::tls::Session;
@@ -26,6 +27,28 @@ pub(super) struct Gate {
     pub(super) proxy: Arc<Proxy>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) clock: Clock,
+}
+
+/// An exchange on its short way.
+struct Passing {
+    relay: Relay,
+    hsts: Option<HeaderValue>,
+}
+
+impl Answering<ReplyBody> for Passing {
+    fn poll(&mut self, cx: &mut Context<'_>, form: Form, out: &mut Vec<u8>) -> Poll<Answered<ReplyBody>> {
+        self.relay.poll(cx, form, out, self.hsts.as_ref()).map(|relayed| match relayed {
+            Relayed::Interim => Answered::Interim,
+            Relayed::Whole(content) => Answered::Whole(content),
+            Relayed::Response(mut response) => {
+                if let Some(hsts) = self.hsts.take() {
+                    response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+                }
+                Answered::Response(response)
+            }
+            Relayed::Long(long) => Answered::Later(long),
+        })
+    }
 }
 
 impl Handler for Gate {
@@ -61,6 +84,16 @@ impl Handler for Gate {
     fn at_once_by_text(&self, head: &[u8], client: &ClientConn, reply: HeadWriter<'_>) -> Option<Content> {
         let hsts = client.session.as_ref().and_then(|session| session.hsts());
         self.proxy.at_once_by_text(head, client, hsts.as_ref(), reply)
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        request: &Parts,
+        client: &Arc<ClientConn>,
+    ) -> Option<Box<dyn Answering<ReplyBody>>> {
+        let relay = self.proxy.relay(request, client)?;
+        let hsts = client.session.as_ref().and_then(|session| session.hsts());
+        Some(Box::new(Passing { relay, hsts }))
     }
 
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid) {

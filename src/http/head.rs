@@ -66,6 +66,27 @@ impl<'a> HeadWriter<'a> {
         }
     }
 
+    /// A field as another message has it, its name in any case.
+    #[inline]
+    pub fn line(&mut self, name: &[u8], value: &[u8]) {
+        match self.form {
+            Form::Http1 => {
+                let start = self.out.len();
+                self.out.extend_from_slice(name);
+                self.out[start..].make_ascii_lowercase();
+                self.out.extend_from_slice(b": ");
+                self.out.extend_from_slice(value);
+                self.out.extend_from_slice(b"\r\n");
+            }
+            Form::Http2 => {
+                // Who has read a head has looked at its names.
+                if let Ok(name) = HeaderName::from_bytes(name) {
+                    hpack::write_field(&name, value, false, self.out);
+                }
+            }
+        }
+    }
+
     /// A field whose value is made where it stands.
     #[inline]
     pub fn value(&mut self, name: &HeaderName, write: impl FnOnce(&mut Vec<u8>)) {
@@ -99,14 +120,15 @@ mod tests {
     #[test]
     fn the_same_head_in_both_forms() {
         for (form, expected) in [
-            (Form::Http1, &b"HTTP/1.1 200 OK\r\nage: 7\r\nx: y\r\n\r\n"[..]),
-            (Form::Http2, b"\x88\x0f\x06\x017\0\x01x\x01y"),
+            (Form::Http1, &b"HTTP/1.1 200 OK\r\nage: 7\r\nx: y\r\nx: z\r\n\r\n"[..]),
+            (Form::Http2, b"\x88\x0f\x06\x017\0\x01x\x01y\0\x01x\x01z"),
         ] {
             let mut out = Vec::new();
             let mut head = HeadWriter::new(form, &mut out);
             head.status(StatusCode::OK);
             head.field(&AGE, b"7");
             head.value(&HeaderName::from_static("x"), |out| out.push(b'y'));
+            head.line(b"X", b"z");
             head.end();
             assert_eq!(out, expected);
         }

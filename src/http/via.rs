@@ -12,6 +12,13 @@ const PASSES: usize = 4;
 /// Adds this proxy after those before it. `version` is that of the message as we received it; a `name` that is no
 /// pseudonym adds nothing.
 pub fn append(headers: &mut HeaderMap, version: Version, name: &str) {
+    if let Some(value) = member(version, name) {
+        headers.append(VIA, value);
+    }
+}
+
+/// What [`append`] adds.
+pub fn member(version: Version, name: &str) -> Option<HeaderValue> {
     let protocol = match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",
@@ -19,13 +26,11 @@ pub fn append(headers: &mut HeaderMap, version: Version, name: &str) {
         Version::HTTP_3 => "3",
         _ => "1.1",
     };
-    if let Some(value) = member(protocol, name) {
-        headers.append(VIA, value);
-    }
+    kept(protocol, name)
 }
 
 /// Our member of the list; those that were made last are kept per thread, since there are few.
-fn member(protocol: &'static str, name: &str) -> Option<HeaderValue> {
+fn kept(protocol: &'static str, name: &str) -> Option<HeaderValue> {
     const KEPT: usize = 4;
     thread_local! {
         static LAST: RefCell<Vec<(&'static str, Box<str>, HeaderValue)>> = const { RefCell::new(Vec::new()) };

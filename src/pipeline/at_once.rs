@@ -340,7 +340,7 @@ impl Site {
     }
 
     /// What a plain request is for, if it is to be answered here.
-    fn target_at_once(&self, head: &Parts, client: &ClientConn, trusted: bool) -> Option<Target> {
+    pub(super) fn target_at_once(&self, head: &Parts, client: &ClientConn, trusted: bool) -> Option<Target> {
         let secure = forwarded::is_secure(client.tls, &head.headers, trusted);
         let target = Target::of(head, secure).ok()?;
         let redirected = client.redirect.is_some() && target.scheme() == Scheme::Http;

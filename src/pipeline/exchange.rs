@@ -104,9 +104,20 @@ impl Exchange {
         method: Method,
         target: &str,
     ) -> Box<Self> {
+        Self::open_at(telemetry, client, (version, method, target), (at, Instant::now()), id)
+    }
+
+    /// The same for one that began `at` that time, by both clocks.
+    pub(super) fn open_at(
+        telemetry: Arc<Telemetry>,
+        client: &ClientConn,
+        (version, method, target): (Version, Method, &str),
+        (at, started): (Timestamp, Instant),
+        id: RequestId,
+    ) -> Box<Self> {
         Box::new(Self {
             telemetry,
-            started: Instant::now(),
+            started,
             at,
             id,
             id_value: OnceLock::new(),

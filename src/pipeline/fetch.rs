@@ -191,7 +191,8 @@ impl Asked {
     }
 }
 
-fn count(
+/// Counts the attempts of a fetch, of which the last came to `outcome`.
+pub(super) fn count(
     telemetry: &Telemetry,
     route: &Route,
     endpoint: Option<&Arc<str>>,

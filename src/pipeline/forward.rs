@@ -116,7 +116,7 @@ pub(super) fn map_rewritten(headers: &mut HeaderMap, site: &Site, exchange: &Exc
     }
 }
 
-const fn version(protocol: Protocol) -> Version {
+pub(super) const fn version(protocol: Protocol) -> Version {
     match protocol {
         Protocol::Http10 => Version::HTTP_10,
         Protocol::Http11 | Protocol::Internal => Version::HTTP_11,

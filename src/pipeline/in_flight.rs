@@ -30,6 +30,16 @@ impl InFlight {
         Counted(cell)
     }
 
+    /// Counts one more until [`left`](Self::left).
+    pub(super) fn come(&self) {
+        self.cells[own_cell()].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// See [`come`](Self::come).
+    pub(super) fn left(&self) {
+        self.cells[own_cell()].0.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// How many there are.
     pub(super) fn total(&self) -> u64 {
         let total: i64 = self.cells.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum();

@@ -15,7 +15,7 @@ use super::site::Site;
 use crate::cache::key::FieldHash;
 use crate::http::{ClientConn, Interim, RequestContent, forwarded, grpc, request_id};
 use crate::telemetry::event::{Protocol, RequestId};
-use crate::upstream::StreamBody;
+use crate::upstream::{Begun, StreamBody};
 
 /// A request on its way through the stages.
 pub(super) struct Inbound {
@@ -29,6 +29,8 @@ pub(super) struct Inbound {
     pub(super) refresh: bool,
     /// It is for one slice of a body: which one.
     pub(super) slice: Option<u64>,
+    /// What has been begun of asking its origin.
+    pub(super) begun: Option<Begun>,
 }
 
 /// The body of a request.
@@ -93,7 +95,19 @@ impl Proxy {
             exchange.client_address =
                 forwarded::client_address(client.peer.ip(), &head.headers, &site.trusted);
         }
-        (Box::new(Inbound { head, body, client, interim, trusted, refresh: false, slice: None }), exchange)
+        (
+            Box::new(Inbound {
+                head,
+                body,
+                client,
+                interim,
+                trusted,
+                refresh: false,
+                slice: None,
+                begun: None,
+            }),
+            exchange,
+        )
     }
 }
 

@@ -40,6 +40,7 @@ mod pieces;
 mod posted;
 mod preflight;
 mod purging;
+mod relay;
 mod reply;
 mod respond;
 mod secured;
@@ -53,6 +54,7 @@ mod upgrade;
 mod upkeep;
 mod web_call;
 
+pub use relay::{Long, LongWay, Relay, Relayed};
 pub use reply::{ReplyBody, ReplyError};
 pub use settings::{CacheSettings, RouteSettings, Settings};
 use site::Routed;

@@ -117,7 +117,7 @@ impl Proxy {
         inbound: Box<Inbound>,
     ) -> FetchRequest {
         let Routed { site, route, target } = *to;
-        let Inbound { mut head, body, client, interim, trusted, .. } = *inbound;
+        let Inbound { mut head, body, client, interim, trusted, begun, .. } = *inbound;
         let expect_continue = fetch::expects_continue(&head.headers);
         let client_host = target.authority_value();
         let facts = forward_facts(site, exchange, &client, target, trusted);
@@ -150,7 +150,7 @@ impl Proxy {
             expect_continue,
             deadline: deadline(route, exchange),
             upgrade: None,
-            begun: None,
+            begun,
         }
     }
 

@@ -55,7 +55,7 @@ impl Reply {
         exchange.replied(self.status);
         exchange.lasting = match self.source {
             Source::Switched(_) => true,
-            Source::Upstream(_) | Source::Shared(_) | Source::Recoded(_) => is_event_stream(&self.headers),
+            Source::Upstream(_) | Source::Shared(_) | Source::Recoded(_) => is_events(&self.headers),
             _ => false,
         };
         if let Source::Switched(switched) = self.source {
@@ -119,10 +119,13 @@ fn failed_cache_status(exchange: &Exchange, failure: &Failure) -> CacheStatus<'s
     }
 }
 
-/// Events as they happen, for as long as anybody listens (Server-Sent Events).
-fn is_event_stream(headers: &HeaderMap) -> bool {
+fn is_events(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| is_event_stream(value.as_bytes()))
+}
+
+/// Whether content of this type is events as they happen, for as long as anybody listens (Server-Sent Events).
+pub(super) fn is_event_stream(given: &[u8]) -> bool {
     const TYPE: &[u8] = b"text/event-stream";
-    let Some(given) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
     let (name, rest) = given.split_at_checked(TYPE.len()).unwrap_or((given, &[]));
     name.eq_ignore_ascii_case(TYPE) && matches!(rest.trim_ascii_start(), [] | [b';', ..])
 }
@@ -132,7 +135,7 @@ pub(super) fn is_bodiless(status: StatusCode) -> bool {
     status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-fn respond(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
+pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;

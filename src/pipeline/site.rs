@@ -14,6 +14,7 @@ use super::key::Users;
 use super::limiting::Limit;
 use super::local::Local;
 use super::purging::Purging;
+use super::relay;
 use super::settings::{CacheSettings, RouteSettings, Settings};
 use crate::cache::{self, Mode};
 use crate::http::ClientConn;
@@ -84,6 +85,8 @@ pub struct Route {
     pub complaints: Complaints,
     /// Whether hits may be answered at once.
     pub(super) at_once: bool,
+    /// Its plain requests are passed on the short way.
+    pub(super) relays: bool,
 }
 
 /// Why a site cannot be built.
@@ -248,6 +251,7 @@ impl Route {
             limits,
             complaints: Complaints::default(),
             at_once: at_once::is_open(&settings, cache.mode),
+            relays: relay::is_open(&settings, cache.mode),
             cache,
             settings,
         })

@@ -349,6 +349,13 @@ impl Offered {
         Self { in_flight, waits: false }
     }
 
+    /// Something has, which is the last.
+    pub(super) fn waiting(in_flight: InFlight) -> Self {
+        let mut offered = Self::new(in_flight);
+        offered.set(true);
+        offered
+    }
+
     pub(super) fn set(&mut self, waits: bool) {
         let cell = &self.in_flight.0.offered;
         match (self.waits, waits) {

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use uuid::Uuid;
 use super::refusal::Refusal;
 use crate::http::content::Content;
 use crate::http::h1::{Plain, Violation};
-use crate::http::head::HeadWriter;
+use crate::http::head::{Form, HeadWriter};
 use crate::http::{ClientConn, Interim, RequestContent};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure};
 use crate::tls::Session;
@@ -49,6 +51,17 @@ pub trait Handler: Send + Sync + 'static {
         self.at_once(Plain::default().read(head)?, client, reply, usize::MAX)
     }
 
+    /// Begins to answer a request without content of which nothing is at hand, without a future of its own. `None`: nothing has
+    /// been done, and the request comes to `handle`.
+    fn begin(
+        self: &Arc<Self>,
+        request: &Parts,
+        client: &Arc<ClientConn>,
+    ) -> Option<Box<dyn Answering<Self::Body>>> {
+        let _ = (request, client);
+        None
+    }
+
     /// A request never became one: it was answered, or its connection cut, below. Told as that is decided; `id` is the
     /// request id that the client is told.
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid);
@@ -72,6 +85,28 @@ pub trait Handler: Send + Sync + 'static {
     /// A connection was closed at once, or could not even be accepted; not also told as opened.
     fn connection_refused(&self, reason: ConnectionRefused);
 }
+
+/// An exchange that was [begun](Handler::begin). Dropped when the client goes away.
+pub trait Answering<B>: Send {
+    /// Goes on; what there is of the reply's head is written behind what `out` holds. Not asked again once there is anything but
+    /// an interim reply.
+    fn poll(&mut self, cx: &mut Context<'_>, form: Form, out: &mut Vec<u8>) -> Poll<Answered<B>>;
+}
+
+/// What has become of an exchange that was [begun](Handler::begin).
+pub enum Answered<B> {
+    /// An interim reply was written; more is to come.
+    Interim,
+    /// The reply's head was written, which says how long its content is, and that but for this.
+    Whole(Bytes),
+    /// A reply.
+    Response(Response<B>),
+    /// A reply has to be waited for. It is told how to send interim ones, if that can be done.
+    Later(Box<dyn FnOnce(Option<Interim>) -> Later<B> + Send>),
+}
+
+/// A reply to be waited for.
+pub type Later<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
 /// A request as a connection delivers it.
 #[derive(Debug)]

@@ -20,14 +20,39 @@ use crate::http::content::{Content, FileContent};
 use crate::http::h1::Plain;
 use crate::http::head::{Form, HeadWriter};
 
+/// Whether it is worth to look for a short way. It costs a tenth of the long one: who has had none a few times in a row is
+/// looked at only now and then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Looks(u32);
+
+/// Looks in vain, after which that is so.
+const FEW: u32 = 4;
+
+/// Of so many more, one is taken.
+const SELDOM: u32 = 16;
+
+impl Looks {
+    /// Asked once for each request.
+    pub(super) fn are_worth_it(&mut self) -> bool {
+        self.0 = self.0.wrapping_add(1);
+        self.0 <= FEW || self.0.is_multiple_of(SELDOM)
+    }
+
+    /// There was one.
+    pub(super) fn paid(&mut self) {
+        self.0 = 0;
+    }
+}
+
 /// Answers plain requests.
 pub(super) trait Prompt: std::marker::Send + Sync {
     /// Has `send` send the reply to the request that this head makes, if it is at hand: all of it, or its beginning and what of
     /// its content comes behind. `false`: nothing has been done.
     fn answer(&self, head: &[u8], send: &mut Send<'_>) -> io::Result<bool>;
 
-    /// Begins to answer the request that this head makes; `None` if it is no plain one.
-    fn begin(self: Arc<Self>, head: &[u8]) -> Option<Box<dyn Underway>>;
+    /// Begins to answer the request that this head makes; `None` if it is no plain one. `looks` whether there is a short way for
+    /// it.
+    fn begin(self: Arc<Self>, head: &[u8], looks: &mut Looks) -> Option<Box<dyn Underway>>;
 }
 
 impl fmt::Debug for dyn Prompt {
@@ -97,13 +122,13 @@ impl<H: Handler> Prompt for Connection<H> {
         })
     }
 
-    fn begin(self: Arc<Self>, head: &[u8]) -> Option<Box<dyn Underway>> {
+    fn begin(self: Arc<Self>, head: &[u8], looks: &mut Looks) -> Option<Box<dyn Underway>> {
         if !self.goes_on() {
             return None;
         }
         PLAIN.with_borrow_mut(|plain| {
             let request = plain.read(head)?;
-            Some(Box::new(Exchange::begin(self.clone(), request)) as Box<dyn Underway>)
+            Some(Box::new(Exchange::begin(self.clone(), request, looks)) as Box<dyn Underway>)
         })
     }
 }

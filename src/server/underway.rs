@@ -15,11 +15,13 @@ use http_body::Body;
 
 use super::activity::InFlight;
 use super::connection::Connection;
-use super::handler::{ClientRequest, Handler};
+use super::handler::{Answered, Answering, ClientRequest, Handler, Later};
+use super::prompt::Looks;
 use super::shared::Phase;
 use crate::clock::Clock;
 use crate::http::decimal::Decimal;
 use crate::http::h1::{self, write_chunk_size, write_field, write_status};
+use crate::http::head::Form;
 use crate::http::{InterimQueue, RequestContent, date};
 
 /// Content up to this size is copied behind its head, or the piece before: to tell the kernel of two costs more.
@@ -81,14 +83,16 @@ pub(super) struct Exchange<H: Handler> {
     /// Of the request, on its connection.
     number: u64,
     stage: Stage<H::Body>,
-    interim: Arc<InterimQueue>,
+    /// Where one may be sent by who waits.
+    interim: Option<Arc<InterimQueue>>,
     /// What follows the reply.
     then: Then,
     _in_flight: InFlight,
 }
 
 enum Stage<B> {
-    Answering(Pin<Box<dyn Future<Output = Response<B>> + Send>>),
+    Begun(Box<dyn Answering<B>>),
+    Answering(Later<B>),
     Sending(Pin<Box<B>>, Framing),
     /// There is no more content.
     Over,
@@ -96,9 +100,23 @@ enum Stage<B> {
 
 impl<H: Handler> Exchange<H> {
     /// Hands a request that has no content to the handler.
-    pub(super) fn begin(connection: Arc<Connection<H>>, head: &Parts) -> Self {
+    pub(super) fn begin(connection: Arc<Connection<H>>, head: &Parts, looks: &mut Looks) -> Self {
         let (number, in_flight) = connection.activity.begin(false);
         connection.activity.begun_past_hyper();
+        if looks.are_worth_it()
+            && let Some(answering) = connection.handler.begin(head, &connection.client)
+        {
+            looks.paid();
+            let stage = Stage::Begun(answering);
+            return Self {
+                connection,
+                number,
+                stage,
+                interim: None,
+                then: Then::Next,
+                _in_flight: in_flight,
+            };
+        }
         let interim = InterimQueue::new();
         let request = ClientRequest {
             request: Request::from_parts(head.clone(), RequestContent::None),
@@ -107,13 +125,36 @@ impl<H: Handler> Exchange<H> {
         };
         let answer = Box::pin(connection.handler.clone().handle(request));
         let stage = Stage::Answering(answer);
+        let interim = Some(interim);
         Self { connection, number, stage, interim, then: Then::Next, _in_flight: in_flight }
+    }
+
+    /// Goes on with what has become of an exchange that was begun; what is to be sent at once is returned.
+    fn answered(&mut self, answered: Answered<H::Body>, out: &mut Vec<u8>) -> Option<Piece> {
+        match answered {
+            Answered::Interim => return Some(Piece::nothing(Then::More)),
+            Answered::Whole(content) => {
+                let activity = &self.connection.activity;
+                activity.set_answered(self.number, false);
+                self.stage = Stage::Over;
+                return Some(Piece { content, ..Piece::nothing(Then::Next) });
+            }
+            Answered::Response(response) => self.reply(response, out),
+            Answered::Later(later) => {
+                let interim = InterimQueue::new();
+                self.stage = Stage::Answering(later(Some(interim.open(self.number))));
+                self.interim = Some(interim);
+            }
+        }
+        None
     }
 
     /// Writes the reply's head.
     fn reply(&mut self, response: Response<H::Body>, out: &mut Vec<u8>) {
         let connection = &self.connection;
-        self.interim.close();
+        if let Some(interim) = &self.interim {
+            interim.close();
+        }
         connection.activity.set_answered(self.number, false);
         connection.activity.set_last_status(response.status().as_u16());
         // The handler ends it behind what may not be what it seems.
@@ -132,8 +173,16 @@ impl<H: Handler> Exchange<H> {
 
 impl<H: Handler> Underway for Exchange<H> {
     fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Piece> {
+        if let Stage::Begun(answering) = &mut self.stage {
+            let answered = ready!(answering.poll(cx, Form::Http1, out));
+            if let Some(piece) = self.answered(answered, out) {
+                return Poll::Ready(piece);
+            }
+        }
         if let Stage::Answering(answer) = &mut self.stage {
-            self.interim.set_task(cx.waker());
+            if let Some(interim) = &self.interim {
+                interim.set_task(cx.waker());
+            }
             let response = ready!(answer.as_mut().poll(cx));
             self.reply(response, out);
         }
@@ -152,7 +201,7 @@ impl<H: Handler> Underway for Exchange<H> {
     }
 
     fn interim(&self) -> Option<&Arc<InterimQueue>> {
-        Some(&self.interim)
+        self.interim.as_ref()
     }
 }
 

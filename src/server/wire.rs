@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
-use super::prompt::{Answer, OnItsWay, Prompt};
+use super::prompt::{Answer, Looks, OnItsWay, Prompt};
 use super::refusal::Refusal;
 use super::underway::{Piece, Then, Underway};
 use crate::http::InterimQueue;
@@ -26,12 +26,6 @@ const LINGER_BYTES: usize = 8 << 20;
 
 /// Bytes of a file that are sent before others have their turn.
 const TURN: u64 = 2 << 20;
-
-/// Requests in a row that are looked at, whether they can be answered at once, though none could.
-pub(super) const FEW: u32 = 4;
-
-/// Of more in a row, one in so many is.
-pub(super) const SELDOM: u32 = 16;
 
 /// What is read at a time of a connection that rests.
 const READ_BYTES: usize = 8 << 10;
@@ -77,8 +71,8 @@ pub(super) struct Wire<IO> {
     underway: Option<Box<dyn Underway>>,
     /// Behind its reply the connection ends.
     ends: bool,
-    /// Requests in a row that could not be answered at once.
-    missed: u32,
+    /// For what is at hand, and for a short way to what is not.
+    looks: (Looks, Looks),
     /// Requests whose replies have left hyper for the socket.
     flushed: u64,
     /// What is left to send of a refusal.
@@ -111,7 +105,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             unsent: None,
             underway: None,
             ends: false,
-            missed: 0,
+            looks: Default::default(),
             flushed: 0,
             refusal: Bytes::new(),
             ending: Ending::Open,
@@ -192,16 +186,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     where
         IO: Socket,
     {
-        // Who asks for nothing that is at hand is only looked at now and then: a look costs a tenth of the long way.
-        self.missed = self.missed.wrapping_add(1);
-        let looks = self.missed <= FEW || self.missed.is_multiple_of(SELDOM);
         let Some(prompt) = self.prompt.take() else { return Ok(false) };
-        let answered = match looks {
+        let answered = match self.looks.0.are_worth_it() {
             true => prompt.answer(head, &mut |begin, rest| self.begin_answer(cx, begin, rest)),
             false => Ok(false),
         };
         if let Ok(false) = answered {
-            self.underway = prompt.clone().begin(head);
+            self.underway = prompt.clone().begin(head, &mut self.looks.1);
         }
         self.prompt = Some(prompt);
         Ok(answered? || self.underway.is_some())
@@ -212,7 +203,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     where
         IO: Socket,
     {
-        (self.flushed, self.missed) = (self.activity.requests(), 0);
+        self.flushed = self.activity.requests();
+        self.looks.0.paid();
         match rest {
             Content::Bytes(rest) => self.begin_piece(cx, begin, rest, b""),
             Content::File(content) => self.begin_file(cx, begin, content),

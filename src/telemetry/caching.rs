@@ -4,12 +4,12 @@
 //! What every exchange carries is `Copy`: a hit pays a few stores for it. Only a reply that came from the origin brings
 //! fields along, and of those only what caching goes by. Values that may be secret are not among them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use http::header::{
     AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, SET_COOKIE, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use crate::http::cache_status::{CacheStatus, Forward};
 
@@ -132,6 +132,77 @@ impl ReplyFields {
     }
 }
 
+/// Gathers those fields one by one.
+#[derive(Debug)]
+pub struct Gathering {
+    text: String,
+    /// The fields that were told, by their place in [`TOLD`].
+    told: u16,
+}
+
+/// What [`Gathering`] tells, and knows again.
+const TOLD: [&str; 10] = [
+    "cache-control",
+    "vary",
+    "expires",
+    "date",
+    "age",
+    "last-modified",
+    "content-length",
+    "pragma",
+    "etag",
+    "set-cookie",
+];
+
+thread_local! {
+    static GATHERED: Cell<String> = const { Cell::new(String::new()) };
+}
+
+impl Gathering {
+    /// Of the next reply.
+    pub fn begin() -> Self {
+        let mut text = GATHERED.take();
+        text.clear();
+        Self { text, told: 0 }
+    }
+
+    /// A field whose value is told; `None` where it came before: all lines of a field are told as one.
+    pub fn tell(&mut self, name: &'static str, value: &[u8]) -> Option<()> {
+        let start = self.line(name)?;
+        push(&mut self.text, value);
+        cut(&mut self.text, start);
+        Some(())
+    }
+
+    /// A field of which is told that it was there.
+    pub fn name(&mut self, name: &'static str) {
+        // Once says it.
+        let _ = self.line(name);
+    }
+
+    /// All of them.
+    pub fn end(self) -> ReplyFields {
+        let fields = ReplyFields(self.text.as_str().into());
+        GATHERED.set(self.text);
+        fields
+    }
+
+    /// Begins a line; `None` where it is there already.
+    fn line(&mut self, name: &'static str) -> Option<usize> {
+        let place = TOLD.iter().position(|known| *known == name)?;
+        if self.told & (1 << place) != 0 {
+            return None;
+        }
+        self.told |= 1 << place;
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(name);
+        self.text.push(':');
+        Some(self.text.len())
+    }
+}
+
 fn write(text: &mut String, headers: &HeaderMap, targets: &[HeaderName]) {
     let (mut last, mut start): (Option<&HeaderName>, _) = (None, 0);
     for (name, value) in headers {
@@ -155,17 +226,14 @@ fn write(text: &mut String, headers: &HeaderMap, targets: &[HeaderName]) {
             if again {
                 text.push_str(", ");
             }
-            push(text, value);
+            push(text, value.as_bytes());
             cut(text, start);
         }
     }
 }
 
-fn push(text: &mut String, value: &HeaderValue) {
-    match value.to_str() {
-        Ok(line) => text.push_str(line),
-        Err(_) => text.push_str(&String::from_utf8_lossy(value.as_bytes())),
-    }
+fn push(text: &mut String, value: &[u8]) {
+    text.push_str(&String::from_utf8_lossy(value));
 }
 
 /// Cuts a value that is too long.

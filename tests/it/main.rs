@@ -28,6 +28,7 @@ mod listeners;
 mod passwords;
 mod pool;
 mod refused;
+mod relay;
 mod rewrites;
 mod rfc;
 mod routing;

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use super::Scheme;
 use super::decimal::{Decimal, Dotted};
+use super::h1::write_field;
 use super::target::Target;
 use super::written::written;
 use element::Element;
@@ -91,6 +92,19 @@ pub fn apply(headers: &mut HeaderMap, received: &Received<'_>, trusted: bool) {
     }
 }
 
+/// Writes what [`apply`] puts into the fields of a request whose peer is not trusted, line by line.
+pub fn write(received: &Received<'_>, out: &mut Vec<u8>) {
+    let (mut own, mut host) = (0..0, 0..0);
+    let text = written(|text| (own, host) = forwarded(text, received, "", ""));
+    write_field(&FORWARDED, &text, out);
+    write_field(&X_FORWARDED_FOR, &text[own], out);
+    write_field(&X_FORWARDED_PROTO, received.target.scheme().as_str().as_bytes(), out);
+    write_field(&X_FORWARDED_PORT, Decimal::of(received.target.port().into()).as_bytes(), out);
+    if !host.is_empty() {
+        write_field(&X_FORWARDED_HOST, &text[host], out);
+    }
+}
+
 /// What is told of the hop to us.
 struct Told {
     forwarded: Option<HeaderValue>,
@@ -161,7 +175,8 @@ fn remove_claims(headers: &mut HeaderMap) {
     }
 }
 
-fn is_claim(name: &str) -> bool {
+/// Whether a field says something of the hops before, in any of the ways that there are.
+pub fn is_claim(name: &str) -> bool {
     if !matches!(name.as_bytes(), [b'f' | b'x', ..]) {
         return false;
     }

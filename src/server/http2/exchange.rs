@@ -21,11 +21,12 @@ use super::session::Session;
 use crate::clock::Clock;
 use crate::http::content::FileContent;
 use crate::http::decimal::Decimal;
+use crate::http::head::Form;
 use crate::http::{date, hpack};
 use crate::server::activity::{InFlight, Offered, Reply};
 use crate::server::connection::Connection;
 use crate::server::frames::Code;
-use crate::server::handler::Handler;
+use crate::server::handler::{Answered, Answering, Handler};
 use crate::server::tunnelled;
 use crate::tunnel::Handover;
 
@@ -42,6 +43,10 @@ pub(super) struct Exchange<H: Handler> {
 
 /// How far it has come.
 pub(super) enum Stage<B> {
+    /// It was begun without a future.
+    Begun { answering: Box<dyn Answering<B>>, in_flight: Option<InFlight> },
+    /// The head of its reply is sent, and this is the content.
+    Whole { content: Bytes, _offered: Offered },
     /// There is no reply yet. A CONNECT has a channel for the case that it is agreed to.
     Answering { answer: Answer<B>, in_flight: Option<InFlight>, channel: Option<Box<Channel>> },
     /// The reply has content; of which this was taken, and whether it is the last.
@@ -71,6 +76,14 @@ impl<H: Handler> Exchange<H> {
     fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.stage {
+                Stage::Begun { .. } => match ready!(self.poll_begun(cx)) {
+                    Some(stage) => self.stage = stage,
+                    None => return Poll::Ready(()),
+                },
+                Stage::Whole { content, .. } => {
+                    let sent = self.session.lock().poll_content_sent(self.stream, content, true, cx);
+                    return sent.map(drop);
+                }
                 Stage::Answering { answer, in_flight, channel } => {
                     // The client may reset it while there is no reply.
                     if self.session.lock().poll_gone(self.stream, cx).is_err() {
@@ -87,6 +100,34 @@ impl<H: Handler> Exchange<H> {
                 Stage::Reading { .. } => return self.poll_file(cx),
                 Stage::Tunnel(tunnel) => return tunnel.as_mut().poll(cx),
             }
+        }
+    }
+
+    /// Goes on with what was begun without a future; `None`: it is over.
+    fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stage<H::Body>>> {
+        let Stage::Begun { answering, in_flight } = &mut self.stage else { return Poll::Ready(None) };
+        // The client may reset it while there is no reply.
+        if self.session.lock().poll_gone(self.stream, cx).is_err() {
+            return Poll::Ready(None);
+        }
+        let mut block = Vec::with_capacity(512);
+        loop {
+            let answered = ready!(answering.poll(cx, Form::Http2, &mut block));
+            let in_flight = in_flight.take();
+            return Poll::Ready(match answered {
+                // There are none in this form.
+                Answered::Interim => continue,
+                Answered::Response(response) => self.reply(response, in_flight, None),
+                Answered::Later(later) => {
+                    Some(Stage::Answering { answer: later(None), in_flight, channel: None })
+                }
+                Answered::Whole(content) => {
+                    let ends = content.is_empty();
+                    let sent = self.session.lock().reply(self.stream, &block, ends);
+                    let more = in_flight.filter(|_| sent.is_ok() && !ends);
+                    more.map(|in_flight| Stage::Whole { content, _offered: Offered::waiting(in_flight) })
+                }
+            });
         }
     }
 

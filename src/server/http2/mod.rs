@@ -44,11 +44,12 @@ use super::activity::Offered;
 use super::connection::Connection;
 use super::handler::{ClientRequest, Handler};
 use super::meter::{Meter, Offence};
+use super::prompt::Looks;
 use super::refusal::RefusalReason;
 use super::settings::Settings;
 use super::shared::Phase;
 use super::watch::{CLOSE_TIMEOUT, Stage, Watch};
-use super::wire::{FEW, SELDOM, Socket, Wire};
+use super::wire::{Socket, Wire};
 use crate::http::RequestContent;
 use crate::http::content::Content;
 use crate::http::head::{Form, HeadWriter};
@@ -116,7 +117,7 @@ struct Driver<'a, IO, H: Handler> {
     exchanges: FuturesUnordered<Exchange<H>>,
     connection: &'a Arc<Connection<H>>,
     /// Requests in a row that could not be answered at once.
-    missed: u32,
+    looks: (Looks, Looks),
     /// Rings when the client was silent, if it was.
     silence: Pin<Box<Sleep>>,
     heard: bool,
@@ -129,7 +130,7 @@ impl<'a, IO: Socket, H: Handler> Driver<'a, IO, H> {
             session: Arc::new(Mutex::new(session(&connection.limits.settings))),
             exchanges: FuturesUnordered::new(),
             connection,
-            missed: 0,
+            looks: Default::default(),
             silence: Box::pin(sleep_until(Instant::now() + SILENCE)),
             heard: false,
         }
@@ -241,8 +242,7 @@ impl<'a, IO: Socket, H: Handler> Driver<'a, IO, H> {
 
     /// Answers a request if that can be done at once. Of those who ask for nothing that is at hand few are looked at.
     fn answer_at_once(&mut self, opened: Opened, request: &mut Assembly, block: &mut Vec<u8>) -> bool {
-        self.missed = self.missed.wrapping_add(1);
-        if !opened.ended || (self.missed > FEW && !self.missed.is_multiple_of(SELDOM)) {
+        if !opened.ended || !self.looks.0.are_worth_it() {
             return false;
         }
         let Some(room) = self.session.lock().room() else { return false };
@@ -250,7 +250,7 @@ impl<'a, IO: Socket, H: Handler> Driver<'a, IO, H> {
         block.clear();
         let head = HeadWriter::new(Form::Http2, block);
         let Some(content) = handler.at_once(&request.head, client, head, room) else { return false };
-        self.missed = 0;
+        self.looks.0.paid();
         let file = match content {
             Content::Bytes(content) => {
                 activity.answered_at_once();
@@ -276,6 +276,13 @@ impl<'a, IO: Socket, H: Handler> Driver<'a, IO, H> {
         let Connection { handler, client, activity, .. } = &**self.connection;
         let (_, in_flight) = activity.begin(!ended);
         self.session.lock().begin_stream(opened);
+        if ended
+            && self.looks.1.are_worth_it()
+            && let Some(answering) = handler.begin(&request.head, client)
+        {
+            self.looks.1.paid();
+            return self.push(stream, Reached::Begun { answering, in_flight: Some(in_flight) });
+        }
         let head = request.take();
         let received = || Received { session: self.session.clone(), stream };
         // What a CONNECT has behind its head is no content (RFC 9113 8.5).

@@ -1,0 +1,501 @@
+//! The short way to an origin: a plain GET that is passed on is written from its fields as they stand, and its reply, if all of
+//! it comes together, is written from the lines that the origin sent.
+//!
+//! It asks the same rooms the same questions as the stages of [`Proxy::handle`] do, sends the same, and has the same said in
+//! reply, log and metrics. What it leaves out is what such an exchange does not need: futures, and maps of fields. Routes that
+//! look closer at requests, or change replies, go the long way, and so does an exchange that turns out to be out of the common:
+//! what was begun of it is not begun again.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, STRICT_TRANSPORT_SECURITY, VIA};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+
+use super::Proxy;
+use super::doubt;
+use super::error::Failure;
+use super::exchange::{Asked, Exchange};
+use super::fetch::{self, Bringing};
+use super::forward;
+use super::inbound::{Inbound, InboundBody, joined};
+use super::pass::{deadline, names};
+use super::reply::ReplyBody;
+use super::respond::{self, CACHE_STATUS, is_bodiless};
+use super::settings::RouteSettings;
+use super::site::{Routed, Site};
+use crate::cache::Mode;
+use crate::cache::policy::RequestPolicy;
+use crate::http::cache_status::{CacheStatus, Forward};
+use crate::http::connection::{concerns_hop, remove_hop_by_hop};
+use crate::http::decimal::Decimal;
+use crate::http::forwarded::{self, Received};
+use crate::http::h1::{Content, write_field};
+use crate::http::head::{Form, HeadWriter};
+use crate::http::target::Target;
+use crate::http::{ClientConn, Interim, RequestContent, Scheme, date, request_id, via};
+use crate::telemetry::AttemptOutcome;
+use crate::telemetry::caching::{Gathering, ReplyFields};
+use crate::telemetry::event::{CacheOutcome, End, Protocol, RequestId};
+use crate::upstream::{Ask, Asking, Begun, ReplyLines};
+
+/// Content up to this size is copied behind its head: to tell the kernel of two pieces costs more.
+const SHORT: usize = 4 << 10;
+
+/// The most content that is waited for in no way, but taken as it has come.
+const WHOLE: usize = 128 << 10;
+
+/// Whether plain requests of a route with these settings are passed on as they are, and their replies as they come.
+pub(super) fn is_open(settings: &RouteSettings, mode: Mode) -> bool {
+    let as_it_comes = settings.compress.is_none() && settings.edits.is_none() && settings.cors.is_none();
+    let for_everyone = settings.access.is_none() && settings.basic.is_none() && settings.limits.is_empty();
+    let as_asked = settings.rewrite.is_none() && settings.local.is_none() && !settings.grpc_web;
+    let served = settings.allow_methods.as_ref().is_none_or(|allowed| allowed.contains(&Method::GET))
+        && settings.allow_schemes.is_none();
+    mode == Mode::Off && as_it_comes && for_everyone && as_asked && served
+}
+
+/// An exchange on its short way.
+pub struct Relay {
+    proxy: Arc<Proxy>,
+    site: Arc<Site>,
+    client: Arc<ClientConn>,
+    /// The request, should it have to go the long way.
+    head: Parts,
+    target: Target,
+    /// `None` once it is over, or somebody else's.
+    exchange: Option<Box<Exchange>>,
+    stage: Stage,
+}
+
+enum Stage {
+    Asking(Asking),
+    /// This is all that has come of it.
+    Begun(Begun),
+    Over,
+}
+
+/// What has become of an exchange.
+pub enum Relayed {
+    /// An interim reply was written; more is to come.
+    Interim,
+    /// The head of the reply was written, and of its content what is not here.
+    Whole(Bytes),
+    /// A reply out of the common.
+    Response(Response<ReplyBody>),
+    /// It has to be waited for.
+    Long(Long),
+}
+
+/// The rest of an exchange, which may send interim replies.
+pub type Long = Box<dyn FnOnce(Option<Interim>) -> LongWay + Send>;
+
+/// See [`Long`].
+pub type LongWay = Pin<Box<dyn Future<Output = Response<ReplyBody>> + Send>>;
+
+impl Proxy {
+    /// Begins to pass on a request without content, if its way is short; `None`: nothing has been done.
+    pub fn relay(self: &Arc<Self>, head: &Parts, client: &Arc<ClientConn>) -> Option<Relay> {
+        // Those of HTTP/1.1 that come here are such by their form.
+        let in_frames = client.protocol == Protocol::Http2;
+        if head.method != Method::GET || (in_frames && doubt::check(head).is_err()) {
+            return None;
+        }
+        let head = if in_frames { joined(head) } else { Cow::Borrowed(head) };
+        let site = self.site.load();
+        let head = &*site.identified(client, &head);
+        let (started, at) = (Instant::now(), self.clock.now());
+        site.bounds(head).ok()?;
+        if !site.trusted.is_empty() && site.trusts(client.peer.ip()) {
+            return None;
+        }
+        let target = site.target_at_once(head, client, false)?;
+        let route = site.route_by(&target, &head.method, &head.headers, client.identity())?;
+        let is_plain = |name: &HeaderName| *name == CONNECTION || (*name != EXPECT && !concerns_hop(name));
+        if !route.relays || via::loops(&head.headers, &site.name) || !head.headers.keys().all(is_plain) {
+            return None;
+        }
+        let id = RequestId::Own(request_id::new_id(at));
+        let sent = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let telemetry = self.telemetry.clone();
+        let mut exchange = Exchange::open_at(
+            telemetry,
+            client,
+            (head.version, head.method.clone(), sent),
+            (at, started),
+            id,
+        );
+        exchange.host = target.shared_authority();
+        exchange.caching.asks.secure = target.scheme() == Scheme::Https;
+        exchange.asks(RequestPolicy::of(&head.method, &head.headers, &route.cache.rules));
+        (exchange.cache, exchange.forward) = (CacheOutcome::Bypass, Some(Forward::Bypass));
+        exchange.route = Some(route.clone());
+        let ask = Ask {
+            method: &head.method,
+            target: target.path_and_query(),
+            client_host: &target.authority_value(),
+            deadline: deadline(route, &exchange),
+        };
+        let asked = route
+            .upstream
+            .ask(&ask, started, |out| write_request(head, client, &target, (&site.name, &exchange.id), out));
+        let stage = asked.map_or_else(Stage::Begun, Stage::Asking);
+        self.in_flight.come();
+        Some(Relay {
+            proxy: self.clone(),
+            site: Arc::clone(&site),
+            client: client.clone(),
+            head: head.clone(),
+            target,
+            exchange: Some(exchange),
+            stage,
+        })
+    }
+}
+
+/// The fields of a request as [`forward::upstream_request_headers`] makes them, where its peer is not believed.
+fn write_request(
+    head: &Parts,
+    client: &ClientConn,
+    target: &Target,
+    (proxy, id): (&str, &RequestId),
+    out: &mut Vec<u8>,
+) {
+    for (name, value) in &head.headers {
+        let is_ours = matches!(*name, HOST | CONNECTION | CONTENT_LENGTH) || *name == request_id::NAME;
+        if !is_ours && !forwarded::is_claim(name.as_str()) {
+            write_field(name, value.as_bytes(), out);
+        }
+    }
+    forwarded::write(&Received { peer: client.peer.ip(), tls: client.tls, target }, out);
+    if let Some(member) = via::member(forward::version(client.protocol), proxy) {
+        write_field(&VIA, member.as_bytes(), out);
+    }
+    write_field(&request_id::NAME, request_id::text(id, &mut [0; request_id::LENGTH]).as_bytes(), out);
+}
+
+impl Relay {
+    /// Goes on, and writes what there is of the reply's head; `hsts` is told in place of what the origin says of it. Not to be
+    /// asked again once there is anything but an interim reply.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        form: Form,
+        out: &mut Vec<u8>,
+        hsts: Option<&HeaderValue>,
+    ) -> Poll<Relayed> {
+        if let Stage::Asking(asking) = &mut self.stage {
+            let mut told = false;
+            let mut interim = |status, headers: &HeaderMap| told |= write_interim(status, headers, form, out);
+            match asking.poll_head(cx, &mut interim) {
+                Poll::Pending if !told => return Poll::Pending,
+                Poll::Ready(Ok(())) if !told => return Poll::Ready(self.reply(form, out, hsts)),
+                Poll::Pending | Poll::Ready(Ok(())) => return Poll::Ready(Relayed::Interim),
+                Poll::Ready(Err(begun)) => self.stage = Stage::Begun(begun),
+            }
+            if told {
+                return Poll::Ready(Relayed::Interim);
+            }
+        }
+        Poll::Ready(self.go_long(hsts))
+    }
+
+    /// The reply, of which the head is there.
+    fn reply(&mut self, form: Form, out: &mut Vec<u8>, hsts: Option<&HeaderValue>) -> Relayed {
+        let begin = out.len();
+        if let Some(content) = self.write_reply(form, out, hsts) {
+            return Relayed::Whole(content);
+        }
+        out.truncate(begin);
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let (Stage::Asking(asking), Some(mut exchange)) = (stage, self.exchange.take()) else {
+            return self.go_long(hsts);
+        };
+        let Some(route) = exchange.route.clone() else { return self.go_long(hsts) };
+        let bringing = Bringing::begin(&route, exchange.began(), &self.proxy.telemetry);
+        let brought =
+            bringing.end(asking.into_fetched(), &self.proxy.clock, &names(&self.site, &self.target));
+        let answered = match brought {
+            Ok(brought) => {
+                Ok(self.proxy.direct_reply(&route, &mut exchange, brought, CacheStatus::default()))
+            }
+            Err(error) => {
+                exchange.asked = Some(Asked::of_error(&error));
+                Err(Failure::from(error))
+            }
+        };
+        Relayed::Response(self.proxy.respond(&self.site, exchange, answered))
+    }
+
+    /// Writes the reply, if it is a common one that has come whole; what of its content is not copied behind its head is
+    /// returned. With `None` nothing has been done, though something may have been written.
+    fn write_reply(&mut self, form: Form, out: &mut Vec<u8>, hsts: Option<&HeaderValue>) -> Option<Bytes> {
+        let Stage::Asking(asking) = &mut self.stage else { return None };
+        let (exchange, site) = (self.exchange.as_mut()?, &*self.site);
+        let (lines, length) = (asking.reply(), asking.content(WHOLE)?.len() as u64);
+        let status = lines.status();
+        if is_bodiless(status) || !matches!(lines.content(), Content::None | Content::Length(_)) {
+            return None;
+        }
+        let mut head = HeadWriter::new(form, out);
+        head.status(status);
+        let route = exchange.route.as_deref()?;
+        let Gathered { fields, dated } = write_lines(&lines, &route.cache.rules.targets, hsts, &mut head)?;
+        let arrived = exchange.started() + asking.first_byte();
+        if !dated {
+            // Whoever has a clock says when a reply without it came (RFC 9110 6.6.1).
+            let at = self.proxy.clock.later(exchange.at, asking.first_byte());
+            head.field(&DATE, date::header_value(at).as_bytes());
+        }
+        if let Some(member) = via::member(lines.version(), &site.name) {
+            head.field(&VIA, member.as_bytes());
+        }
+        head.field(&CONTENT_LENGTH, Decimal::of(length).as_bytes());
+        let said = CacheStatus { forward: exchange.forward, ..CacheStatus::default() };
+        head.field(&CACHE_STATUS, said.to_shared_value(&site.name).as_bytes());
+        let mut id = [0; request_id::LENGTH];
+        head.field(&request_id::NAME, request_id::text(&exchange.id, &mut id).as_bytes());
+        if let Some(hsts) = hsts {
+            head.field(&STRICT_TRANSPORT_SECURITY, hsts.as_bytes());
+        }
+        let out = head.end();
+        let (endpoint, first_byte) = (asking.endpoint().clone(), asking.first_byte());
+        fetch::count(&self.proxy.telemetry, route, Some(&endpoint), 1, AttemptOutcome::Ok, Some(first_byte));
+        exchange.asked = Some(Asked { endpoint: Some(endpoint), attempts: 1, first_byte: Some(first_byte) });
+        exchange.caching.replied(&said);
+        (exchange.reply, exchange.arrived) = (Some(fields), Some(arrived));
+        exchange.replied(status);
+        (exchange.sent, exchange.end) = (length, End::Complete);
+        let rest = match asking.content(SHORT).filter(|_| form == Form::Http1) {
+            Some(content) => {
+                out.extend_from_slice(content);
+                asking.finish();
+                Bytes::new()
+            }
+            None => asking.take_content(WHOLE)?,
+        };
+        (self.exchange, self.stage) = (None, Stage::Over);
+        Some(rest)
+    }
+
+    /// Leaves the rest to the stages.
+    fn go_long(&mut self, hsts: Option<&HeaderValue>) -> Relayed {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let (Some(mut exchange), Stage::Begun(begun)) = (self.exchange.take(), stage) else {
+            // Only after the end, when nobody asks any more.
+            let gone = StatusCode::INTERNAL_SERVER_ERROR;
+            return Relayed::Response(respond::respond(gone, HeaderMap::new(), ReplyBody::none()));
+        };
+        let (proxy, site, client) = (self.proxy.clone(), self.site.clone(), self.client.clone());
+        let head = std::mem::replace(&mut self.head, http::Request::new(()).into_parts().0);
+        let (target, hsts) = (self.target.clone(), hsts.cloned());
+        Relayed::Long(Box::new(move |interim| {
+            Box::pin(async move {
+                let _counted = proxy.in_flight.count();
+                let inbound = Inbound {
+                    head,
+                    body: InboundBody::Client(RequestContent::None),
+                    client,
+                    interim: interim.clone(),
+                    trusted: false,
+                    refresh: false,
+                    slice: None,
+                    begun: Some(begun),
+                };
+                let Some(route) = exchange.route.clone() else {
+                    return proxy.respond(&site, exchange, Err(Failure::NoRoute));
+                };
+                let to = Routed { site: &site, route: &route, target: &target };
+                let answered = proxy.pass_as(&to, &mut exchange, Box::new(inbound), Forward::Bypass).await;
+                let mut reply = proxy.respond(&site, exchange, answered);
+                if let Some(hsts) = hsts {
+                    reply.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+                }
+                if let Some(interim) = interim {
+                    interim.drained().await;
+                }
+                reply
+            })
+        }))
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.proxy.in_flight.left();
+        // As nobody waits for it any more.
+        if let (Stage::Asking(_), Some(exchange)) = (&self.stage, &self.exchange)
+            && let Some(route) = &exchange.route
+        {
+            fetch::count(&self.proxy.telemetry, route, None, 1, AttemptOutcome::Cancelled, None);
+        }
+    }
+}
+
+/// An interim reply; `false` where it is none that goes on.
+fn write_interim(status: StatusCode, headers: &HeaderMap, form: Form, out: &mut Vec<u8>) -> bool {
+    // 100 and 101 are the connection's own.
+    if form != Form::Http1 || status.as_u16() <= 101 {
+        return false;
+    }
+    let mut headers = headers.clone();
+    remove_hop_by_hop(&mut headers);
+    let mut head = HeadWriter::new(form, out);
+    head.status(status);
+    headers.iter().for_each(|(name, value)| head.field(name, value.as_bytes()));
+    head.end();
+    true
+}
+
+/// Writes the origin's own fields, and says what of them is told afterwards; `None`: they are out of the common.
+fn write_lines(
+    lines: &ReplyLines<'_>,
+    targets: &[HeaderName],
+    hsts: Option<&HeaderValue>,
+    head: &mut HeadWriter<'_>,
+) -> Option<Gathered> {
+    let (mut gathering, mut dated) = (Gathering::begin(), false);
+    for (name, value) in lines.fields() {
+        match Kind::of(name, value) {
+            Kind::Left => continue,
+            Kind::Secured if hsts.is_some() => continue,
+            Kind::Uncommon => return None,
+            Kind::Told(told) => {
+                dated |= told == DATE.as_str();
+                gathering.tell(told, value)?;
+            }
+            Kind::Named(told) => gathering.name(told),
+            Kind::Secured | Kind::Plain if is_one_of(targets, name) => return None,
+            Kind::Secured | Kind::Plain => {}
+        }
+        head.line(name, value);
+    }
+    if let Some(length) = lines.length() {
+        gathering.tell(CONTENT_LENGTH.as_str(), Decimal::of(length).as_bytes())?;
+    }
+    Some(Gathered { fields: gathering.end(), dated })
+}
+
+/// See [`write_lines`].
+struct Gathered {
+    fields: ReplyFields,
+    /// There was a `Date`.
+    dated: bool,
+}
+
+fn is_one_of(names: &[HeaderName], name: &[u8]) -> bool {
+    names.iter().any(|one| one.as_str().as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// What a field of a reply is to whoever passes it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It goes on.
+    Plain,
+    /// As well, and what it says is told afterwards; or only that it was there.
+    Told(&'static str),
+    Named(&'static str),
+    /// It goes on unless we say the same.
+    Secured,
+    /// It is this hop's, or made anew.
+    Left,
+    /// It needs to be looked at closer.
+    Uncommon,
+}
+
+impl Kind {
+    fn of(name: &[u8], value: &[u8]) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            3 if is("age") => Self::Told("age"),
+            4 if is("date") => Self::Told("date"),
+            4 if is("vary") => Self::Told("vary"),
+            4 if is("etag") => Self::Named("etag"),
+            6 if is("pragma") => Self::Told("pragma"),
+            7 if is("expires") => Self::Told("expires"),
+            8 if is("location") => Self::Uncommon,
+            10 if is("connection") => {
+                let common =
+                    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
+                if common { Self::Left } else { Self::Uncommon }
+            }
+            10 if is("keep-alive") => Self::Left,
+            10 if is("set-cookie") => Self::Named("set-cookie"),
+            12 if is("content-type") => {
+                if respond::is_event_stream(value) {
+                    Self::Uncommon
+                } else {
+                    Self::Plain
+                }
+            }
+            12 if is("x-request-id") => Self::Left,
+            13 if is("cache-control") => Self::Told("cache-control"),
+            13 if is("last-modified") => Self::Told("last-modified"),
+            14 if is("content-length") => Self::Left,
+            16 if is("content-location") => Self::Uncommon,
+            25 if is("strict-transport-security") => Self::Secured,
+            // As long as those that concern the connection, or in their disguise.
+            2 | 7 | 10 | 14 | 16 | 17 | 18 | 19 | 25 => Self::of_other(name),
+            _ if name.contains(&b'_') => Self::of_other(name),
+            _ => Self::Plain,
+        }
+    }
+
+    fn of_other(name: &[u8]) -> Self {
+        match HeaderName::from_bytes(name) {
+            Ok(name) if !concerns_hop(&name) => Self::Plain,
+            _ => Self::Uncommon,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every field that is taken out, or looked at, on the long way is known here.
+    #[test]
+    fn fields_are_known_by_their_kind() {
+        for name in [
+            "te",
+            "trailer",
+            "upgrade",
+            "proxy-connection",
+            "transfer-encoding",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "proxy-authentication-info",
+            "http2-settings",
+            "Location",
+            "content-location",
+            "content_length",
+            "Transfer_Encoding",
+            "keep_alive",
+        ] {
+            assert_eq!(Kind::of(name.as_bytes(), b"x"), Kind::Uncommon, "{name}");
+        }
+        for (name, value, kind) in [
+            ("Connection", "Keep-Alive", Kind::Left),
+            ("connection", "close", Kind::Left),
+            ("connection", "x-own", Kind::Uncommon),
+            ("Keep-Alive", "timeout=5", Kind::Left),
+            ("Content-Length", "5", Kind::Left),
+            ("X-Request-Id", "theirs", Kind::Left),
+            ("Content-Type", "text/plain", Kind::Plain),
+            ("Content-Type", "Text/Event-Stream; charset=utf-8", Kind::Uncommon),
+            ("Cache-Control", "no-store", Kind::Told("cache-control")),
+            ("Set-Cookie", "a=b", Kind::Named("set-cookie")),
+            ("Strict-Transport-Security", "max-age=1", Kind::Secured),
+            ("Server", "x", Kind::Plain),
+            ("x_own", "x", Kind::Plain),
+            ("Via", "1.0 fred", Kind::Plain),
+        ] {
+            assert_eq!(Kind::of(name.as_bytes(), value.as_bytes()), kind, "{name}: {value}");
+        }
+    }
+}
