@@ -86,7 +86,17 @@ class Report:
             return []
         value = middle(found[OURS], "cpu_per_100k") / middle(base, "cpu_per_100k")
         verdict = self.judge(f"{workload.name} CPU, ours in {other}", value, bar)
-        return [f"ours÷ours in {other}: CPU {value:.2f}, bar ≤ {bar:.2f}: {verdict}"]
+        return [f"ours÷ours in {other}: CPU {value:.2f}, bar ≤ {bar:.2f}: {verdict}{self.others_own(other, found)}"]
+
+    def others_own(self, other, found):
+        """The same of the others, which says what of it is the machine's."""
+        base = self.results.get(other, {})
+        values = [
+            f"{name} {middle(entry, 'cpu_per_100k') / middle(base[name], 'cpu_per_100k'):.2f}"
+            for name, entry in found.items()
+            if name != OURS and name in base
+        ]
+        return f" ({', '.join(values)})" if values else ""
 
     def tail_latency(self, workload, found):
         """p99 against nginx, and what is added to a direct connection."""
@@ -105,7 +115,14 @@ class Report:
             base = median(sample["p50"] for sample in direct)
             added = middle(ours, "p50", "latency") - base
             verdict = self.judge(f"{workload.name} added to p50 (µs)", added, ADDED_LATENCY_BAR)
-            lines.append(f"added to a direct connection's p50 ({base:.0f} µs): {added:.0f} µs, bar ≤ {ADDED_LATENCY_BAR}: {verdict}")
+            # What the others add says what of it is the machine's: with two cores each hop of a request wakes another one.
+            others = [
+                f"{name} {middle(entry, 'p50', 'latency') - base:.0f}"
+                for name, entry in found.items()
+                if name != OURS and entry["latency"]
+            ]
+            beside = f" ({', '.join(others)})" if others else ""
+            lines.append(f"added to a direct connection's p50 ({base:.0f} µs): {added:.0f} µs, bar ≤ {ADDED_LATENCY_BAR}: {verdict}{beside}")
         return lines
 
     def noise(self, found):

@@ -33,7 +33,7 @@ use crate::cache::Mode;
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::key::{Digest, Secret};
 use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
-use crate::cache::store::{BodyReader, Resource};
+use crate::cache::store::{BodyReader, Near, Resource};
 use crate::clock::Timestamp;
 use crate::http::content::{Content, FileContent, Span};
 use crate::http::decimal::Decimal;
@@ -70,6 +70,8 @@ struct Leads {
     sent: Arc<str>,
     /// The route's place among the site's.
     route: usize,
+    /// The route's name, by a count of references of its own where it is kept.
+    name: Arc<str>,
     digest: Digest,
     policy: RequestPolicy,
 }
@@ -78,7 +80,7 @@ struct Leads {
 struct Hit<'a> {
     leads: &'a Leads,
     route: &'a Arc<Route>,
-    resource: Arc<Resource>,
+    resource: Near,
     /// Which of its variants.
     variant: usize,
     /// Reads the content, where RAM does not hold it.
@@ -264,7 +266,7 @@ impl Proxy {
         let digest = keyed(route, &target, head, secret).parts(&head.headers).digest(secret);
         policy.spread = digest.spread();
         let sent = target.sent().as_str().into();
-        Some(Leads { target, sent, route: position, digest, policy })
+        Some(Leads { target, sent, route: position, name: route.name.clone(), digest, policy })
     }
 
     /// Looks at what is stored. `found` is what was found there last, if it has the key.
@@ -422,7 +424,7 @@ impl Hit<'_> {
             host: target.shared_authority(),
             target: sent.clone(),
             status: self.entry().head.status.as_u16(),
-            route: Some(self.route.name.clone()),
+            route: Some(self.leads.name.clone()),
             series: Series { route: self.route.series.route, upstream: 0 },
             upstream: None,
             endpoint: None,

@@ -58,10 +58,16 @@ pub(super) struct Activity {
     refuses: AtomicBool,
     /// Whether there is something in `refused`.
     has_refused: AtomicBool,
+    /// What few connections have.
+    seldom: Mutex<Option<Box<Seldom>>>,
+}
+
+#[derive(Debug, Default)]
+struct Seldom {
     /// What the wire has refused, until it is told.
-    refused: Mutex<Refused>,
+    refused: Refused,
     /// What the connection becomes once its reply has left.
-    tunnel: Mutex<Option<Handover>>,
+    tunnel: Option<Handover>,
 }
 
 /// What the wire has refused.
@@ -101,8 +107,7 @@ impl Activity {
             cut_short: Default::default(),
             refuses: Default::default(),
             has_refused: Default::default(),
-            refused: Default::default(),
-            tunnel: Default::default(),
+            seldom: Default::default(),
         }
     }
 
@@ -250,12 +255,12 @@ impl Activity {
 
     /// What the connection becomes.
     pub(super) fn hand_over(&self, tunnel: Handover) {
-        *self.tunnel.lock() = Some(tunnel);
+        self.seldom.lock().get_or_insert_default().tunnel = Some(tunnel);
     }
 
     /// What the connection becomes, asked once.
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
-        self.switched().then(|| self.tunnel.lock().take()?.take()).flatten()
+        self.switched().then(|| self.seldom.lock().as_mut()?.tunnel.take()?.take()).flatten()
     }
 
     pub(super) fn keep_back(&self) {
@@ -278,13 +283,13 @@ impl Activity {
     /// A request is refused.
     pub(super) fn refuse(&self, refusal: Refusal, id: Uuid) {
         self.refuses.store(true, Relaxed);
-        self.refused.lock().head = Some((refusal, id));
+        self.seldom.lock().get_or_insert_default().refused.head = Some((refusal, id));
         self.has_refused.store(true, Relaxed);
     }
 
     /// The content of a request is refused.
     pub(super) fn refuse_content(&self, violation: Violation) {
-        self.refused.lock().content = Some(violation);
+        self.seldom.lock().get_or_insert_default().refused.content = Some(violation);
         self.has_refused.store(true, Relaxed);
     }
 
@@ -295,10 +300,11 @@ impl Activity {
 
     /// What was refused since this was asked last.
     pub(super) fn take_refused(&self) -> Option<Refused> {
-        self.has_refused.load(Relaxed).then(|| {
-            self.has_refused.store(false, Relaxed);
-            std::mem::take(&mut *self.refused.lock())
-        })
+        if !self.has_refused.load(Relaxed) {
+            return None;
+        }
+        self.has_refused.store(false, Relaxed);
+        self.seldom.lock().as_mut().map(|seldom| std::mem::take(&mut seldom.refused))
     }
 
     /// Bytes came from the client. Between exchanges they begin a head.

@@ -19,7 +19,7 @@ use super::watch::Watch;
 use super::wire::{Socket, Wire};
 use super::{handshake, http1, http2, resting};
 use crate::clock::Clock;
-use crate::http::{ClientConn, HttpsRedirect, h1, request_id};
+use crate::http::{ClientConn, HttpsRedirect, request_id};
 use crate::telemetry::event::Protocol;
 use crate::tls::Session;
 
@@ -162,9 +162,8 @@ where
     IO: Socket,
     H: Handler,
 {
-    let settings = &connection.limits.settings;
     wire.set_prompt(connection.clone());
-    wire.read_requests(h1::Limits { bytes: settings.max_header_bytes, fields: settings.max_headers });
+    wire.read_requests(connection.limits.settings.heads());
     loop {
         match resting::serve(&mut wire, connection, watch).await {
             resting::End::Asked => {}

@@ -48,7 +48,8 @@ where
     IO: Socket,
     H: Handler,
 {
-    let polled = wire.poll_asked(cx);
+    let settings = &connection.limits.settings;
+    let polled = wire.poll_asked(cx, settings.heads());
     connection.tell_refused();
     match polled {
         Poll::Ready(Ok(true)) => return Poll::Ready(End::Asked),
@@ -65,7 +66,6 @@ where
         Phase::Draining if stage == Stage::Idle => return Poll::Ready(End::Over),
         _ => {}
     }
-    let settings = &connection.limits.settings;
     watch.poll_over(cx, Watch::limit(stage, settings, settings.keepalive)).map(|()| match stage {
         Stage::Head => End::HeadTimedOut,
         Stage::Idle => End::Over,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::http::HttpsRedirect;
+use crate::http::{HttpsRedirect, h1};
 
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +121,13 @@ pub struct Http2Settings {
 impl Default for Http2Settings {
     fn default() -> Self {
         Self { max_streams: 200, max_resets: 256, stream_window: 256 << 10 }
+    }
+}
+
+impl Settings {
+    /// The limits of a request's head.
+    pub(super) const fn heads(&self) -> h1::Limits {
+        h1::Limits { bytes: self.max_header_bytes, fields: self.max_headers }
     }
 }
 

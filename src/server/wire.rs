@@ -22,7 +22,7 @@ use crate::http::content::{Content, FileContent, Span};
 use crate::http::h1::{self, Filled, Inlet, Reader, Stop};
 
 /// Unread request bytes that are taken and thrown away at the end; who still has more to say is reset.
-const LINGER_BYTES: usize = 8 << 20;
+const LINGER_BYTES: u32 = 8 << 20;
 
 /// Bytes of a file that are sent before others have their turn.
 const TURN: u64 = 2 << 20;
@@ -30,9 +30,14 @@ const TURN: u64 = 2 << 20;
 /// What is read at a time of a connection that rests.
 const READ_BYTES: usize = 8 << 10;
 
+/// What a worker's connections that rest use in turn.
+struct Scratch {
+    bytes: Box<[u8]>,
+    inlet: Option<Box<Inlet>>,
+}
+
 thread_local! {
-    /// What a worker's connections that rest read into in turn.
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { bytes: vec![0; READ_BYTES].into(), inlet: None });
 
     /// What they write to in turn.
     static OUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -60,7 +65,7 @@ pub(super) struct Wire<IO> {
     activity: Arc<Activity>,
     /// Read already, not yet taken by hyper.
     replay: Bytes,
-    /// Looks at what is read; `None` where it is not HTTP/1. Boxed: quiet connections have several places for a wire.
+    /// Looks at what is read; `None` where it is not HTTP/1, and while a connection rests.
     inlet: Option<Box<Inlet>>,
     interim: Option<Arc<InterimQueue>>,
     /// Answers what hyper need not hear of.
@@ -76,10 +81,10 @@ pub(super) struct Wire<IO> {
     /// Requests whose replies have left hyper for the socket.
     flushed: u64,
     /// What is left to send of a refusal.
-    refusal: Bytes,
+    refusal: Option<Box<Bytes>>,
     ending: Ending,
     /// Bytes of the client's that were thrown away.
-    dropped: usize,
+    dropped: u32,
 }
 
 /// How far the end of a connection has come.
@@ -107,7 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             ends: false,
             looks: Default::default(),
             flushed: 0,
-            refusal: Bytes::new(),
+            refusal: None,
             ending: Ending::Open,
             dropped: 0,
         }
@@ -402,8 +407,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         }
     }
 
-    /// Ready once there is something that hyper is to hear of, which is kept to be read then: `false` is the end.
-    pub(super) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
+    /// Ready once there is something that hyper is to hear of, which is kept to be read then: `false` is the end. While
+    /// nothing is there, nothing is kept to read it with.
+    pub(super) fn poll_asked(&mut self, cx: &mut Context<'_>, limits: h1::Limits) -> Poll<io::Result<bool>>
     where
         IO: Socket,
     {
@@ -411,9 +417,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         if self.unsent.is_none() && self.activity.write_blocked() {
             ready!(Pin::new(&mut *self).poll_flush(cx))?;
         }
-        READ.with_borrow_mut(|bytes| {
+        SCRATCH.with_borrow_mut(|Scratch { bytes, inlet: spare }| {
+            if self.inlet.is_none() {
+                let mut inlet = spare.take().unwrap_or_else(|| Box::new(Inlet::new(Reader::new(limits))));
+                inlet.turn_to(limits, self.activity.requests());
+                self.inlet = Some(inlet);
+            }
             let mut buffer = ReadBuf::new(bytes);
-            ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer))?;
+            let polled = Pin::new(&mut *self).poll_read(cx, &mut buffer)?;
+            if polled.is_pending() {
+                if self.inlet.as_ref().is_some_and(|inlet| inlet.is_clean()) {
+                    *spare = self.inlet.take();
+                }
+                return Poll::Pending;
+            }
             self.replay = Bytes::copy_from_slice(buffer.filled());
             Poll::Ready(Ok(!buffer.filled().is_empty()))
         })
@@ -436,7 +453,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     /// Answers what cannot be read. The reply leaves as the connection is shut down, which must follow.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         let (reply, id) = refusal.reply(self.activity.name());
-        self.refusal = reply;
+        self.refusal = Some(Box::new(reply));
         self.activity.refuse(refusal, id);
     }
 
@@ -479,9 +496,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.refusal.has_remaining() {
-            let Self { io, activity, refusal, .. } = self;
-            let written = ready!(noted(activity, Pin::new(io).poll_write(cx, refusal)))?;
+        let Self { io, activity, refusal, .. } = self;
+        let Some(refusal) = refusal else { return Poll::Ready(Ok(())) };
+        while refusal.has_remaining() {
+            let written = ready!(noted(activity, Pin::new(&mut *io).poll_write(cx, refusal)))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -511,7 +529,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
             match buffer.filled().len() {
                 0 => break,
-                bytes => self.dropped += bytes,
+                bytes => self.dropped += bytes as u32,
             }
         }
         Poll::Ready(Ok(()))

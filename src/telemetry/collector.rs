@@ -1,7 +1,7 @@
 //! Takes events from the outboxes to the ring, to followers and to the access log.
 //!
 //! One thread does so when there is someone to tell, or when an outbox holds many; whoever reads the ring does
-//! so first, and therefore misses nothing.
+//! so first, and therefore misses nothing. For the ring alone no event is looked at: it stays where its thread has it.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -15,15 +15,13 @@ use tokio::sync::broadcast;
 
 use super::access_log::Writer;
 use super::event::Finished;
-use super::local::{Seats, size_of};
+use super::local::{CLIP, Posted, Seats, size_of};
 use super::ring::{Follower, Query};
 
 /// After a round, the collector lets events gather for so long instead of being woken for each.
 const GATHER: Duration = Duration::from_millis(10);
 /// Events that a follower may be behind.
 const FOLLOW_BEHIND: usize = 1024;
-/// Bytes of a target that ring and followers keep.
-const CLIP: usize = 2048;
 /// Bytes that the ring holds at most, whatever its number.
 const RING_BYTES: usize = 64 << 20;
 
@@ -48,14 +46,23 @@ pub(super) struct Collector {
 /// Locked by the collector and by those who read; never by a thread that reports.
 #[derive(Debug)]
 struct Core {
-    ring: VecDeque<Arc<Finished>>,
+    ring: VecDeque<Kept>,
     bytes: usize,
     limit: usize,
     followers: Option<broadcast::Sender<Arc<Finished>>>,
     log: Option<Arc<Writer>>,
-    spare: Vec<Arc<Finished>>,
-    /// What the ring has let go of.
-    spent: Vec<Arc<Finished>>,
+    spare: Vec<Posted>,
+    /// What the ring has let go of, by the places of those who made it.
+    spent: Vec<Vec<Arc<Finished>>>,
+}
+
+/// An event in the ring.
+#[derive(Debug)]
+struct Kept {
+    event: Arc<Finished>,
+    size: u32,
+    /// The place of the seat that it came from.
+    place: u32,
 }
 
 impl Collector {
@@ -131,16 +138,21 @@ impl Collector {
     pub(super) fn collect(&self) -> (u64, usize) {
         let mut core = self.core.lock();
         let (mut dropped, mut moved) = (0, 0);
-        for local in self.seats.all() {
+        let seats = self.seats.all();
+        for local in &seats {
             let mut events = std::mem::take(&mut core.spare);
             dropped += local.take(&mut events);
             moved += events.len();
             if let Some(log) = &core.log {
-                log.submit(&events);
+                log.submit(events.iter().map(|posted| &posted.event));
             }
-            events.drain(..).for_each(|event| core.keep(event));
+            events.drain(..).for_each(|posted| core.keep(posted, local.place));
             core.spare = events;
-            local.give_back(&mut core.spent);
+        }
+        for local in seats {
+            if let Some(spent) = core.spent.get_mut(local.place as usize) {
+                local.give_back(spent);
+            }
         }
         // A follower may have left.
         self.demand.store(core.demand(), Ordering::SeqCst);
@@ -150,7 +162,7 @@ impl Collector {
     /// Events from the ring, oldest first.
     pub(super) fn recent(&self, query: &Query) -> Vec<Arc<Finished>> {
         self.collect();
-        let mut found: Vec<_> = self.core.lock().ring.iter().cloned().collect();
+        let mut found: Vec<_> = self.core.lock().ring.iter().map(|kept| kept.event.clone()).collect();
         // Filtered outside the lock. Threads are drained one after the other, so order by time here.
         found.retain(|event| query.takes(event));
         found.sort_by_key(|event| event.at);
@@ -162,7 +174,7 @@ impl Collector {
     pub(super) fn find(&self, id: &str) -> Option<Arc<Finished>> {
         self.collect();
         let core = self.core.lock();
-        core.ring.iter().rev().find(|event| event.id.is(id)).cloned()
+        core.ring.iter().rev().map(|kept| &kept.event).find(|event| event.id.is(id)).cloned()
     }
 
     pub(super) fn follow(&self) -> Follower {
@@ -220,31 +232,36 @@ impl Core {
         }
     }
 
-    fn keep(&mut self, event: Arc<Finished>) {
-        let event = clipped(event);
-        if let Some(followers) = &self.followers {
-            // Fails when nobody follows.
+    fn keep(&mut self, posted: Posted, place: u32) {
+        let Posted { mut event, mut size, is_long } = posted;
+        if is_long {
+            event = clipped(event);
+            size = size_of(&event).try_into().unwrap_or(u32::MAX);
+        }
+        if let Some(followers) = self.followers.as_ref().filter(|followers| followers.receiver_count() > 0) {
+            // Fails when the last one has just left.
             let _ = followers.send(event.clone());
         }
-        self.bytes += size_of(&event);
-        self.ring.push_back(event);
+        self.bytes += size as usize;
+        self.ring.push_back(Kept { event, size, place });
         self.trim();
     }
 
     fn trim(&mut self) {
         while self.ring.len() > self.limit || self.bytes > RING_BYTES {
-            let Some(oldest) = self.ring.pop_front() else { return };
-            self.bytes -= size_of(&oldest);
-            self.spent.push(oldest);
+            let Some(Kept { event, size, place }) = self.ring.pop_front() else { return };
+            self.bytes -= size as usize;
+            let place = place as usize;
+            if self.spent.len() <= place {
+                self.spent.resize_with(place + 1, Vec::new);
+            }
+            self.spent[place].push(event);
         }
     }
 }
 
-/// The event with a target that is not longer than [`CLIP`]; a cut one ends in `…`.
+/// The event with texts that are not longer than [`CLIP`]; a cut one ends in `…`.
 fn clipped(event: Arc<Finished>) -> Arc<Finished> {
-    if event.target.len() <= CLIP && event.host.len() <= CLIP {
-        return event;
-    }
     let mut event = Arc::unwrap_or_clone(event);
     event.target = clip(&event.target).into();
     event.host = clip(&event.host).into();

@@ -21,10 +21,33 @@ const MANY_EVENTS: usize = 512;
 const MAX_SPENT: usize = 512;
 /// Bytes of events that one outbox holds; more are dropped.
 const MAX_BYTES: usize = 8 << 20;
+/// Bytes of a target that ring and followers keep.
+pub(super) const CLIP: usize = 2048;
+
+/// An event, and what the collector would have to look at it for: to do so from another core costs its thread the whole
+/// event, and then ours.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) event: Arc<Finished>,
+    /// See [`size_of`].
+    pub(super) size: u32,
+    /// Whether a text in it is longer than ring and followers keep.
+    pub(super) is_long: bool,
+}
+
+impl Posted {
+    pub(super) fn new(event: Arc<Finished>) -> Self {
+        let size = size_of(&event).try_into().unwrap_or(u32::MAX);
+        let is_long = event.target.len() > CLIP || event.host.len() > CLIP;
+        Self { event, size, is_long }
+    }
+}
 
 /// One seat.
 #[derive(Debug)]
 pub(super) struct Local {
+    /// Its place among the seats.
+    pub(super) place: u32,
     taken: AtomicBool,
     pub(super) cells: ThreadCells,
     outbox: Mutex<Outbox>,
@@ -33,7 +56,7 @@ pub(super) struct Local {
 /// Events on their way to the collector. Locked by its thread and, for the time of a swap, by the collector.
 #[derive(Debug, Default)]
 struct Outbox {
-    events: Vec<Arc<Finished>>,
+    events: Vec<Posted>,
     bytes: usize,
     dropped: u64,
     /// Events that nobody keeps any more. Who allocated them is quick to free them, and then to allocate the next.
@@ -43,7 +66,8 @@ struct Outbox {
 impl Local {
     /// Puts an event into the outbox, or drops it if that is full. Tells whether the collector should come.
     pub(super) fn post(&self, event: Arc<Finished>) -> bool {
-        let size = size_of(&event);
+        let posted = Posted::new(event);
+        let size = posted.size as usize;
         let mut outbox = self.outbox.lock();
         let spent = outbox.spent.pop();
         if outbox.events.len() >= MAX_EVENTS || outbox.bytes + size > MAX_BYTES {
@@ -51,7 +75,7 @@ impl Local {
             drop(outbox);
             return true;
         }
-        outbox.events.push(event);
+        outbox.events.push(posted);
         outbox.bytes += size;
         let has_many = outbox.has_many();
         drop(outbox);
@@ -59,7 +83,7 @@ impl Local {
         has_many
     }
 
-    /// Gives back events that nobody keeps any more; `spent` is empty afterwards.
+    /// Gives back events of this seat's that nobody keeps any more; `spent` is empty afterwards.
     pub(super) fn give_back(&self, spent: &mut Vec<Arc<Finished>>) {
         if spent.is_empty() {
             return;
@@ -78,7 +102,7 @@ impl Local {
     }
 
     /// Exchanges the outbox for `empty`. Returns how many were dropped in all.
-    pub(super) fn take(&self, empty: &mut Vec<Arc<Finished>>) -> u64 {
+    pub(super) fn take(&self, empty: &mut Vec<Posted>) -> u64 {
         let mut outbox = self.outbox.lock();
         std::mem::swap(&mut outbox.events, empty);
         outbox.bytes = 0;
@@ -163,6 +187,7 @@ impl Seats {
             return local.clone();
         }
         let local = Arc::new(Local {
+            place: all.len().try_into().unwrap_or(u32::MAX),
             taken: AtomicBool::new(true),
             cells: ThreadCells::new(),
             outbox: Mutex::default(),

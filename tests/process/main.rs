@@ -24,6 +24,7 @@ mod passwords;
 mod purging;
 mod refusal;
 mod reloading;
+mod resting;
 mod simulating;
 mod start;
 mod stopping;

@@ -10,6 +10,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::EntryId;
 use super::frequency::{Frequency, MAX_COUNT};
+use super::near::{self, Changes, Near};
 use crate::cache::Quota;
 use crate::cache::entry::{BodyRef, Entry};
 use crate::cache::key::{Digest, FieldHash};
@@ -170,13 +171,17 @@ impl Weighter<Digest, Arc<Resource>> for Weigh {
 
 /// Adds up the hits of what leaves RAM, for whatever reason but a removal.
 #[derive(Clone, Debug)]
-struct Leaving(Arc<Frequency>);
+struct Leaving {
+    frequency: Arc<Frequency>,
+    changes: Arc<Changes>,
+}
 
 impl Lifecycle<Digest, Arc<Resource>> for Leaving {
     type RequestState = ();
 
     fn on_evict(&self, (): &mut (), digest: Digest, resource: Arc<Resource>) {
-        self.0.add(digest, resource.take_hits());
+        self.frequency.add(digest, resource.take_hits());
+        self.changes.note(&digest);
     }
 }
 
@@ -190,9 +195,10 @@ pub(super) struct Memory {
     own: ArcSwap<Vec<(Box<str>, Arc<Part>)>>,
     capacity: AtomicU64,
     frequency: Arc<Frequency>,
+    changes: Arc<Changes>,
 }
 
-fn part(capacity: u64, frequency: &Arc<Frequency>) -> Part {
+fn part(capacity: u64, leaving: Leaving) -> Part {
     let shards = (capacity / MIN_SHARD).clamp(1, MAX_SHARDS);
     let options = OptionsBuilder::new()
         .shards(shards as usize)
@@ -200,7 +206,7 @@ fn part(capacity: u64, frequency: &Arc<Frequency>) -> Part {
         // Grows as needed; this only sizes the first tables and the ghost list.
         .estimated_items_capacity((capacity / 4096).clamp(16, 1 << 20) as usize)
         .build();
-    let (hasher, leaving) = (DefaultHashBuilder::default(), Leaving(frequency.clone()));
+    let hasher = DefaultHashBuilder::default();
     match options {
         Ok(options) => Cache::with_options(options, Weigh, hasher, leaving),
         Err(_) => Cache::with(16, capacity.max(1), Weigh, hasher, leaving),
@@ -211,10 +217,16 @@ impl Memory {
     /// Holds `capacity` bytes, of which some routes may take only so much.
     pub(super) fn new(capacity: u64, quotas: &[Quota]) -> Self {
         let frequency = Arc::new(Frequency::default());
-        let shared = part(capacity, &frequency);
-        let memory = Self { shared, own: ArcSwap::default(), capacity: AtomicU64::new(capacity), frequency };
+        let changes = Arc::new(Changes::new());
+        let shared = part(capacity, Leaving { frequency: frequency.clone(), changes: changes.clone() });
+        let (own, capacity_of) = (ArcSwap::default(), AtomicU64::new(capacity));
+        let memory = Self { shared, own, capacity: capacity_of, frequency, changes };
         memory.resize(capacity, quotas);
         memory
+    }
+
+    fn leaving(&self) -> Leaving {
+        Leaving { frequency: self.frequency.clone(), changes: self.changes.clone() }
     }
 
     /// How often keys are asked for.
@@ -244,12 +256,22 @@ impl Memory {
         self.shared.get(digest).or_else(|| self.own.load().iter().find_map(|(_, part)| part.get(digest)))
     }
 
+    /// As [`get`](Self::get), by way of what this thread has found of late.
+    pub(super) fn get_near(&self, digest: &Digest) -> Option<Near> {
+        near::find(&self.changes, digest, || self.get(digest))
+    }
+
     pub(super) fn peek(&self, digest: &Digest) -> Option<Arc<Resource>> {
         self.shared.peek(digest).or_else(|| self.own.load().iter().find_map(|(_, part)| part.peek(digest)))
     }
 
     pub(super) fn put(&self, resource: Arc<Resource>) {
         let digest = resource.digest;
+        self.put_in(digest, resource);
+        self.changes.note(&digest);
+    }
+
+    fn put_in(&self, digest: Digest, resource: Arc<Resource>) {
         let own = self.own.load();
         if own.is_empty() {
             // What it replaces leaves its hits to the count.
@@ -277,6 +299,7 @@ impl Memory {
         for (_, part) in self.own.load().iter() {
             part.remove(digest);
         }
+        self.changes.note(digest);
     }
 
     /// Keeps what `keep` says; each part of it is locked while it is asked.
@@ -285,6 +308,7 @@ impl Memory {
         for (_, part) in self.own.load().iter() {
             part.retain(|_, resource| keep(resource));
         }
+        self.changes.note_all();
     }
 
     /// All resources, cheaply cloned.
@@ -306,11 +330,13 @@ impl Memory {
                     known.set_capacity(limit.max(1));
                     (route.clone(), known.clone())
                 }
-                None => (route.clone(), Arc::new(part(limit, &self.frequency))),
+                None => (route.clone(), Arc::new(part(limit, self.leaving()))),
             })
             .collect();
         self.shared.set_capacity(capacity.saturating_sub(held(&own)).max(1));
         self.own.store(Arc::new(own));
+        // A route's own part may be gone, and all in it.
+        self.changes.note_all();
     }
 
     /// Gives the shared part what the routes' own do not hold; not for every entry, since it takes all its locks.

@@ -18,6 +18,7 @@ use super::memory::{Memory, Resource};
 use super::ordered::Listings;
 use super::queue::{Op, Waiting, Write};
 use super::report::{Finding, Quarantine, State};
+use super::tally::Tally;
 use crate::cache::Settings;
 use crate::cache::entry::Entry;
 use crate::cache::key::{Digest, Secret};
@@ -99,7 +100,7 @@ pub(super) struct ReadFailures {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub memory_hits: AtomicU64,
+    pub memory_hits: Tally,
     pub disk_hits: AtomicU64,
     pub misses: AtomicU64,
     pub inserts: AtomicU64,

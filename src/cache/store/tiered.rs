@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::EntryId;
 use super::disk::directory::{self, ClaimError, Directory};
 use super::memory::Resource;
+use super::near::Near;
 use super::queue::{Op, Write};
 use super::report::{Closed, Finding, Quarantine, RouteStats, State, Stats};
 use super::shared::{Shared, Traffic};
@@ -61,7 +62,7 @@ fn may_pass(error: &std::io::Error) -> bool {
 #[derive(Debug)]
 pub struct AtHand {
     /// The key's variants.
-    pub resource: Arc<Resource>,
+    pub resource: Near,
     from_disk: bool,
 }
 
@@ -174,7 +175,7 @@ impl Cache {
         let found = match self.shared.memory.get(&digest) {
             Some(resource) if self.shared.is_current(&resource) => {
                 resource.touch();
-                self.shared.counters.memory_hits.fetch_add(1, Relaxed);
+                self.shared.counters.memory_hits.add(1);
                 Some(resource)
             }
             known => self.lookup_further(digest, known),
@@ -185,12 +186,12 @@ impl Cache {
     /// What is stored under a digest and nothing has taken since, if it `has_key`: all of it has one key. No look-up of its
     /// own, until it is [counted](Self::count_hit).
     pub fn at_hand(&self, digest: Digest, has_key: impl FnOnce(&Arc<Resource>) -> bool) -> Option<AtHand> {
-        let (resource, from_disk) = match self.shared.memory.get(&digest) {
+        let (resource, from_disk) = match self.shared.memory.get_near(&digest) {
             Some(resource) => (resource, false),
-            None => (self.at_hand_on_disk(digest)?, true),
+            None => (Near::Shared(self.at_hand_on_disk(digest)?), true),
         };
         let stands = resource.uniform && self.shared.is_current(&resource);
-        (stands && has_key(&resource)).then_some(AtHand { resource, from_disk })
+        (stands && has_key(resource.shared())).then_some(AtHand { resource, from_disk })
     }
 
     /// What RAM does not know; it does not come to know it by this.
@@ -205,7 +206,7 @@ impl Cache {
         let AtHand { resource, from_disk } = at_hand;
         resource.touch();
         if !from_disk {
-            self.shared.counters.memory_hits.fetch_add(1, Relaxed);
+            self.shared.counters.memory_hits.add(1);
             return;
         }
         let shared = &*self.shared;
@@ -254,7 +255,7 @@ impl Cache {
             && shared.stands_unchanged(resource)
         {
             resource.touch();
-            shared.counters.memory_hits.fetch_add(1, Relaxed);
+            shared.counters.memory_hits.add(1);
             return known;
         }
         // Most that RAM does not know is nowhere: no need to keep others from the key.
@@ -266,12 +267,11 @@ impl Cache {
         }
         let _stripe = shared.stripe(digest);
         let loaded = shared.load(digest, shared.memory.peek(&digest));
-        let hits = match (loaded.variants.is_empty(), loaded.from_disk) {
-            (true, _) => &shared.counters.misses,
-            (false, true) => &shared.counters.disk_hits,
-            (false, false) => &shared.counters.memory_hits,
+        match (loaded.variants.is_empty(), loaded.from_disk) {
+            (true, _) => shared.counters.misses.fetch_add(1, Relaxed),
+            (false, true) => shared.counters.disk_hits.fetch_add(1, Relaxed),
+            (false, false) => shared.counters.memory_hits.add(1),
         };
-        hits.fetch_add(1, Relaxed);
         let resource = shared.keep(digest, loaded)?;
         resource.touch();
         Some(resource)
@@ -393,7 +393,7 @@ impl Cache {
             max_entries: settings.max_entries,
             disk_bytes: usage.bytes,
             disk_limit: settings.disk,
-            memory_hits: counters.memory_hits.load(Relaxed),
+            memory_hits: counters.memory_hits.sum(),
             disk_hits: counters.disk_hits.load(Relaxed),
             misses: counters.misses.load(Relaxed),
             inserts: counters.inserts.load(Relaxed),

@@ -7,7 +7,7 @@ use std::task::{Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::ReadBuf;
 
-use super::reader::{Reader, Stop};
+use super::reader::{Limits, Reader, Stop};
 
 /// What may be kept until a request is answered.
 const MAX_AHEAD: usize = 64 << 10;
@@ -40,6 +40,16 @@ impl Inlet {
     /// With nothing read yet.
     pub fn new(reader: Reader) -> Self {
         Self { reader, held: BytesMut::new(), passed: 0, seen: true, stop: None }
+    }
+
+    /// Whether nothing is under way: a new inlet, told of the heads so far, would go on just so.
+    pub fn is_clean(&self) -> bool {
+        self.held.is_empty() && self.stop.is_none() && self.reader.is_between()
+    }
+
+    /// Goes on with another connection, where this one [is clean](Self::is_clean); so many heads of its have been read.
+    pub fn turn_to(&mut self, limits: Limits, heads: u64) {
+        self.reader.turn_to(limits, heads);
     }
 
     /// The reader.

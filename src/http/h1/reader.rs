@@ -111,6 +111,11 @@ impl Reader {
         self.begin(State::Start);
     }
 
+    /// See [`Inlet::turn_to`](super::Inlet::turn_to).
+    pub(super) fn turn_to(&mut self, limits: Limits, heads: u64) {
+        (self.limits, self.heads) = (limits, heads);
+    }
+
     fn begin(&mut self, state: State) {
         self.state = state;
         self.head = Head::default();

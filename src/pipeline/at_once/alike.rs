@@ -86,6 +86,8 @@ pub(super) fn with_text<R>(head: &Parts, answer: impl FnOnce(&[u8]) -> R) -> R {
 
 impl Known {
     pub(super) fn new(site: &Arc<Site>, tls: bool, head: Parts, leads: Leads) -> Self {
+        // Two workers would count to and fro who refers to the route's own.
+        let leads = Leads { name: Arc::from(&*leads.name), ..leads };
         Self { tls, site: Arc::downgrade(site), head, leads, found: Weak::new(), told: None }
     }
 

@@ -125,8 +125,8 @@ impl Writer {
     }
 
     /// Queues lines; what does not fit is dropped and counted.
-    pub(super) fn submit(&self, events: &[Arc<Finished>]) {
-        if events.is_empty() {
+    pub(super) fn submit<'a>(&self, events: impl ExactSizeIterator<Item = &'a Arc<Finished>>) {
+        if events.len() == 0 {
             return;
         }
         let mut dropped = 0;
@@ -297,12 +297,12 @@ mod tests {
         let path = dir.path().join("log");
         let (writer, counters) = start(&settings(&path, LogFormat::Text, 0));
         for _ in 0..100 {
-            writer.submit(&events(10));
+            writer.submit(events(10).iter());
         }
         writer.close();
         assert_eq!(count(&path), 1000);
         assert_eq!(counters.written.load(Ordering::Relaxed), 1000);
-        writer.submit(&[Arc::new(finished())]);
+        writer.submit([Arc::new(finished())].iter());
         assert_eq!(counters.dropped.load(Ordering::Relaxed), 1);
     }
 
@@ -311,9 +311,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
         let (writer, _) = start(&settings(&first, LogFormat::Text, 0));
-        writer.submit(&events(3));
+        writer.submit(events(3).iter());
         writer.switch(Output::open(&settings(&second, LogFormat::Json, 0), &Clock::System).unwrap());
-        writer.submit(&events(2));
+        writer.submit(events(2).iter());
         writer.close();
         assert_eq!((count(&first), count(&second)), (3, 2));
         assert!(std::fs::read_to_string(&second).unwrap().starts_with('{'));
@@ -326,7 +326,7 @@ mod tests {
         let mut one = Vec::new();
         format::line(&mut one, &finished(), LogFormat::Text);
         let (writer, _) = start(&settings(&path, LogFormat::Text, one.len() as u64 * 2));
-        writer.submit(&events(7));
+        writer.submit(events(7).iter());
         writer.close();
         let counts = ["log", "log.1", "log.2", "log.3"].map(|name| count(&dir.path().join(name)));
         assert_eq!(counts, [1, 2, 2, 2]);
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_full_disk_loses_lines_and_counts_them() {
         let (writer, counters) = start(&settings(Path::new("/dev/full"), LogFormat::Text, 0));
-        writer.submit(&events(5));
+        writer.submit(events(5).iter());
         writer.close();
         assert_eq!(counters.failed.load(Ordering::Relaxed), 5);
         assert_eq!(counters.written.load(Ordering::Relaxed), 0);
