@@ -108,15 +108,44 @@ fn quoted_string(text: &str) -> Option<(Cow<'_, str>, &str)> {
     None
 }
 
-/// Adds an element to a value: the node (`unknown` where it isn't known) and, where told, what it asked for and how. Says
-/// where in it are the node's address and the host.
+/// What text is appended to.
+pub(super) trait Text {
+    fn put(&mut self, text: &[u8]);
+
+    /// How much there is.
+    fn end(&self) -> usize;
+}
+
+impl Text for BytesMut {
+    fn put(&mut self, text: &[u8]) {
+        self.extend_from_slice(text);
+    }
+
+    fn end(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Text for Vec<u8> {
+    fn put(&mut self, text: &[u8]) {
+        self.extend_from_slice(text);
+    }
+
+    fn end(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Adds an element to the value that begins at `start`: the node (`unknown` where it isn't known) and, where told, what it asked
+/// for and how. Says where the node's address and the host stand.
 pub(super) fn write(
-    out: &mut BytesMut,
+    out: &mut impl Text,
+    start: usize,
     node: Option<IpAddr>,
     about: Option<(&str, Scheme)>,
 ) -> (Range<usize>, Range<usize>) {
-    if !out.is_empty() {
-        out.extend_from_slice(b", ");
+    if out.end() > start {
+        out.put(b", ");
     }
     // Colons and brackets need quotes (RFC 7239 6).
     let (begin, end): (&[u8], &[u8]) = match node {
@@ -124,23 +153,23 @@ pub(super) fn write(
         Some(IpAddr::V4(_)) => (b"for=", b""),
         None => (b"for=unknown", b""),
     };
-    out.extend_from_slice(begin);
-    let start = out.len();
+    out.put(begin);
+    let start = out.end();
     node.into_iter().for_each(|address| super::push_address(out, address));
-    let address = start..out.len();
-    out.extend_from_slice(end);
+    let address = start..out.end();
+    out.put(end);
     let Some((authority, scheme)) = about else { return (address, 0..0) };
     let mut host = 0..0;
     if !authority.is_empty() {
         let (begin, end): (&[u8], &[u8]) =
             if is_token(authority) { (b";host=", b"") } else { (b";host=\"", b"\"") };
-        out.extend_from_slice(begin);
-        host = out.len()..out.len() + authority.len();
-        out.extend_from_slice(authority.as_bytes());
-        out.extend_from_slice(end);
+        out.put(begin);
+        host = out.end()..out.end() + authority.len();
+        out.put(authority.as_bytes());
+        out.put(end);
     }
-    out.extend_from_slice(b";proto=");
-    out.extend_from_slice(scheme.as_str().as_bytes());
+    out.put(b";proto=");
+    out.put(scheme.as_str().as_bytes());
     (address, host)
 }
 
@@ -192,8 +221,8 @@ mod tests {
         fn what_is_written_can_be_read(bits: u128, v4: bool, host in "[a-z.:]{0,8}") {
             let address = if v4 { IpAddr::V4((bits as u32).into()) } else { IpAddr::V6(bits.into()) };
             let mut value = BytesMut::new();
-            write(&mut value, Some(address), Some((&host, Scheme::Https)));
-            write(&mut value, None, None);
+            write(&mut value, 0, Some(address), Some((&host, Scheme::Https)));
+            write(&mut value, 0, None, None);
             let elements = parsed(std::str::from_utf8(&value).unwrap()).unwrap();
             prop_assert_eq!(elements[0].address(), Some(address.to_canonical()));
             prop_assert_eq!(elements[0].proto.as_deref(), Some("https"));

@@ -6,7 +6,6 @@
 
 mod element;
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
@@ -17,10 +16,9 @@ use ipnet::IpNet;
 
 use super::Scheme;
 use super::decimal::{Decimal, Dotted};
-use super::h1::write_field;
 use super::target::Target;
 use super::written::written;
-use element::Element;
+use element::{Element, Text};
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -94,15 +92,21 @@ pub fn apply(headers: &mut HeaderMap, received: &Received<'_>, trusted: bool) {
 
 /// Writes what [`apply`] puts into the fields of a request whose peer is not trusted, line by line.
 pub fn write(received: &Received<'_>, out: &mut Vec<u8>) {
-    let (mut own, mut host) = (0..0, 0..0);
-    let text = written(|text| (own, host) = forwarded(text, received, "", ""));
-    write_field(&FORWARDED, &text, out);
-    write_field(&X_FORWARDED_FOR, &text[own], out);
-    write_field(&X_FORWARDED_PROTO, received.target.scheme().as_str().as_bytes(), out);
-    write_field(&X_FORWARDED_PORT, Decimal::of(received.target.port().into()).as_bytes(), out);
+    let peer = received.peer.to_canonical();
+    out.extend_from_slice(b"forwarded: ");
+    let about = (received.target.authority(), Scheme::of(received.tls));
+    let (own, host) = element::write(out, out.len(), Some(peer), Some(about));
+    out.extend_from_slice(b"\r\nx-forwarded-for: ");
+    out.extend_from_within(own);
+    out.extend_from_slice(b"\r\nx-forwarded-proto: ");
+    out.extend_from_slice(received.target.scheme().as_str().as_bytes());
+    out.extend_from_slice(b"\r\nx-forwarded-port: ");
+    out.extend_from_slice(Decimal::of(received.target.port().into()).as_bytes());
     if !host.is_empty() {
-        write_field(&X_FORWARDED_HOST, &text[host], out);
+        out.extend_from_slice(b"\r\nx-forwarded-host: ");
+        out.extend_from_within(host);
     }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// What is told of the hop to us.
@@ -153,17 +157,16 @@ fn forwarded(
     if theirs.is_empty() {
         for (at, hop) in for_list.split(',').filter(|hop| !hop.trim().is_empty()).enumerate() {
             let about = (at == 0).then_some((authority, received.target.scheme()));
-            element::write(out, address(hop), about);
+            element::write(out, 0, address(hop), about);
         }
     }
-    element::write(out, Some(received.peer.to_canonical()), Some((authority, Scheme::of(received.tls))))
+    element::write(out, 0, Some(received.peer.to_canonical()), Some((authority, Scheme::of(received.tls))))
 }
 
-fn push_address(out: &mut BytesMut, address: IpAddr) {
+fn push_address(out: &mut impl Text, address: IpAddr) {
     match address {
-        IpAddr::V4(address) => out.extend_from_slice(Dotted::of(address).as_bytes()),
-        // Writing to memory does not fail.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
+        IpAddr::V4(address) => out.put(Dotted::of(address).as_bytes()),
+        IpAddr::V6(address) => out.put(address.to_string().as_bytes()),
     }
 }
 
@@ -304,6 +307,16 @@ mod tests {
         apply(&mut given, &received, trusted);
         let mut lines = lines(&given);
         lines.sort();
+        if !trusted {
+            // What is written line by line is the same.
+            let mut out = Vec::new();
+            write(&received, &mut out);
+            let written = String::from_utf8(out).unwrap();
+            let mut written: Vec<&str> = written.split_terminator("\r\n").collect();
+            written.sort_unstable();
+            let told: Vec<&String> = lines.iter().filter(|line| line.contains("forwarded")).collect();
+            assert_eq!(written, told);
+        }
         lines
     }
 
