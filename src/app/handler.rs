@@ -15,9 +15,9 @@ use crate::clock::Clock;
 use crate::http::ClientConn;
 use crate::http::content::Content;
 use crate::http::h1::Violation;
-use crate::http::head::{Form, HeadWriter};
-use crate::pipeline::{Proxy, Relay, Relayed, ReplyBody};
-use crate::server::{Answered, Answering, ClientRequest, ConnectionTotals, Handler, Refusal};
+use crate::http::head::HeadWriter;
+use crate::pipeline::{Own, Proxy, Relay, Relayed, ReplyBody};
+use crate::server::{Answered, Answering, ClientRequest, ConnectionTotals, Handler, Refusal, ReplyTo};
 use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure, Telemetry};
 use crate::tls::Session;
@@ -36,8 +36,10 @@ struct Passing {
 }
 
 impl Answering<ReplyBody> for Passing {
-    fn poll(&mut self, cx: &mut Context<'_>, form: Form, out: &mut Vec<u8>) -> Poll<Answered<ReplyBody>> {
-        self.relay.poll(cx, form, out, self.hsts.as_ref()).map(|relayed| match relayed {
+    fn poll(&mut self, cx: &mut Context<'_>, reply: ReplyTo<'_>) -> Poll<Answered<ReplyBody>> {
+        let ReplyTo { form, out, closes } = reply;
+        let own = Own { hsts: self.hsts.as_ref(), closes };
+        self.relay.poll(cx, form, out, own).map(|relayed| match relayed {
             Relayed::Interim => Answered::Interim,
             Relayed::Whole(content) => Answered::Whole(content),
             Relayed::Response(mut response) => {

@@ -40,12 +40,16 @@ use crate::http::head::{Form, HeadWriter};
 use crate::http::target::Target;
 use crate::http::{ClientConn, Interim, RequestContent, Scheme, date, request_id, via};
 use crate::telemetry::AttemptOutcome;
-use crate::telemetry::caching::{Gathering, ReplyFields};
+use crate::telemetry::caching::Gathering;
 use crate::telemetry::event::{CacheOutcome, End, Protocol, RequestId};
 use crate::upstream::{Ask, Asking, Begun, ReplyLines};
 
 /// Content up to this size is copied behind its head: to tell the kernel of two pieces costs more.
 const SHORT: usize = 4 << 10;
+
+/// The most bytes of interim replies that are written at a time; what comes beyond is dropped, which an interim reply may always
+/// be.
+const MAX_INTERIM: usize = 64 << 10;
 
 /// The most content that is waited for in no way, but taken as it has come.
 const WHOLE: usize = 128 << 10;
@@ -58,6 +62,15 @@ pub(super) fn is_open(settings: &RouteSettings, mode: Mode) -> bool {
     let served = settings.allow_methods.as_ref().is_none_or(|allowed| allowed.contains(&Method::GET))
         && settings.allow_schemes.is_none();
     mode == Mode::Off && as_it_comes && for_everyone && as_asked && served
+}
+
+/// What a reply says beside what its origin and the cache do.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// `Strict-Transport-Security`, in place of what the origin says of it.
+    pub hsts: Option<&'a HeaderValue>,
+    /// That its connection ends.
+    pub closes: bool,
 }
 
 /// An exchange on its short way.
@@ -74,6 +87,8 @@ pub struct Relay {
 }
 
 enum Stage {
+    /// Nothing has been asked: that is for who waits.
+    Ready,
     Asking(Asking),
     /// This is all that has come of it.
     Begun(Begun),
@@ -135,16 +150,6 @@ impl Proxy {
         exchange.asks(RequestPolicy::of(&head.method, &head.headers, &route.cache.rules));
         (exchange.cache, exchange.forward) = (CacheOutcome::Bypass, Some(Forward::Bypass));
         exchange.route = Some(route.clone());
-        let ask = Ask {
-            method: &head.method,
-            target: target.path_and_query(),
-            client_host: &target.authority_value(),
-            deadline: deadline(route, &exchange),
-        };
-        let asked = route
-            .upstream
-            .ask(&ask, started, |out| write_request(head, client, &target, (&site.name, &exchange.id), out));
-        let stage = asked.map_or_else(Stage::Begun, Stage::Asking);
         self.in_flight.come();
         Some(Relay {
             proxy: self.clone(),
@@ -153,7 +158,7 @@ impl Proxy {
             head: head.clone(),
             target,
             exchange: Some(exchange),
-            stage,
+            stage: Stage::Ready,
         })
     }
 }
@@ -180,21 +185,26 @@ fn write_request(
 }
 
 impl Relay {
-    /// Goes on, and writes what there is of the reply's head; `hsts` is told in place of what the origin says of it. Not to be
-    /// asked again once there is anything but an interim reply.
+    /// Goes on, and writes what there is of the reply's head. Not to be asked again once there is anything but an interim reply.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         form: Form,
         out: &mut Vec<u8>,
-        hsts: Option<&HeaderValue>,
+        own: Own<'_>,
     ) -> Poll<Relayed> {
+        self.ask();
         if let Stage::Asking(asking) = &mut self.stage {
             let mut told = false;
-            let mut interim = |status, headers: &HeaderMap| told |= write_interim(status, headers, form, out);
+            let mut interim = |status, headers: &HeaderMap| {
+                // More than that nobody waits for.
+                if out.len() < MAX_INTERIM {
+                    told |= write_interim(status, headers, form, out);
+                }
+            };
             match asking.poll_head(cx, &mut interim) {
                 Poll::Pending if !told => return Poll::Pending,
-                Poll::Ready(Ok(())) if !told => return Poll::Ready(self.reply(form, out, hsts)),
+                Poll::Ready(Ok(())) if !told => return Poll::Ready(self.reply(form, out, own)),
                 Poll::Pending | Poll::Ready(Ok(())) => return Poll::Ready(Relayed::Interim),
                 Poll::Ready(Err(begun)) => self.stage = Stage::Begun(begun),
             }
@@ -202,21 +212,38 @@ impl Relay {
                 return Poll::Ready(Relayed::Interim);
             }
         }
-        Poll::Ready(self.go_long(hsts))
+        Poll::Ready(self.go_long(own.hsts))
+    }
+
+    /// Asks the origin, the first time.
+    fn ask(&mut self) {
+        let (Stage::Ready, Some(exchange)) = (&self.stage, &self.exchange) else { return };
+        let Some(route) = exchange.route.as_deref() else { return };
+        let Self { head, client, target, site, .. } = &*self;
+        let ask = Ask {
+            method: &head.method,
+            target: target.path_and_query(),
+            client_host: &target.authority_value(),
+            deadline: deadline(route, exchange),
+        };
+        let own = (&*site.name, &exchange.id);
+        let asked =
+            route.upstream.ask(&ask, exchange.started(), |out| write_request(head, client, target, own, out));
+        self.stage = asked.map_or_else(Stage::Begun, Stage::Asking);
     }
 
     /// The reply, of which the head is there.
-    fn reply(&mut self, form: Form, out: &mut Vec<u8>, hsts: Option<&HeaderValue>) -> Relayed {
+    fn reply(&mut self, form: Form, out: &mut Vec<u8>, own: Own<'_>) -> Relayed {
         let begin = out.len();
-        if let Some(content) = self.write_reply(form, out, hsts) {
+        if let Some(content) = self.write_reply(form, out, own) {
             return Relayed::Whole(content);
         }
         out.truncate(begin);
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let (Stage::Asking(asking), Some(mut exchange)) = (stage, self.exchange.take()) else {
-            return self.go_long(hsts);
+            return self.go_long(own.hsts);
         };
-        let Some(route) = exchange.route.clone() else { return self.go_long(hsts) };
+        let Some(route) = exchange.route.clone() else { return self.go_long(own.hsts) };
         let bringing = Bringing::begin(&route, exchange.began(), &self.proxy.telemetry);
         let brought =
             bringing.end(asking.into_fetched(), &self.proxy.clock, &names(&self.site, &self.target));
@@ -234,7 +261,8 @@ impl Relay {
 
     /// Writes the reply, if it is a common one that has come whole; what of its content is not copied behind its head is
     /// returned. With `None` nothing has been done, though something may have been written.
-    fn write_reply(&mut self, form: Form, out: &mut Vec<u8>, hsts: Option<&HeaderValue>) -> Option<Bytes> {
+    fn write_reply(&mut self, form: Form, out: &mut Vec<u8>, own: Own<'_>) -> Option<Bytes> {
+        let hsts = own.hsts;
         let Stage::Asking(asking) = &mut self.stage else { return None };
         let (exchange, site) = (self.exchange.as_mut()?, &*self.site);
         let (lines, length) = (asking.reply(), asking.content(WHOLE)?.len() as u64);
@@ -245,12 +273,13 @@ impl Relay {
         let mut head = HeadWriter::new(form, out);
         head.status(status);
         let route = exchange.route.as_deref()?;
-        let Gathered { fields, dated } = write_lines(&lines, &route.cache.rules.targets, hsts, &mut head)?;
+        let mut gathering = write_lines(&lines, &route.cache.rules.targets, hsts, &mut head)?;
         let arrived = exchange.started() + asking.first_byte();
-        if !dated {
+        if !gathering.has(DATE.as_str()) {
             // Whoever has a clock says when a reply without it came (RFC 9110 6.6.1).
-            let at = self.proxy.clock.later(exchange.at, asking.first_byte());
-            head.field(&DATE, date::header_value(at).as_bytes());
+            let now = date::header_value(self.proxy.clock.later(exchange.at, asking.first_byte()));
+            head.field(&DATE, now.as_bytes());
+            gathering.tell(DATE.as_str(), now.as_bytes());
         }
         if let Some(member) = via::member(lines.version(), &site.name) {
             head.field(&VIA, member.as_bytes());
@@ -263,12 +292,15 @@ impl Relay {
         if let Some(hsts) = hsts {
             head.field(&STRICT_TRANSPORT_SECURITY, hsts.as_bytes());
         }
+        if own.closes {
+            head.field(&CONNECTION, b"close");
+        }
         let out = head.end();
         let (endpoint, first_byte) = (asking.endpoint().clone(), asking.first_byte());
         fetch::count(&self.proxy.telemetry, route, Some(&endpoint), 1, AttemptOutcome::Ok, Some(first_byte));
         exchange.asked = Some(Asked { endpoint: Some(endpoint), attempts: 1, first_byte: Some(first_byte) });
         exchange.caching.replied(&said);
-        (exchange.reply, exchange.arrived) = (Some(fields), Some(arrived));
+        (exchange.reply, exchange.arrived) = (Some(gathering.end()), Some(arrived));
         exchange.replied(status);
         (exchange.sent, exchange.end) = (length, End::Complete);
         let rest = match asking.content(SHORT).filter(|_| form == Form::Http1) {
@@ -329,7 +361,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.proxy.in_flight.left();
         // As nobody waits for it any more.
-        if let (Stage::Asking(_), Some(exchange)) = (&self.stage, &self.exchange)
+        if let (Stage::Asking(_) | Stage::Begun(_), Some(exchange)) = (&self.stage, &self.exchange)
             && let Some(route) = &exchange.route
         {
             fetch::count(&self.proxy.telemetry, route, None, 1, AttemptOutcome::Cancelled, None);
@@ -358,17 +390,14 @@ fn write_lines(
     targets: &[HeaderName],
     hsts: Option<&HeaderValue>,
     head: &mut HeadWriter<'_>,
-) -> Option<Gathered> {
-    let (mut gathering, mut dated) = (Gathering::begin(), false);
+) -> Option<Gathering> {
+    let mut gathering = Gathering::begin();
     for (name, value) in lines.fields() {
         match Kind::of(name, value) {
             Kind::Left => continue,
             Kind::Secured if hsts.is_some() => continue,
             Kind::Uncommon => return None,
-            Kind::Told(told) => {
-                dated |= told == DATE.as_str();
-                gathering.tell(told, value)?;
-            }
+            Kind::Told(told) => gathering.tell(told, value)?,
             Kind::Named(told) => gathering.name(told),
             Kind::Secured | Kind::Plain if is_one_of(targets, name) => return None,
             Kind::Secured | Kind::Plain => {}
@@ -378,14 +407,7 @@ fn write_lines(
     if let Some(length) = lines.length() {
         gathering.tell(CONTENT_LENGTH.as_str(), Decimal::of(length).as_bytes())?;
     }
-    Some(Gathered { fields: gathering.end(), dated })
-}
-
-/// See [`write_lines`].
-struct Gathered {
-    fields: ReplyFields,
-    /// There was a `Date`.
-    dated: bool,
+    Some(gathering)
 }
 
 fn is_one_of(names: &[HeaderName], name: &[u8]) -> bool {

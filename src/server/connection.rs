@@ -26,6 +26,9 @@ use crate::tls::Session;
 /// How a client that speaks HTTP/2 without negotiation begins (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a connection may be without a byte, from its beginning, once none is taken any more.
+const FIRST_BYTE: Duration = Duration::from_secs(1);
+
 /// What is known of a connection when it is accepted.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -239,11 +242,12 @@ async fn opening<IO: AsyncRead + AsyncWrite + Unpin>(
                 return Poll::Ready(given(&mut bytes));
             }
         }
-        match shared.phase() {
-            Phase::Serving | Phase::Leaving => {}
-            Phase::Draining if !bytes.is_empty() => {}
-            Phase::Draining | Phase::Aborted => return Poll::Ready(Opening::Closed),
-        }
+        let limit = match shared.phase() {
+            // Who has just connected is about to ask.
+            Phase::Draining if bytes.is_empty() => limit.min(FIRST_BYTE),
+            Phase::Aborted => return Poll::Ready(Opening::Closed),
+            Phase::Serving | Phase::Leaving | Phase::Draining => limit,
+        };
         watch.poll_over(cx, Some(limit)).map(|()| Opening::TimedOut { begun: !bytes.is_empty() })
     })
     .await

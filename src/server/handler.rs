@@ -88,9 +88,20 @@ pub trait Handler: Send + Sync + 'static {
 
 /// An exchange that was [begun](Handler::begin). Dropped when the client goes away.
 pub trait Answering<B>: Send {
-    /// Goes on; what there is of the reply's head is written behind what `out` holds. Not asked again once there is anything but
-    /// an interim reply.
-    fn poll(&mut self, cx: &mut Context<'_>, form: Form, out: &mut Vec<u8>) -> Poll<Answered<B>>;
+    /// Goes on; what there is of the reply's head is written to `reply`. Not asked again once there is anything but an interim
+    /// reply.
+    fn poll(&mut self, cx: &mut Context<'_>, reply: ReplyTo<'_>) -> Poll<Answered<B>>;
+}
+
+/// Where a reply's head is written.
+#[derive(Debug)]
+pub struct ReplyTo<'a> {
+    /// How.
+    pub form: Form,
+    /// Behind what this holds.
+    pub out: &'a mut Vec<u8>,
+    /// It says that its connection ends.
+    pub closes: bool,
 }
 
 /// What has become of an exchange that was [begun](Handler::begin).

@@ -42,7 +42,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use handler::{Answered, Answering, ClientRequest, ConnectionTotals, Handler, Later};
+pub use handler::{Answered, Answering, ClientRequest, ConnectionTotals, Handler, Later, ReplyTo};
 pub use listener::{BindError, BindErrorKind, Bound, bind};
 pub use refusal::{Refusal, RefusalReason};
 pub use running::{Prepared, Running, start};

@@ -15,7 +15,7 @@ use http_body::Body;
 
 use super::activity::InFlight;
 use super::connection::Connection;
-use super::handler::{Answered, Answering, ClientRequest, Handler, Later};
+use super::handler::{Answered, Answering, ClientRequest, Handler, Later, ReplyTo};
 use super::prompt::Looks;
 use super::shared::Phase;
 use crate::clock::Clock;
@@ -130,14 +130,15 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// Goes on with what has become of an exchange that was begun; what is to be sent at once is returned.
-    fn answered(&mut self, answered: Answered<H::Body>, out: &mut Vec<u8>) -> Option<Piece> {
+    fn answered(&mut self, answered: Answered<H::Body>, closes: bool, out: &mut Vec<u8>) -> Option<Piece> {
         match answered {
             Answered::Interim => return Some(Piece::nothing(Then::More)),
             Answered::Whole(content) => {
                 let activity = &self.connection.activity;
                 activity.set_answered(self.number, false);
                 self.stage = Stage::Over;
-                return Some(Piece { content, ..Piece::nothing(Then::Next) });
+                let then = if closes { Then::Close } else { Then::Next };
+                return Some(Piece { content, ..Piece::nothing(then) });
             }
             Answered::Response(response) => self.reply(response, out),
             Answered::Later(later) => {
@@ -174,8 +175,9 @@ impl<H: Handler> Exchange<H> {
 impl<H: Handler> Underway for Exchange<H> {
     fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Piece> {
         if let Stage::Begun(answering) = &mut self.stage {
-            let answered = ready!(answering.poll(cx, Form::Http1, out));
-            if let Some(piece) = self.answered(answered, out) {
+            let closes = self.connection.shared.phase() != Phase::Serving;
+            let answered = ready!(answering.poll(cx, ReplyTo { form: Form::Http1, out, closes }));
+            if let Some(piece) = self.answered(answered, closes, out) {
                 return Poll::Ready(piece);
             }
         }

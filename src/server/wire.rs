@@ -27,6 +27,9 @@ const LINGER_BYTES: u32 = 8 << 20;
 /// Bytes of a file that are sent before others have their turn.
 const TURN: u64 = 2 << 20;
 
+/// The most memory that is kept to write to.
+const KEPT: usize = 256 << 10;
+
 /// What is read at a time of a connection that rests.
 const READ_BYTES: usize = 8 << 10;
 
@@ -257,9 +260,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     where
         IO: Socket,
     {
+        let before = self.activity.sent();
         loop {
             ready!(self.poll_unsent(cx))?;
             let Some(underway) = &mut self.underway else { return Poll::Ready(Ok(())) };
+            // Others want their turn.
+            if self.activity.sent() - before >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut out = OUT.take();
             out.clear();
             let next = underway.poll_next(cx, &mut out);
@@ -267,7 +276,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 Poll::Ready(piece) => Poll::Ready(self.send_next(cx, &out, piece)),
                 Poll::Pending => Poll::Pending,
             };
-            OUT.set(out);
+            if out.capacity() <= KEPT {
+                OUT.set(out);
+            }
             match sent {
                 Poll::Ready(sent) => sent?,
                 Poll::Pending => {
@@ -301,6 +312,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         let Self { io, activity, inlet, .. } = self;
         let Some(inlet) = inlet else { return Poll::Pending };
         let left = ready!(inlet.poll_ahead(|buffer| poll_socket(io, activity, cx, buffer)));
+        // Who has asked for more, and then said that this was all, waits for it.
+        if left.is_ok() && inlet.holds() {
+            return Poll::Pending;
+        }
         self.end_underway();
         self.ends = true;
         Poll::Ready(left)
@@ -310,6 +325,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         self.underway = None;
         if let Some(inlet) = &mut self.inlet {
             inlet.go_on();
+            if inlet.holds() {
+                // What was read ahead is at least the beginning of one.
+                self.activity.set_head_begun();
+            }
         }
     }
 
@@ -595,7 +614,8 @@ impl<IO: Socket> AsyncRead for Wire<IO> {
                 Filled::Some => {
                     let reader = inlet.reader();
                     let is_one = begins && reader.is_between() && reader.heads() == heads + 1;
-                    let is_alone = is_one && !inlet.holds() && self.is_at_rest(heads);
+                    // What is refused behind it is refused when it is answered, by way of hyper.
+                    let is_alone = is_one && inlet.is_clean() && self.is_at_rest(heads);
                     if !is_alone || !self.take(cx, &buffer.filled()[before..])? {
                         return Poll::Ready(Ok(()));
                     }

@@ -174,6 +174,11 @@ impl Gathering {
         Some(())
     }
 
+    /// Whether it was told.
+    pub fn has(&self, name: &'static str) -> bool {
+        TOLD.iter().position(|known| *known == name).is_some_and(|place| self.told & (1 << place) != 0)
+    }
+
     /// A field of which is told that it was there.
     pub fn name(&mut self, name: &'static str) {
         // Once says it.

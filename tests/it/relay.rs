@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proxy_stone::telemetry::event::Finished;
 
-use crate::support::{Answer, Call, Gate, Head, Origin, Proxy, Reply, numbered};
+use crate::support::{Answer, Call, Gate, Head, Origin, Proxy, Reply, numbered, until};
 
 /// What is never the same twice.
 fn is_own(name: &str) -> bool {
@@ -47,8 +47,8 @@ fn logged(finished: &Finished) -> String {
         text,
         " {series:?} {attempts} {cache:?} {received} {sent} {end:?} {lasting} {error:?} {caching:?} {times:?}"
     );
-    let mut fields: Vec<_> =
-        reply.iter().flat_map(|reply| reply.iter()).filter(|(name, _)| *name != "date").collect();
+    let told = |(name, value)| (name, if name == "date" { "(then)" } else { value });
+    let mut fields: Vec<_> = reply.iter().flat_map(|reply| reply.iter()).map(told).collect();
     fields.sort_unstable();
     let _ = write!(text, " {fields:?}");
     text
@@ -276,4 +276,104 @@ async fn requests_in_a_row_are_answered_in_their_order() {
             assert_eq!(client.reply("GET").await.text(), format!("/{round}/{nth}"));
         }
     }
+}
+
+/// What is refused behind a request that waits is refused once that is answered, whatever comes then.
+#[tokio::test]
+async fn what_is_refused_behind_it_stays_refused() {
+    const NEXT: &str = "GET /next HTTP/1.1\r\nHost: api.test\r\n\r\n";
+    for refused in [
+        "GET /x HTTP/1.1\nHost: a\n\n",
+        "G\u{1}T /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /x HTTP/1.1\rHost: a\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost : a\r\n\r\n",
+    ] {
+        for warm in [false, true] {
+            let gate = Gate::new();
+            let pass = gate.clone();
+            let origin = Origin::start(async move |call: &mut Call| {
+                if call.target() != "/warm" {
+                    pass.pass().await;
+                }
+                let target = call.target().to_owned();
+                call.answer(&Answer::ok(target)).await;
+            })
+            .await;
+            let proxy = Proxy::passing(&origin).await;
+            let mut client = proxy.connect().await;
+            if warm {
+                assert_eq!(client.get("/warm").await.text(), "/warm");
+            }
+            client.say(format!("GET /slow HTTP/1.1\r\nHost: api.test\r\n\r\n{refused}")).await;
+            origin.hit(1 + usize::from(warm)).await;
+            client.say(NEXT).await;
+            gate.open_for(2);
+            assert_eq!(client.reply("GET").await.text(), "/slow", "{refused:?}");
+            let refusal = client.reply("GET").await;
+            assert!(matches!(refusal.status, 400 | 501), "{refused:?}: {}", refusal.status);
+            client.closed().await;
+            assert_eq!(origin.hits(), 1 + usize::from(warm), "{refused:?}");
+        }
+    }
+}
+
+/// Beside `lifecycle`, whose requests find no connection at hand.
+#[tokio::test]
+async fn a_reply_that_is_the_last_says_so() {
+    let gate = Gate::new();
+    let pass = gate.clone();
+    let origin = Origin::start(async move |call: &mut Call| {
+        if call.nth == 2 {
+            pass.pass().await;
+        }
+        call.answer(&Answer::ok("held")).await;
+    })
+    .await;
+    let proxy = Proxy::passing(&origin).await;
+    let mut client = proxy.connect().await;
+    assert_eq!(client.get("/").await.text(), "held");
+    client.say("GET / HTTP/1.1\r\nHost: api.test\r\n\r\n").await;
+    origin.hit(2).await;
+    proxy.instance.drain();
+    gate.open();
+    let reply = client.reply("GET").await;
+    assert_eq!((reply.text(), reply.field("connection")), ("held", Some("close")));
+    assert!(client.closed().await.is_empty());
+    proxy.close().await;
+}
+
+/// Who has just connected when it begins to end has the time to ask.
+#[tokio::test]
+async fn who_has_just_connected_is_answered() {
+    let origin = Origin::always(Answer::ok("here")).await;
+    let proxy = Proxy::passing(&origin).await;
+    let mut client = proxy.connect().await;
+    until("it is accepted", || proxy.instance.connections() == 1).await;
+    proxy.instance.drain();
+    let reply = client.get("/").await;
+    assert_eq!((reply.text(), reply.field("connection")), ("here", Some("close")));
+    assert!(client.closed().await.is_empty());
+}
+
+/// Who says that a request was the last one waits for the replies to those before.
+#[tokio::test]
+async fn who_has_asked_for_more_and_says_that_it_was_all_is_answered() {
+    let gate = Gate::new();
+    let pass = gate.clone();
+    let origin = Origin::start(async move |call: &mut Call| {
+        if call.target() == "/1" {
+            pass.pass().await;
+        }
+        let target = call.target().to_owned();
+        call.answer(&Answer::ok(target)).await;
+    })
+    .await;
+    let proxy = Proxy::passing(&origin).await;
+    let mut client = proxy.connect().await;
+    client.say("GET /1 HTTP/1.1\r\nHost: api.test\r\n\r\n").await;
+    origin.hit(1).await;
+    client.say("GET /2 HTTP/1.1\r\nHost: api.test\r\n\r\n").await;
+    client.wire.end().await;
+    gate.open();
+    assert_eq!(client.reply("GET").await.text(), "/1");
 }

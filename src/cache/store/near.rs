@@ -91,6 +91,8 @@ impl Deref for Near {
 struct Slot {
     of: u64,
     digest: [u8; 16],
+    /// The outer count is the thread's own.
+    #[allow(clippy::redundant_allocation)]
     found: Option<Arc<Arc<Resource>>>,
     /// The changes of its key by then.
     changes: u32,

@@ -178,6 +178,7 @@ impl Inlet {
 
     /// What was read ahead is looked at from now on.
     pub fn go_on(&mut self) {
-        self.seen = self.held.is_empty();
+        // What is refused stays so.
+        self.seen = self.held.is_empty() || self.is_over();
     }
 }

@@ -26,7 +26,7 @@ use crate::http::{date, hpack};
 use crate::server::activity::{InFlight, Offered, Reply};
 use crate::server::connection::Connection;
 use crate::server::frames::Code;
-use crate::server::handler::{Answered, Answering, Handler};
+use crate::server::handler::{Answered, Answering, Handler, ReplyTo};
 use crate::server::tunnelled;
 use crate::tunnel::Handover;
 
@@ -112,11 +112,16 @@ impl<H: Handler> Exchange<H> {
         }
         let mut block = Vec::with_capacity(512);
         loop {
-            let answered = ready!(answering.poll(cx, Form::Http2, &mut block));
+            // What ends a connection is no field of a reply's.
+            let reply = ReplyTo { form: Form::Http2, out: &mut block, closes: false };
+            let answered = ready!(answering.poll(cx, reply));
+            if let Answered::Interim = answered {
+                // Not in this form.
+                continue;
+            }
             let in_flight = in_flight.take();
             return Poll::Ready(match answered {
-                // There are none in this form.
-                Answered::Interim => continue,
+                Answered::Interim => None,
                 Answered::Response(response) => self.reply(response, in_flight, None),
                 Answered::Later(later) => {
                     Some(Stage::Answering { answer: later(None), in_flight, channel: None })

@@ -43,6 +43,11 @@ impl Wire {
         within(self.stream.write_all(text)).await
     }
 
+    /// Says that this was all.
+    pub async fn end(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
     /// Writes what the socket takes now or soon.
     pub async fn try_say(&mut self, text: &[u8]) -> io::Result<usize> {
         self.stream.write(text).await
