@@ -76,7 +76,8 @@ fn only(upstream: &Upstream) -> EndpointSnapshot {
 
 /// Lets other tasks run until it holds.
 async fn until(mut holds: impl FnMut() -> bool) {
-    let patience = tokio::time::timeout(Duration::from_secs(20), async {
+    // Long enough for a kernel that sends again what was lost, at longer and longer intervals.
+    let patience = tokio::time::timeout(Duration::from_secs(60), async {
         while !holds() {
             tokio::task::yield_now().await;
         }
