@@ -356,7 +356,10 @@ fn what_is_stuck_when_it_is_interrupted_is_not_forgotten() {
 #[test]
 fn what_cannot_be_measured_is_told_at_once() {
     let place = Place::new();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound, and nobody listens.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let closed = socket.local_addr().unwrap().as_socket().unwrap();
     let refused = place.run(&["bench", &format!("http://{closed}/"), "-d", "1h"]);
     assert_eq!(refused.code, 9);
     let why = ["connection refused", "why: ", "try: start the server"];

@@ -69,7 +69,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusing_address_leads_to_the_next() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let closed = crate::upstream::tests::closed();
         let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = dial(&[closed, open.local_addr().unwrap()], 0).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), open.local_addr().unwrap());

@@ -17,7 +17,7 @@ async fn shares_are_exact() {
 
 #[tokio::test]
 async fn a_refused_connect_tries_the_next_and_three_leave_it_out() {
-    let (refusing, origin) = (closed().await, good().await);
+    let (refusing, origin) = (closed(), good().await);
     let upstream = upstream(settings(&[refusing, origin.address]));
     for _ in 0..20 {
         let fetched = upstream.fetch(post("x")).await.unwrap();
@@ -32,7 +32,7 @@ async fn a_refused_connect_tries_the_next_and_three_leave_it_out() {
 
 #[tokio::test]
 async fn the_only_endpoint_is_never_left_out() {
-    let refusing = closed().await;
+    let refusing = closed();
     let upstream = upstream(settings(&[refusing]));
     for _ in 0..5 {
         let error = upstream.fetch(get()).await.unwrap_err();
@@ -50,7 +50,7 @@ async fn a_backup_serves_only_when_no_primary_does() {
     let upstream = upstream(both.clone());
     ask(&upstream, get()).await;
     assert_eq!((primary.requests(), backup.requests()), (1, 0));
-    both.endpoints[1] = endpoint(closed().await);
+    both.endpoints[1] = endpoint(closed());
     let upstream = self::upstream(both);
     ask(&upstream, get()).await;
     assert_eq!(backup.requests(), 1);
@@ -64,7 +64,7 @@ async fn a_streaming_body_survives_a_refused_connect() {
         peer.say(OK).await;
     })
     .await;
-    let upstream = upstream(settings(&[closed().await, origin.address]));
+    let upstream = upstream(settings(&[closed(), origin.address]));
     let body = http_body_util::Full::new(Bytes::from_static(b"body"));
     let body = StreamBody::boxed(body, Duration::from_secs(5), None);
     let fetched = upstream
@@ -96,7 +96,7 @@ async fn a_name_without_address_is_a_finding_and_a_dns_failure() {
 
 #[tokio::test]
 async fn all_addresses_of_a_name_are_tried() {
-    let (refusing, origin) = (closed().await, good().await);
+    let (refusing, origin) = (closed(), good().await);
     let addresses = vec![refusing, origin.address];
     let control = Handle::current();
     let resolver = Resolver::with(control.clone(), move |_, _| Ok(addresses.clone()));

@@ -95,7 +95,11 @@ async fn good() -> Origin {
     .await
 }
 
-/// An address where nobody listens.
-async fn closed() -> SocketAddr {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// An address where nobody listens, nor will as long as the tests run: a port that was given back would soon be another
+/// test's.
+pub(in crate::upstream) fn closed() -> SocketAddr {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&any.into()).unwrap();
+    Box::leak(Box::new(socket)).local_addr().unwrap().as_socket().unwrap()
 }

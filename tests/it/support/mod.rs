@@ -50,9 +50,14 @@ pub async fn waiting(proxy: &Proxy, count: u64) {
     until("so many wait", || proxy.in_flight() == count && proxy.sharing() as u64 == count).await;
 }
 
-/// An address of this machine where nobody listens.
+/// An address of this machine where nobody listens, nor will as long as the tests run: a port that was given back would soon
+/// be another test's.
 pub fn closed_address() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address")
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&any.into()).expect("a port");
+    let kept = Box::leak(Box::new(socket));
+    kept.local_addr().expect("its address").as_socket().expect("of IPv4")
 }
 
 /// So many bytes, each of which tells where it stands.
