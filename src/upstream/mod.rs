@@ -11,10 +11,11 @@
 //!   └── retry (is it safe?) ◀── exchange (head sent, 1xx, reply's head) ◀──────────┘
 //! ```
 //!
-//! A request without content may try the short way first: [`ask`](Upstream::ask) begins it on an idle connection, and its owner
+//! A request without content may try the short way first: [`ask`] begins it on an idle connection, and its owner
 //! polls it. What that does not come to, a fetch goes on from, so that turns, attempts and retries are counted once.
 //!
 //! [`FetchError`]: crate::upstream::FetchError
+//! [`ask`]: crate::upstream::Upstream::ask
 
 mod alarm;
 pub mod asking;
