@@ -32,6 +32,8 @@ pub(super) enum Phase {
 pub(super) struct Shared {
     phase: AtomicU8,
     open: AtomicUsize,
+    /// Loops that accept connections, or may still take what is queued.
+    accepting: AtomicUsize,
     handshakes: AtomicUsize,
     /// Connections by client, where that is limited. Touched when a connection opens and closes.
     clients: Mutex<HashMap<IpAddr, usize>>,
@@ -47,6 +49,7 @@ impl Shared {
         Self {
             phase: AtomicU8::new(Phase::Serving as u8),
             open: AtomicUsize::new(0),
+            accepting: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
             clients: Mutex::default(),
             limits: ArcSwap::from_pointee(limits),
@@ -126,11 +129,26 @@ impl Shared {
         tasks.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until no connection is open.
+    /// A loop that accepts connections begins; it has ended when the result is dropped.
+    pub(super) fn begin_accepting(self: &Arc<Self>) -> Accepting {
+        self.accepting.fetch_add(1, Ordering::SeqCst);
+        Accepting(self.clone())
+    }
+
+    fn tell_emptied(&self) {
+        if self.phase() != Phase::Serving {
+            self.emptied.notify_waiters();
+            // A waiter that has looked at the counts but does not wait yet finds the permit.
+            self.emptied.notify_one();
+        }
+    }
+
+    /// Waits until no connection is open, and none is taken any more.
     pub(super) async fn emptied(&self) {
         loop {
             let told = self.emptied.notified();
-            if self.connections() == 0 {
+            // In this order: what is taken last is counted before its loop has ended.
+            if self.accepting.load(Ordering::SeqCst) == 0 && self.connections() == 0 {
                 return;
             }
             told.await;
@@ -187,10 +205,20 @@ impl Drop for Place {
         if let Some(client) = self.client {
             self.shared.uncount(client);
         }
-        if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 && self.shared.phase() != Phase::Serving {
-            self.shared.emptied.notify_waiters();
-            // A waiter that has looked at the count but does not wait yet finds the permit.
-            self.shared.emptied.notify_one();
+        if self.shared.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.shared.tell_emptied();
+        }
+    }
+}
+
+/// A loop that accepts connections.
+#[derive(Debug)]
+pub(super) struct Accepting(Arc<Shared>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        if self.0.accepting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.tell_emptied();
         }
     }
 }

@@ -101,7 +101,12 @@ async fn run<H: Handler>(mut inbox: mpsc::Receiver<Command>, shared: &Arc<Shared
                 match Listener::from_std(socket) {
                     Ok(listener) => {
                         let speaks = Speaks { settings, terminator };
-                        tokio::spawn(accept(listener, speaks, stopped, shared.clone(), handler.clone()));
+                        let counted = shared.begin_accepting();
+                        let loops = accept(listener, speaks, stopped, shared.clone(), handler.clone());
+                        tokio::spawn(async move {
+                            loops.await;
+                            drop(counted);
+                        });
                         accepting.entry(id).or_insert_with(Vec::new).push(stop);
                     }
                     Err(error) => error!(%error, "a listening socket cannot be used"),

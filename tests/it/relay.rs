@@ -377,3 +377,17 @@ async fn who_has_asked_for_more_and_says_that_it_was_all_is_answered() {
     gate.open();
     assert_eq!(client.reply("GET").await.text(), "/1");
 }
+
+/// Nor is who waits to be accepted then forgotten, though nobody else is connected.
+#[tokio::test]
+async fn who_waits_to_be_accepted_is_answered() {
+    let origin = Origin::always(Answer::ok("here")).await;
+    for _ in 0..20 {
+        let proxy = Proxy::passing(&origin).await;
+        let mut client = proxy.connect().await;
+        proxy.instance.drain();
+        let ended = proxy.instance.drained(Duration::from_secs(10));
+        let (left, reply) = tokio::join!(ended, client.get("/"));
+        assert_eq!((left, reply.text()), (0, "here"));
+    }
+}
