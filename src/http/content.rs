@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+/// Content up to this size is copied behind its head: to tell the kernel of two pieces costs more.
+pub const COPIED: usize = 4 << 10;
+
 /// What of a reply's content is not in hand together with its head.
 #[derive(Debug)]
 pub enum Content {

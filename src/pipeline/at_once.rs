@@ -35,7 +35,7 @@ use crate::cache::key::{Digest, Secret};
 use crate::cache::policy::{self, RequestPolicy, Reuse, vary};
 use crate::cache::store::{BodyReader, Near, Resource};
 use crate::clock::Timestamp;
-use crate::http::content::{Content, FileContent, Span};
+use crate::http::content::{COPIED, Content, FileContent, Span};
 use crate::http::decimal::Decimal;
 use crate::http::head::{Form, HeadWriter};
 use crate::http::target::Target;
@@ -47,18 +47,10 @@ use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
 /// Whether a route with these settings has hits answered at once: they are sent as they are stored, to whoever asks.
 pub(super) fn is_open(settings: &RouteSettings, mode: Mode) -> bool {
     let cache = &settings.cache;
-    let stored_as_sent = settings.compress.is_none() && settings.edits.is_none() && settings.cors.is_none();
-    let for_everyone = settings.access.is_none() && settings.basic.is_none() && settings.limits.is_empty();
-    let as_asked = settings.rewrite.is_none() && settings.local.is_none() && !settings.grpc_web;
-    let served = settings.allow_methods.as_ref().is_none_or(|allowed| allowed.contains(&Method::GET))
-        && settings.allow_schemes.is_none();
     let told_apart = cache.key.user.is_some() || cache.leak_guard;
     let said_more = cache.show_key || cache.rules.lifetimes.prefetch.is_some();
-    mode == Mode::Cache && stored_as_sent && for_everyone && as_asked && served && !told_apart && !said_more
+    mode == Mode::Cache && settings.is_plain() && !told_apart && !said_more
 }
-
-/// Content up to this size is copied behind its head: to tell the kernel of two pieces costs more.
-const SHORT: usize = 4 << 10;
 
 /// From this size on the kernel is faster with a file than with bytes of ours.
 const LONG: usize = 32 << 10;
@@ -395,7 +387,7 @@ impl Hit<'_> {
         let copies = reply.form() == Form::Http1;
         let out = reply.end();
         match &self.entry().body {
-            BodyRef::Bytes(body) if copies && body.len() <= SHORT => {
+            BodyRef::Bytes(body) if copies && body.len() <= COPIED => {
                 out.extend_from_slice(body);
                 Bytes::new()
             }

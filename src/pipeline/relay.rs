@@ -33,6 +33,7 @@ use crate::cache::Mode;
 use crate::cache::policy::RequestPolicy;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::http::connection::{concerns_hop, remove_hop_by_hop};
+use crate::http::content::COPIED;
 use crate::http::decimal::Decimal;
 use crate::http::forwarded::{self, Received};
 use crate::http::h1::{Content, write_field};
@@ -44,9 +45,6 @@ use crate::telemetry::caching::Gathering;
 use crate::telemetry::event::{CacheOutcome, End, Protocol, RequestId};
 use crate::upstream::{Ask, Asking, Begun, ReplyLines};
 
-/// Content up to this size is copied behind its head: to tell the kernel of two pieces costs more.
-const SHORT: usize = 4 << 10;
-
 /// The most bytes of interim replies that are written at a time; what comes beyond is dropped, which an interim reply may always
 /// be.
 const MAX_INTERIM: usize = 64 << 10;
@@ -56,12 +54,7 @@ const WHOLE: usize = 128 << 10;
 
 /// Whether plain requests of a route with these settings are passed on as they are, and their replies as they come.
 pub(super) fn is_open(settings: &RouteSettings, mode: Mode) -> bool {
-    let as_it_comes = settings.compress.is_none() && settings.edits.is_none() && settings.cors.is_none();
-    let for_everyone = settings.access.is_none() && settings.basic.is_none() && settings.limits.is_empty();
-    let as_asked = settings.rewrite.is_none() && settings.local.is_none() && !settings.grpc_web;
-    let served = settings.allow_methods.as_ref().is_none_or(|allowed| allowed.contains(&Method::GET))
-        && settings.allow_schemes.is_none();
-    mode == Mode::Off && as_it_comes && for_everyone && as_asked && served
+    mode == Mode::Off && settings.is_plain()
 }
 
 /// What a reply says beside what its origin and the cache do.
@@ -303,7 +296,7 @@ impl Relay {
         (exchange.reply, exchange.arrived) = (Some(gathering.end()), Some(arrived));
         exchange.replied(status);
         (exchange.sent, exchange.end) = (length, End::Complete);
-        let rest = match asking.content(SHORT).filter(|_| form == Form::Http1) {
+        let rest = match asking.content(COPIED).filter(|_| form == Form::Http1) {
             Some(content) => {
                 out.extend_from_slice(content);
                 asking.finish();

@@ -200,6 +200,18 @@ pub struct RouteSettings {
     pub compress: Option<Box<Compression>>,
 }
 
+impl RouteSettings {
+    /// Whether a plain GET is served to whoever asks as it comes, and its reply sent as it is: what the short ways go by.
+    pub(super) fn is_plain(&self) -> bool {
+        let sent_as_is = self.compress.is_none() && self.edits.is_none() && self.cors.is_none();
+        let for_everyone = self.access.is_none() && self.basic.is_none() && self.limits.is_empty();
+        let as_asked = self.rewrite.is_none() && self.local.is_none() && !self.grpc_web;
+        let served = self.allow_methods.as_ref().is_none_or(|allowed| allowed.contains(&Method::GET))
+            && self.allow_schemes.is_none();
+        sent_as_is && for_everyone && as_asked && served
+    }
+}
+
 /// Which protocols the clients of a route may change to on their connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeSettings {

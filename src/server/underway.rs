@@ -19,13 +19,11 @@ use super::handler::{Answered, Answering, ClientRequest, Handler, Later, ReplyTo
 use super::prompt::Looks;
 use super::shared::Phase;
 use crate::clock::Clock;
+use crate::http::content::COPIED;
 use crate::http::decimal::Decimal;
 use crate::http::h1::{self, write_chunk_size, write_field, write_status};
 use crate::http::head::Form;
 use crate::http::{InterimQueue, RequestContent, date};
-
-/// Content up to this size is copied behind its head, or the piece before: to tell the kernel of two costs more.
-const SHORT: usize = 4 << 10;
 
 /// So much is put together before it is sent.
 const ENOUGH: usize = 16 << 10;
@@ -235,7 +233,7 @@ where
             continue;
         }
         let (after, then) = frame(&mut data, framing, is_end, out);
-        if data.len() > SHORT {
+        if data.len() > COPIED {
             return Poll::Ready(Piece { content: data, after, then });
         }
         out.extend_from_slice(&data);
@@ -496,13 +494,13 @@ mod tests {
 
     #[test]
     fn small_pieces_leave_together_and_large_ones_as_they_are() {
-        let (small, large) = ("s".repeat(SHORT), "l".repeat(SHORT + 1));
+        let (small, large) = ("s".repeat(COPIED), "l".repeat(COPIED + 1));
         let says: Vec<_> = (0..6).map(|_| data(&small)).chain([None, data(&large), data("x")]).collect();
         let length = (6 * small.len() + large.len() + 1) as u64;
         let (_, pieces, then) = sent(200, &[], Script { says: says.into(), length: Some(length) });
         assert_eq!(
             pieces.iter().map(String::len).collect::<Vec<_>>(),
-            [4 * SHORT, 3, 2 * SHORT + SHORT + 1, 1]
+            [4 * COPIED, 3, 2 * COPIED + COPIED + 1, 1]
         );
         assert_eq!(then, Then::Next);
     }

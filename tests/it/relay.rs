@@ -278,6 +278,21 @@ async fn requests_in_a_row_are_answered_in_their_order() {
     }
 }
 
+/// An origin that says its target; one of them waits for the gate.
+async fn echoing(waits: &'static str) -> (Origin, Gate) {
+    let gate = Gate::new();
+    let pass = gate.clone();
+    let origin = Origin::start(async move |call: &mut Call| {
+        if call.target() == waits {
+            pass.pass().await;
+        }
+        let target = call.target().to_owned();
+        call.answer(&Answer::ok(target)).await;
+    })
+    .await;
+    (origin, gate)
+}
+
 /// What is refused behind a request that waits is refused once that is answered, whatever comes then.
 #[tokio::test]
 async fn what_is_refused_behind_it_stays_refused() {
@@ -289,16 +304,7 @@ async fn what_is_refused_behind_it_stays_refused() {
         "GET /x HTTP/1.1\r\nHost : a\r\n\r\n",
     ] {
         for warm in [false, true] {
-            let gate = Gate::new();
-            let pass = gate.clone();
-            let origin = Origin::start(async move |call: &mut Call| {
-                if call.target() != "/warm" {
-                    pass.pass().await;
-                }
-                let target = call.target().to_owned();
-                call.answer(&Answer::ok(target)).await;
-            })
-            .await;
+            let (origin, gate) = echoing("/slow").await;
             let proxy = Proxy::passing(&origin).await;
             let mut client = proxy.connect().await;
             if warm {
@@ -358,16 +364,7 @@ async fn who_has_just_connected_is_answered() {
 /// Who says that a request was the last one waits for the replies to those before.
 #[tokio::test]
 async fn who_has_asked_for_more_and_says_that_it_was_all_is_answered() {
-    let gate = Gate::new();
-    let pass = gate.clone();
-    let origin = Origin::start(async move |call: &mut Call| {
-        if call.target() == "/1" {
-            pass.pass().await;
-        }
-        let target = call.target().to_owned();
-        call.answer(&Answer::ok(target)).await;
-    })
-    .await;
+    let (origin, gate) = echoing("/1").await;
     let proxy = Proxy::passing(&origin).await;
     let mut client = proxy.connect().await;
     client.say("GET /1 HTTP/1.1\r\nHost: api.test\r\n\r\n").await;

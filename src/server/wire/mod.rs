@@ -2,9 +2,11 @@
 //!
 //! It replays what was read while sniffing the protocol, lets no request pass that is not beyond doubt (`http::h1`) and
 //! answers it instead, writes interim replies, notices what passes for time-outs and counters, and lingers at the end
-//! so that a last reply is not eaten by a reset.
+//! so that a last reply is not eaten by a reset. Plain requests it answers itself (`past_hyper`).
 
-use std::cell::{Cell, RefCell};
+mod past_hyper;
+
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,21 +16,15 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
-use super::prompt::{Answer, Looks, OnItsWay, Prompt};
+use super::prompt::{Answer, Looks, Prompt};
 use super::refusal::Refusal;
-use super::underway::{Piece, Then, Underway};
+use super::underway::Underway;
 use crate::http::InterimQueue;
-use crate::http::content::{Content, FileContent, Span};
+use crate::http::content::Span;
 use crate::http::h1::{self, Filled, Inlet, Reader, Stop};
 
 /// Unread request bytes that are taken and thrown away at the end; who still has more to say is reset.
 const LINGER_BYTES: u32 = 8 << 20;
-
-/// Bytes of a file that are sent before others have their turn.
-const TURN: u64 = 2 << 20;
-
-/// The most memory that is kept to write to.
-const KEPT: usize = 256 << 10;
 
 /// What is read at a time of a connection that rests.
 const READ_BYTES: usize = 8 << 10;
@@ -41,9 +37,6 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { bytes: vec![0; READ_BYTES].into(), inlet: None });
-
-    /// What they write to in turn.
-    static OUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What a client's connection runs over.
@@ -189,243 +182,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             && !activity.write_blocked()
     }
 
-    /// Takes the request whose head this is, if hyper need not hear of it.
-    fn take(&mut self, cx: &mut Context<'_>, head: &[u8]) -> io::Result<bool>
-    where
-        IO: Socket,
-    {
-        let Some(prompt) = self.prompt.take() else { return Ok(false) };
-        let answered = match self.looks.0.are_worth_it() {
-            true => prompt.answer(head, &mut |begin, rest| self.begin_answer(cx, begin, rest)),
-            false => Ok(false),
-        };
-        if let Ok(false) = answered {
-            self.underway = prompt.clone().begin(head, &mut self.looks.1);
-        }
-        self.prompt = Some(prompt);
-        Ok(answered? || self.underway.is_some())
-    }
-
-    /// Sends an answer, as far as the socket takes it at once.
-    fn begin_answer(&mut self, cx: &mut Context<'_>, begin: &[u8], rest: Content) -> io::Result<()>
-    where
-        IO: Socket,
-    {
-        self.flushed = self.activity.requests();
-        self.looks.0.paid();
-        match rest {
-            Content::Bytes(rest) => self.begin_piece(cx, begin, rest, b""),
-            Content::File(content) => self.begin_file(cx, begin, content),
-        }
-    }
-
-    /// The same where the content is at hand, or a piece of it.
-    fn begin_piece(
-        &mut self,
-        cx: &mut Context<'_>,
-        begin: &[u8],
-        rest: Bytes,
-        after: &'static [u8],
-    ) -> io::Result<()>
-    where
-        IO: Socket,
-    {
-        let io = Pin::new(&mut self.io);
-        let written = match rest.is_empty() {
-            true => io.poll_write(cx, begin),
-            false => {
-                let pieces = [IoSlice::new(begin), IoSlice::new(&rest), IoSlice::new(after)];
-                // Empty slices cost some writers a record, and most of all where they stand first.
-                let pieces = &pieces[usize::from(begin.is_empty())..3 - usize::from(after.is_empty())];
-                io.poll_write_vectored(cx, pieces)
-            }
-        };
-        let sent = match noted(&self.activity, written)? {
-            Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(sent) => sent,
-            Poll::Pending => 0,
-        };
-        let mut answer = Answer { body: rest, after, ..Answer::default() };
-        if sent < begin.len() {
-            answer.head = Bytes::copy_from_slice(&begin[sent..]);
-        } else {
-            answer.advance(sent - begin.len());
-        }
-        self.unsent = self.send(cx, answer)?.map(Box::new);
-        Ok(())
-    }
-
-    /// What is under way past hyper goes on; ready when nothing is, or the client has left.
-    fn poll_underway(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
-    where
-        IO: Socket,
-    {
-        let before = self.activity.sent();
-        loop {
-            ready!(self.poll_unsent(cx))?;
-            let Some(underway) = &mut self.underway else { return Poll::Ready(Ok(())) };
-            // Others want their turn.
-            if self.activity.sent() - before >= TURN {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let mut out = OUT.take();
-            out.clear();
-            let next = underway.poll_next(cx, &mut out);
-            let sent = match next {
-                Poll::Ready(piece) => Poll::Ready(self.send_next(cx, &out, piece)),
-                Poll::Pending => Poll::Pending,
-            };
-            if out.capacity() <= KEPT {
-                OUT.set(out);
-            }
-            match sent {
-                Poll::Ready(sent) => sent?,
-                Poll::Pending => {
-                    if self.poll_interim(cx, false)?.is_ready() {
-                        let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
-                        self.activity.set_write_blocked(flushed.is_pending());
-                    }
-                    return self.poll_left(cx);
-                }
-            }
-        }
-    }
-
-    fn send_next(&mut self, cx: &mut Context<'_>, out: &[u8], piece: Piece) -> io::Result<()>
-    where
-        IO: Socket,
-    {
-        if piece.then != Then::More {
-            self.end_underway();
-            self.flushed = self.activity.requests();
-            self.ends = piece.then == Then::Close;
-        }
-        if out.is_empty() && piece.content.is_empty() {
-            return Ok(());
-        }
-        self.begin_piece(cx, out, piece.content, piece.after)
-    }
-
-    /// Reads on while an exchange is under way: whoever leaves ends it.
-    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { io, activity, inlet, .. } = self;
-        let Some(inlet) = inlet else { return Poll::Pending };
-        let left = ready!(inlet.poll_ahead(|buffer| poll_socket(io, activity, cx, buffer)));
-        // Who has asked for more, and then said that this was all, waits for it.
-        if left.is_ok() && inlet.holds() {
-            return Poll::Pending;
-        }
-        self.end_underway();
-        self.ends = true;
-        Poll::Ready(left)
-    }
-
-    fn end_underway(&mut self) {
-        self.underway = None;
-        if let Some(inlet) = &mut self.inlet {
-            inlet.go_on();
-            if inlet.holds() {
-                // What was read ahead is at least the beginning of one.
-                self.activity.set_head_begun();
-            }
-        }
-    }
-
-    /// The same where the content stands in a file.
-    fn begin_file(
-        &mut self,
-        cx: &mut Context<'_>,
-        begin: &[u8],
-        content: Box<dyn FileContent>,
-    ) -> io::Result<()>
-    where
-        IO: Socket,
-    {
-        let file = Some(OnItsWay { content, _in_flight: self.activity.hold() });
-        let answer = Answer { head: Bytes::copy_from_slice(begin), file, ..Answer::default() };
-        self.unsent = self.send(cx, answer)?.map(Box::new);
-        Ok(())
-    }
-
-    /// Sends an answer; what the socket does not take of it, or what must be waited for, is returned.
-    fn send(&mut self, cx: &mut Context<'_>, mut answer: Answer) -> io::Result<Option<Answer>>
-    where
-        IO: Socket,
-    {
-        if answer.file.is_some() && self.poll_file(cx, &mut answer)?.is_pending() {
-            return Ok(Some(answer));
-        }
-        while answer.len() > 0 {
-            if self.poll_piece(cx, &mut answer)?.is_pending() {
-                return Ok(Some(answer));
-            }
-        }
-        let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
-        self.activity.set_write_blocked(flushed.is_pending());
-        Ok(None)
-    }
-
-    /// Sends something of what is in hand.
-    fn poll_piece(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<io::Result<()>> {
-        let Self { io, activity, .. } = self;
-        let slices = [IoSlice::new(&answer.head), IoSlice::new(&answer.body), IoSlice::new(answer.after)];
-        // An empty slice in front would be all that some write.
-        let empty = slices.iter().take_while(|slice| slice.is_empty()).count();
-        let slices = &slices[empty..];
-        match ready!(noted(activity, Pin::new(io).poll_write_vectored(cx, slices)))? {
-            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            sent => answer.advance(sent),
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Sends what stands in a file, up to what was read of it last; that is left in hand.
-    fn poll_file(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<io::Result<()>>
-    where
-        IO: Socket,
-    {
-        let mut sent = 0;
-        loop {
-            let Answer { head, body, file, .. } = &mut *answer;
-            let Some(OnItsWay { content, .. }) = file else { return Poll::Ready(Ok(())) };
-            if content.remaining() == 0 {
-                *file = None;
-                continue;
-            }
-            // Others want their turn.
-            if sent >= TURN {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let before = content.remaining();
-            let span = if self.io.sends_files() { content.span() } else { None };
-            let in_hand = if head.is_empty() { &mut *body } else { head };
-            match span {
-                Some(span) if in_hand.is_empty() => {
-                    match ready!(noted(&self.activity, self.io.poll_send_file(cx, span)))? {
-                        // It was cut off meanwhile.
-                        0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                        taken => content.sent(taken),
-                    }
-                }
-                Some(_) => match ready!(noted(&self.activity, self.io.poll_write_more(cx, in_hand)))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    taken => in_hand.advance(taken),
-                },
-                None if body.is_empty() => match ready!(content.poll_read(cx)) {
-                    Some(read) => *body = read?,
-                    None => *file = None,
-                },
-                None => {
-                    ready!(self.poll_piece(cx, answer))?;
-                    continue;
-                }
-            }
-            sent += answer.file.as_ref().map_or(0, |file| before - file.content.remaining());
-        }
-    }
-
     /// Ready once there is something that hyper is to hear of, which is kept to be read then: `false` is the end. While
     /// nothing is there, nothing is kept to read it with.
     pub(super) fn poll_asked(&mut self, cx: &mut Context<'_>, limits: h1::Limits) -> Poll<io::Result<bool>>
@@ -453,20 +209,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             self.replay = Bytes::copy_from_slice(buffer.filled());
             Poll::Ready(Ok(!buffer.filled().is_empty()))
         })
-    }
-
-    /// What is left of an answer comes before anything else.
-    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
-    where
-        IO: Socket,
-    {
-        if let Some(answer) = self.unsent.take()
-            && let Some(rest) = self.send(cx, *answer)?
-        {
-            self.unsent = Some(Box::new(rest));
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Answers what cannot be read. The reply leaves as the connection is shut down, which must follow.
