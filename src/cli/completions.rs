@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::CompletionCandidate;
-use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
+use clap_complete::env::{EnvCompleter, Fish, Zsh};
 
 use super::exit::{Exit, Failure, Outcome};
 use super::{Cli, output};
@@ -62,6 +62,9 @@ const VARIABLE: &str = "COMPLETE";
 /// The binary's name.
 const NAME: &str = "proxy-stone";
 
+/// For bash; that of `clap_complete` knows nothing of URLs, which bash takes apart.
+const BASH: &[u8] = include_bytes!("completions.bash");
+
 impl Shell {
     const ALL: [Self; 5] = [Self::Bash, Self::Zsh, Self::Fish, Self::Powershell, Self::Elvish];
 
@@ -80,7 +83,7 @@ impl Shell {
     fn script(self) -> io::Result<Vec<u8>> {
         let mut script = Vec::new();
         match self {
-            Self::Bash => dynamic(&Bash, &mut script)?,
+            Self::Bash => script.extend_from_slice(BASH),
             Self::Zsh => dynamic(&Zsh, &mut script)?,
             Self::Fish => dynamic(&Fish, &mut script)?,
             Self::Powershell => fixed(clap_complete::Shell::PowerShell, &mut script),
@@ -119,6 +122,23 @@ fn write_all(directory: &Path) -> Outcome {
         .collect::<io::Result<Vec<_>>>()?;
     output::files(directory, &files)?;
     Ok(Exit::Ok)
+}
+
+/// Where a shell asks for candidates, answers and ends the process.
+pub fn answer_shell() {
+    clap_complete::CompleteEnv::with_factory(|| by_one_name(Cli::command())).complete();
+}
+
+/// Commands are taken by their other names, and offered by one.
+fn by_one_name(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|inner| {
+        let others: Vec<_> = inner.get_visible_aliases().map(str::to_owned).collect();
+        let inner = match others.is_empty() {
+            true => inner,
+            false => inner.visible_alias(None).aliases(others),
+        };
+        by_one_name(inner)
+    })
 }
 
 /// How long a shell may be held up.

@@ -153,8 +153,7 @@ pub enum Command {
 pub fn main() -> ExitCode {
     // Fails only when one is installed already, and then there is nothing to do.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    // Where a shell asks for candidates, this answers and ends the process.
-    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    completions::answer_shell();
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

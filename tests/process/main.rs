@@ -8,6 +8,7 @@
 mod benching;
 mod certificates;
 mod commands;
+mod completing;
 mod damage;
 mod descriptors;
 mod draining;
