@@ -42,7 +42,7 @@ pub enum Failure {
     #[error("connect failed: {0}")]
     Connect(#[source] io::Error),
     /// The endpoint's certificate is not valid for its name, or its authority is not trusted.
-    #[error("certificate not accepted: {0}")]
+    #[error("certificate not accepted: {}", why_not_accepted(.0))]
     TlsCertificate(#[source] rustls::Error),
     /// The TLS handshake failed otherwise.
     #[error("TLS handshake failed: {0}")]
@@ -113,6 +113,22 @@ impl Failure {
             io::ErrorKind::TimedOut => Self::ConnectTimeout,
             _ => Self::Connect(error),
         }
+    }
+}
+
+/// Why a certificate is not accepted, with what to do about the two reasons that configs have.
+fn why_not_accepted(error: &rustls::Error) -> String {
+    let text = error.to_string();
+    // The latter is webpki's own word, which rustls hands on as it is: certificates of `openssl req -x509` are such.
+    if text.contains("UnknownIssuer") {
+        "nobody who is trusted here has signed it; the upstream's `ca` names an authority of your own"
+            .to_owned()
+    } else if text.contains("CaUsedAsEndEntity") {
+        "it is an authority's own (basicConstraints CA:TRUE), which no server may show; have one without that signed, or \
+         make a self-signed one with CA:FALSE"
+            .to_owned()
+    } else {
+        text
     }
 }
 

@@ -27,12 +27,17 @@ async fn speaking(authority: &Authority, protocols: &[&str]) -> SocketAddr {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["origin.test".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
+    showing(certificate.der().clone(), &key, protocols).await
+}
+
+/// One that shows this certificate.
+async fn showing(certificate: CertificateDer<'static>, key: &KeyPair, protocols: &[&str]) -> SocketAddr {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
+        .with_single_cert(vec![certificate], key)
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -107,6 +112,25 @@ async fn a_certificate_for_another_name_or_of_an_unknown_authority_is_not() {
         assert!(matches!(error.failure, Failure::TlsCertificate(_)), "{error}");
         assert_eq!(error.failure.as_str(), "tls_certificate_error");
     }
+}
+
+/// What `openssl req -x509` makes without being told otherwise.
+#[tokio::test]
+async fn a_certificate_that_is_an_authoritys_own_is_told_with_what_to_do() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["origin.test".to_owned()]).unwrap();
+    let plain = params.self_signed(&key).unwrap().der().clone();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).unwrap().der().clone();
+
+    let address = showing(authority.clone(), &key, &[]).await;
+    let error = https("origin.test", address, vec![authority]).fetch(get()).await.unwrap_err();
+    assert!(error.to_string().contains("CA:FALSE"), "{error}");
+
+    let address = showing(plain.clone(), &key, &[]).await;
+    let error = https("origin.test", address, Vec::new()).fetch(get()).await.unwrap_err();
+    assert!(error.to_string().contains("`ca`"), "{error}");
+    assert!(https("origin.test", address, vec![plain]).fetch(get()).await.is_ok());
 }
 
 #[tokio::test]
