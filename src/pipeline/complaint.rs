@@ -1,33 +1,42 @@
 //! Keeps a failing upstream from flooding the diagnostics: every exchange is in the access log anyway.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 
-/// The least time between two complaints.
+/// The least time between two complaints for the same reason.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Lets one complaint through at a time, and counts those held back.
+/// Lets one complaint through at a time for each reason, and counts those held back.
 #[derive(Debug, Default)]
-pub struct Complaints {
-    /// In milliseconds: when the next one may be made.
-    next: AtomicU64,
-    held_back: AtomicU64,
+pub struct Complaints(Mutex<Vec<Complaint>>);
+
+#[derive(Debug)]
+struct Complaint {
+    /// One of a few words.
+    reason: &'static str,
+    /// When the next one may be made.
+    next: Timestamp,
+    held_back: u64,
 }
 
 impl Complaints {
-    /// Whether to complain now, and of how many more failures since the last complaint.
-    pub(super) fn admit(&self, now: Timestamp) -> Option<u64> {
-        let next = self.next.load(Ordering::Relaxed);
-        let later = now.plus(PAUSE).millis();
-        let due = now.millis() >= next
-            && self.next.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if !due {
-            self.held_back.fetch_add(1, Ordering::Relaxed);
+    /// Whether to complain now, and of how many more failures of this kind since the last complaint.
+    pub(super) fn admit(&self, reason: &'static str, now: Timestamp) -> Option<u64> {
+        let mut made = self.0.lock();
+        let next = now.plus(PAUSE);
+        let Some(last) = made.iter_mut().find(|last| last.reason == reason) else {
+            made.push(Complaint { reason, next, held_back: 0 });
+            return Some(0);
+        };
+        if now < last.next {
+            last.held_back += 1;
             return None;
         }
-        Some(self.held_back.swap(0, Ordering::Relaxed))
+        last.next = next;
+        Some(std::mem::take(&mut last.held_back))
     }
 }
 
@@ -36,13 +45,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_complaint_stands_for_those_of_the_next_seconds() {
+    fn one_complaint_stands_for_those_of_its_kind_in_the_next_seconds() {
         let complaints = Complaints::default();
         let at = |secs: u64| Timestamp::from_secs(1_000 + secs);
-        assert_eq!(complaints.admit(at(0)), Some(0));
-        assert_eq!(complaints.admit(at(1)), None);
-        assert_eq!(complaints.admit(at(4)), None);
-        assert_eq!(complaints.admit(at(5)), Some(2));
-        assert_eq!(complaints.admit(at(10)), Some(0));
+        for (seconds, reason, admitted) in [
+            (0, "refused", Some(0)),
+            (1, "refused", None),
+            (2, "timeout", Some(0)),
+            (4, "refused", None),
+            (5, "refused", Some(2)),
+            (6, "timeout", None),
+            (10, "refused", Some(0)),
+            (10, "timeout", Some(1)),
+        ] {
+            assert_eq!(complaints.admit(reason, at(seconds)), admitted, "{seconds} {reason}");
+        }
     }
 }

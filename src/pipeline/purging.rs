@@ -107,7 +107,7 @@ impl Proxy {
     ) -> Result<Reply, Failure> {
         let head = &inbound.head;
         if let Err(refused) = purging.admit(exchange, &head.headers) {
-            if let Some(more) = purging.complaints.admit(exchange.at) {
+            if let Some(more) = purging.complaints.admit("purge", exchange.at) {
                 let (client, method, host) = (exchange.client_address, &head.method, &exchange.host);
                 tracing::warn!(%client, %method, %host, target = %exchange.target, more, "{refused}");
             }

@@ -99,11 +99,12 @@ pub(super) fn failed(failure: &Failure, site: &Site, mut exchange: Box<Exchange>
     respond(status, headers, ReplyBody::new(source, exchange, None))
 }
 
-/// Says that an upstream failed, once for many (each is in the access log); what the client did is nobody's fault here.
+/// Says that an upstream failed, once for many of a kind (each is in the access log); what the client did is nobody's
+/// fault here.
 pub(super) fn complain(error: &FetchError, route: &Route, now: Timestamp, what: &'static str) {
     let (route, complaints, endpoint) = (&*route.name, &route.complaints, error.endpoint.as_deref());
     let ours = !matches!(error.failure, upstream::Failure::RequestBody(_));
-    match ours.then(|| complaints.admit(now)).flatten() {
+    match ours.then(|| complaints.admit(error.failure.as_str(), now)).flatten() {
         Some(more) => tracing::warn!(%error, route, endpoint, more, "{what}"),
         None => tracing::debug!(%error, route, endpoint, "{what}"),
     }
