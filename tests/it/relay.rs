@@ -323,6 +323,34 @@ async fn what_is_refused_behind_it_stays_refused() {
     }
 }
 
+/// Who leaves is not waited for, whatever came behind what is refused.
+#[tokio::test]
+async fn who_leaves_behind_what_is_refused_cancels_it() {
+    for warm in [0, 1] {
+        let gate = Gate::new();
+        let pass = gate.clone();
+        let origin = Origin::start(async move |call: &mut Call| {
+            if call.nth <= warm {
+                return call.answer(&Answer::ok("a")).await;
+            }
+            pass.open();
+            call.gone().await;
+        })
+        .await;
+        let proxy = Proxy::passing(&origin).await;
+        let mut client = proxy.connect().await;
+        for _ in 0..warm {
+            assert_eq!(client.get("/").await.text(), "a");
+        }
+        client.say("GET / HTTP/1.1\r\nHost: api.test\r\n\r\nGET / HTTP/1.1\nHost: a\n\n").await;
+        gate.pass().await;
+        client.say("GET /next HTTP/1.1\r\nHost: api.test\r\n\r\n").await;
+        drop(client);
+        let events = proxy.finished(warm + 1).await;
+        assert!(events.iter().any(|event| format!("{:?}", event.end) == "ClientAborted"), "{events:?}");
+    }
+}
+
 /// Beside `lifecycle`, whose requests find no connection at hand.
 #[tokio::test]
 async fn a_reply_that_is_the_last_says_so() {

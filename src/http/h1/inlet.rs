@@ -182,3 +182,38 @@ impl Inlet {
         self.seen = self.held.is_empty() || self.is_over();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads these bytes, and nothing more then.
+    fn reading<'a>(mut bytes: &'a [u8]) -> impl FnMut(&mut ReadBuf<'_>) -> Poll<io::Result<()>> + 'a {
+        move |buffer| match std::mem::take(&mut bytes) {
+            b"" => Poll::Pending,
+            some => {
+                buffer.put_slice(some);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// What comes while a request waits is not read as another one, where something before it was refused.
+    #[test]
+    fn what_is_refused_stays_refused_whatever_is_read_ahead() {
+        const ASKED: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut inlet = Inlet::new(Reader::new(Limits { bytes: 1 << 16, fields: 100 }));
+        let mut space = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut space);
+        let both = [ASKED, b"GET / HTTP/1.1\nHost: a\n\n"].concat();
+        let filled = inlet.poll_fill(&mut buffer, reading(&both)).map(Result::unwrap);
+        assert_eq!((filled, buffer.filled()), (Poll::Ready(Filled::Some), ASKED));
+        assert!(!inlet.is_clean());
+        assert!(inlet.poll_ahead(reading(ASKED)).is_pending());
+        inlet.go_on();
+        buffer.clear();
+        let filled = inlet.poll_fill(&mut buffer, reading(ASKED)).map(Result::unwrap);
+        assert!(matches!(filled, Poll::Ready(Filled::Stopped(Stop::Head(_)))), "{filled:?}");
+        assert!(buffer.filled().is_empty());
+    }
+}
