@@ -310,7 +310,7 @@ fn reports(findings: &[Finding]) -> Vec<serde_json::Value> {
 }
 
 fn render(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| finding.render(false)).collect::<Vec<_>>().join("\n")
+    findings.iter().map(|finding| finding.render(false)).collect::<Vec<_>>().join("\n\n")
 }
 
 /// Resident memory in bytes, as Linux tells it.

@@ -189,7 +189,7 @@ fn config_errors(findings: &[Finding], options: &ServeOptions) -> Failure {
         Some(path) => format!("mend it, then: proxy-stone config lint {}", path.display()),
         None => "mend it, then: proxy-stone config lint".to_owned(),
     };
-    let failure = Failure::new(Exit::Config, what).details(format!("{}\n", rendered.join("\n")));
+    let failure = Failure::new(Exit::Config, what).details(format!("{}\n\n", rendered.join("\n\n")));
     if options.url.is_some() || options.demo { failure } else { failure.next(next) }
 }
 

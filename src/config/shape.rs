@@ -43,7 +43,7 @@ impl Walk<'_> {
             return false;
         };
         match &mut node.value {
-            Value::String(text) => match string_problem(&fitting, text) {
+            Value::String(text) => match string_problem(&fitting, &branches, text) {
                 Some(problem) => {
                     self.push(problem, node);
                     false
@@ -186,7 +186,7 @@ fn convert_variable(branches: &[&Json], node: &mut Node) {
     }
 }
 
-fn string_problem(fitting: &[&'static Json], text: &str) -> Option<Problem> {
+fn string_problem(fitting: &[&'static Json], all: &[&'static Json], text: &str) -> Option<Problem> {
     let words: Vec<&str> = fitting.iter().filter_map(|branch| word(branch)).collect();
     if words.contains(&text) {
         return None;
@@ -195,7 +195,10 @@ fn string_problem(fitting: &[&'static Json], text: &str) -> Option<Problem> {
     let Some(free) = free else {
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
         let help = nearest(text, words.iter().copied()).map_or_else(
-            || format!("write {}", quoted.join(" or ")),
+            || match all.iter().any(|branch| branch.get("type").is_some_and(|kind| kind == "object")) {
+                true => format!("write {}, or a table", quoted.join(" or ")),
+                false => format!("write {}", quoted.join(" or ")),
+            },
             |word| format!("did you mean \"{word}\"?"),
         );
         return Some(Problem::new(

@@ -1,11 +1,12 @@
 //! What `cache warm` and `cache refresh` share: how requests are made, and what is told of them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use anstream::eprintln;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 use crate::admin::Client;
@@ -200,11 +201,14 @@ fn progress(total: Option<u64>, quiet: bool) -> ProgressBar {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
     let (bar, template) = match total {
-        Some(total) => (ProgressBar::new(total), "{spinner} {pos}/{len} {wide_bar} {per_sec} {eta}"),
-        None => (ProgressBar::new_spinner(), "{spinner} {pos} {per_sec}"),
+        Some(total) => (ProgressBar::new(total), "{spinner} {pos}/{len} {wide_bar} {rate}/s {eta}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {pos} {rate}/s"),
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{:.0}", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate));
     }
     bar.enable_steady_tick(Duration::from_millis(100));
     bar

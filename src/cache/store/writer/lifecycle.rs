@@ -217,8 +217,11 @@ impl Writer {
         let now = self.shared.state.borrow().clone();
         match now {
             State::Open if free < floor => {
-                self.shared
-                    .tell("low-space", format!("nothing is stored while less than {floor} bytes are free"));
+                let floor = floor.div_ceil(1 << 20);
+                self.shared.tell(
+                    "low-space",
+                    format!("nothing is stored on disk while less than {floor} MiB (store.min_free) are free there"),
+                );
                 self.shared.set_state(State::Full);
             }
             State::Full if free >= floor => {
