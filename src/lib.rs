@@ -61,5 +61,8 @@ pub mod tls;
 /// Time, read in one place.
 pub mod clock;
 
+/// Bytes from one socket to another within the kernel.
+pub mod piped;
+
 /// File descriptors, of which the last ones are kept back.
 pub mod descriptors;

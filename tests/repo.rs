@@ -15,7 +15,7 @@ const HOUSE: &[&[&str]] = &[
     &["route", "limit", "cache", "auth", "upstream", "tunnel"],
     &["telemetry"],
     &["http"],
-    &["tls"],
+    &["tls", "piped"],
     &["clock", "descriptors"],
 ];
 

@@ -1,6 +1,7 @@
 //! Hands requests from the server to the pipeline, and what never became a request to telemetry.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::http::ClientConn;
 use crate::http::content::Content;
 use crate::http::h1::Violation;
 use crate::http::head::HeadWriter;
-use crate::pipeline::{Own, Proxy, Relay, Relayed, ReplyBody};
+use crate::piped::Piped;
+use crate::pipeline::{Own, Proxy, Relay, Relayed, ReplyBody, To};
 use crate::server::{Answered, Answering, ClientRequest, ConnectionTotals, Handler, Refusal, ReplyTo};
 use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure, Telemetry};
@@ -37,11 +39,12 @@ struct Passing {
 
 impl Answering<ReplyBody> for Passing {
     fn poll(&mut self, cx: &mut Context<'_>, reply: ReplyTo<'_>) -> Poll<Answered<ReplyBody>> {
-        let ReplyTo { form, out, closes } = reply;
-        let own = Own { hsts: self.hsts.as_ref(), closes };
-        self.relay.poll(cx, form, out, own).map(|relayed| match relayed {
+        let own = Own { hsts: self.hsts.as_ref(), closes: reply.closes };
+        let to = To { form: reply.form, out: reply.out, pipes: reply.pipes };
+        self.relay.poll(cx, to, own).map(|relayed| match relayed {
             Relayed::Interim => Answered::Interim,
             Relayed::Whole(content) => Answered::Whole(content),
+            Relayed::Content(body, length) => Answered::Content(body, length),
             Relayed::Response(mut response) => {
                 if let Some(hsts) = self.hsts.take() {
                     response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
@@ -96,6 +99,10 @@ impl Handler for Gate {
         let relay = self.proxy.relay(request, client)?;
         let hsts = client.session.as_ref().and_then(|session| session.hsts());
         Some(Box::new(Passing { relay, hsts }))
+    }
+
+    fn pipe(body: Pin<&mut ReplyBody>, cx: &mut Context<'_>) -> Option<Piped> {
+        body.get_mut().pipe(cx)
     }
 
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid) {

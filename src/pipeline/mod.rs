@@ -54,7 +54,7 @@ mod upgrade;
 mod upkeep;
 mod web_call;
 
-pub use relay::{Long, LongWay, Own, Relay, Relayed};
+pub use relay::{Long, LongWay, Own, Relay, Relayed, To};
 pub use reply::{ReplyBody, ReplyError};
 pub use settings::{CacheSettings, RouteSettings, Settings};
 use site::Routed;

@@ -25,7 +25,7 @@ use super::fetch::{self, Bringing};
 use super::forward;
 use super::inbound::{Inbound, InboundBody, joined};
 use super::pass::{deadline, names};
-use super::reply::ReplyBody;
+use super::reply::{ReplyBody, Source};
 use super::respond::{self, CACHE_STATUS, is_bodiless};
 use super::settings::RouteSettings;
 use super::site::{Routed, Site};
@@ -66,6 +66,17 @@ pub struct Own<'a> {
     pub closes: bool,
 }
 
+/// Where a reply's head is written.
+#[derive(Debug)]
+pub struct To<'a> {
+    /// How.
+    pub form: Form,
+    /// Behind what this holds.
+    pub out: &'a mut Vec<u8>,
+    /// Long content may go [in pipes](ReplyBody::pipe).
+    pub pipes: bool,
+}
+
 /// An exchange on its short way.
 pub struct Relay {
     proxy: Arc<Proxy>,
@@ -94,6 +105,8 @@ pub enum Relayed {
     Interim,
     /// The head of the reply was written, and of its content what is not here.
     Whole(Bytes),
+    /// The same, where the content comes bit by bit, so many bytes in all.
+    Content(ReplyBody, u64),
     /// A reply out of the common.
     Response(Response<ReplyBody>),
     /// It has to be waited for.
@@ -179,14 +192,9 @@ fn write_request(
 
 impl Relay {
     /// Goes on, and writes what there is of the reply's head. Not to be asked again once there is anything but an interim reply.
-    pub fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        form: Form,
-        out: &mut Vec<u8>,
-        own: Own<'_>,
-    ) -> Poll<Relayed> {
-        self.ask();
+    pub fn poll(&mut self, cx: &mut Context<'_>, to: To<'_>, own: Own<'_>) -> Poll<Relayed> {
+        let To { form, out, pipes } = to;
+        self.ask(pipes);
         if let Stage::Asking(asking) = &mut self.stage {
             let mut told = false;
             let mut interim = |status, headers: &HeaderMap| {
@@ -209,7 +217,7 @@ impl Relay {
     }
 
     /// Asks the origin, the first time.
-    fn ask(&mut self) {
+    fn ask(&mut self, pipes: bool) {
         let (Stage::Ready, Some(exchange)) = (&self.stage, &self.exchange) else { return };
         let Some(route) = exchange.route.as_deref() else { return };
         let Self { head, client, target, site, .. } = &*self;
@@ -218,6 +226,7 @@ impl Relay {
             target: target.path_and_query(),
             client_host: &target.authority_value(),
             deadline: deadline(route, exchange),
+            pipes,
         };
         let own = (&*site.name, &exchange.id);
         let asked =
@@ -228,8 +237,8 @@ impl Relay {
     /// The reply, of which the head is there.
     fn reply(&mut self, form: Form, out: &mut Vec<u8>, own: Own<'_>) -> Relayed {
         let begin = out.len();
-        if let Some(content) = self.write_reply(form, out, own) {
-            return Relayed::Whole(content);
+        if let Some(relayed) = self.write_reply(form, out, own) {
+            return relayed;
         }
         out.truncate(begin);
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
@@ -252,15 +261,20 @@ impl Relay {
         Relayed::Response(self.proxy.respond(&self.site, exchange, answered))
     }
 
-    /// Writes the reply, if it is a common one that has come whole; what of its content is not copied behind its head is
-    /// returned. With `None` nothing has been done, though something may have been written.
-    fn write_reply(&mut self, form: Form, out: &mut Vec<u8>, own: Own<'_>) -> Option<Bytes> {
+    /// Writes the reply, if it is a common one; what of its content is not copied behind its head is returned. With `None`
+    /// nothing has been done, though something may have been written.
+    fn write_reply(&mut self, form: Form, out: &mut Vec<u8>, own: Own<'_>) -> Option<Relayed> {
         let hsts = own.hsts;
         let Stage::Asking(asking) = &mut self.stage else { return None };
         let (exchange, site) = (self.exchange.as_mut()?, &*self.site);
-        let (lines, length) = (asking.reply(), asking.content(WHOLE)?.len() as u64);
+        let lines = asking.reply();
         let status = lines.status();
-        if is_bodiless(status) || !matches!(lines.content(), Content::None | Content::Length(_)) {
+        let length = match lines.content() {
+            Content::None => 0,
+            Content::Length(length) => length,
+            Content::Chunked | Content::UntilClose => return None,
+        };
+        if is_bodiless(status) {
             return None;
         }
         let mut head = HeadWriter::new(form, out);
@@ -290,22 +304,35 @@ impl Relay {
         }
         let out = head.end();
         let (endpoint, first_byte) = (asking.endpoint().clone(), asking.first_byte());
+        let deadline = deadline(route, exchange);
+        let rest = match asking.content(COPIED).filter(|_| form == Form::Http1) {
+            Some(content) => {
+                out.extend_from_slice(content);
+                asking.finish();
+                Ok(Bytes::new())
+            }
+            None => match asking.take_content(WHOLE) {
+                Some(content) => Ok(content),
+                None => Err(asking.take_body()?),
+            },
+        };
         fetch::count(&self.proxy.telemetry, route, Some(&endpoint), 1, AttemptOutcome::Ok, Some(first_byte));
         exchange.asked = Some(Asked { endpoint: Some(endpoint), attempts: 1, first_byte: Some(first_byte) });
         exchange.caching.replied(&said);
         (exchange.reply, exchange.arrived) = (Some(gathering.end()), Some(arrived));
         exchange.replied(status);
-        (exchange.sent, exchange.end) = (length, End::Complete);
-        let rest = match asking.content(COPIED).filter(|_| form == Form::Http1) {
-            Some(content) => {
-                out.extend_from_slice(content);
-                asking.finish();
-                Bytes::new()
+        self.stage = Stage::Over;
+        let mut exchange = self.exchange.take()?;
+        Some(match rest {
+            Ok(content) => {
+                (exchange.sent, exchange.end) = (length, End::Complete);
+                Relayed::Whole(content)
             }
-            None => asking.take_content(WHOLE)?,
-        };
-        (self.exchange, self.stage) = (None, Stage::Over);
-        Some(rest)
+            Err(body) => {
+                let source = Source::Upstream(Box::new(body));
+                Relayed::Content(ReplyBody::new(source, exchange, deadline), length)
+            }
+        })
     }
 
     /// Leaves the rest to the stages.

@@ -20,6 +20,7 @@ use crate::cache::store::BodyReader;
 use crate::coding::CodingError;
 use crate::http::grpc;
 use crate::http::grpc_web::Encoder;
+use crate::piped::Piped;
 use crate::telemetry::event::{End, Protocol};
 use crate::upstream::{BodyError, UpstreamBody};
 
@@ -124,6 +125,26 @@ impl ReplyBody {
     /// None, for an exchange that does not end with its reply.
     pub(super) fn none() -> Self {
         Self { source: Source::Empty, exchange: None, deadline: None, encoder: None, broken: None }
+    }
+
+    /// Moves what has come of long content into a pipe. `None`: it is to be taken by frames for now.
+    pub(crate) fn pipe(&mut self, cx: &mut Context<'_>) -> Option<Piped> {
+        let Source::Upstream(body) = &mut self.source else { return None };
+        if self.encoder.is_some() || self.broken.is_some() {
+            return None;
+        }
+        // What is late the frames will say.
+        if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+            return None;
+        }
+        let piped = body.pipe()?;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.sent += piped.len() as u64;
+        }
+        if self.source.is_end() {
+            self.finish(End::Complete);
+        }
+        Some(piped)
     }
 
     fn finish(&mut self, end: End) {

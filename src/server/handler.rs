@@ -18,6 +18,7 @@ use crate::http::content::Content;
 use crate::http::h1::{Plain, Violation};
 use crate::http::head::{Form, HeadWriter};
 use crate::http::{ClientConn, Interim, RequestContent};
+use crate::piped::Piped;
 use crate::telemetry::{ConnectionRefused, HandshakeFailure};
 use crate::tls::Session;
 
@@ -62,6 +63,13 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
+    /// Moves what has come of a reply's content into a pipe, where that can be done. `None`: it is to be taken by frames for
+    /// now.
+    fn pipe(body: Pin<&mut Self::Body>, cx: &mut Context<'_>) -> Option<Piped> {
+        let _ = (body, cx);
+        None
+    }
+
     /// A request never became one: it was answered, or its connection cut, below. Told as that is decided; `id` is the
     /// request id that the client is told.
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid);
@@ -102,6 +110,8 @@ pub struct ReplyTo<'a> {
     pub out: &'a mut Vec<u8>,
     /// It says that its connection ends.
     pub closes: bool,
+    /// Long content may go [in pipes](Handler::pipe).
+    pub pipes: bool,
 }
 
 /// What has become of an exchange that was [begun](Handler::begin).
@@ -110,6 +120,8 @@ pub enum Answered<B> {
     Interim,
     /// The reply's head was written, which says how long its content is, and that but for this.
     Whole(Bytes),
+    /// The same, where the content comes bit by bit, so many bytes in all.
+    Content(B, u64),
     /// A reply.
     Response(Response<B>),
     /// A reply has to be waited for. It is told how to send interim ones, if that can be done.

@@ -19,6 +19,7 @@ use super::underway::{Exchange, Underway};
 use crate::http::content::{Content, FileContent};
 use crate::http::h1::Plain;
 use crate::http::head::{Form, HeadWriter};
+use crate::piped::Piped;
 
 /// Whether it is worth to look for a short way. It costs a tenth of the long one: who has had none a few times in a row is
 /// looked at only now and then.
@@ -71,8 +72,9 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// Frames that.
     pub(super) after: &'static [u8],
-    /// What comes behind these.
+    /// What comes behind these, or is left of a piece that lies in a pipe.
     pub(super) file: Option<OnItsWay>,
+    pub(super) piped: Option<Piped>,
 }
 
 /// Content that is read as it is sent; the exchange is in flight until then.
@@ -147,7 +149,7 @@ mod tests {
     #[test]
     fn an_answer_leaves_in_any_pieces() {
         let (head, body) = (Bytes::from_static(b"head"), Bytes::from_static(b"body"));
-        let mut answer = Answer { head, body, after: b"\r\n", file: None };
+        let mut answer = Answer { head, body, after: b"\r\n", ..Answer::default() };
         for (sent, left) in [
             (1, ["ead", "body", "\r\n"]),
             (4, ["", "ody", "\r\n"]),

@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::wire::Socket;
 use crate::http::content::Span;
+use crate::piped::Piped;
 
 /// What a client on a Unix socket is known by: it is on this machine, and has no address of its own.
 pub(super) const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -318,6 +319,10 @@ impl Socket for Stream {
     fn poll_send_file(&self, cx: &mut Context<'_>, span: Span<'_>) -> Poll<io::Result<usize>> {
         let mut start = span.start;
         self.poll_tcp(cx, |socket| rustix::fs::sendfile(socket, span.file, Some(&mut start), span.len))
+    }
+
+    fn poll_send_piped(&self, cx: &mut Context<'_>, piped: &mut Piped) -> Poll<io::Result<usize>> {
+        self.poll_tcp(cx, |socket| piped.send(socket))
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -24,14 +24,15 @@ use crate::http::decimal::Decimal;
 use crate::http::h1::{self, write_chunk_size, write_field, write_status};
 use crate::http::head::Form;
 use crate::http::{InterimQueue, RequestContent, date};
+use crate::piped::Piped;
 
 /// So much is put together before it is sent.
 const ENOUGH: usize = 16 << 10;
 
 /// An exchange, as the wire sees it.
 pub(super) trait Underway: Send {
-    /// Writes what is to be sent next; what of it is not copied there comes behind.
-    fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Piece>;
+    /// Writes what is to be sent next; what of it is not copied there comes behind. With `pipes` some of it may lie in one.
+    fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>, pipes: bool) -> Poll<Piece>;
 
     /// What is to be sent before the reply.
     fn interim(&self) -> Option<&Arc<InterimQueue>>;
@@ -47,6 +48,8 @@ impl std::fmt::Debug for dyn Underway {
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) content: Bytes,
+    /// In place of that.
+    pub(super) piped: Option<Piped>,
     pub(super) after: &'static [u8],
     pub(super) then: Then,
 }
@@ -64,7 +67,7 @@ pub(super) enum Then {
 
 impl Piece {
     fn nothing(then: Then) -> Self {
-        Self { content: Bytes::new(), after: b"", then }
+        Self { content: Bytes::new(), piped: None, after: b"", then }
     }
 }
 
@@ -138,6 +141,13 @@ impl<H: Handler> Exchange<H> {
                 let then = if closes { Then::Close } else { Then::Next };
                 return Some(Piece { content, ..Piece::nothing(then) });
             }
+            Answered::Content(body, length) => {
+                self.connection.activity.set_answered(self.number, false);
+                if closes {
+                    self.then = Then::Close;
+                }
+                self.stage = Stage::Sending(Box::pin(body), Framing::Length(length));
+            }
             Answered::Response(response) => self.reply(response, out),
             Answered::Later(later) => {
                 let interim = InterimQueue::new();
@@ -171,10 +181,10 @@ impl<H: Handler> Exchange<H> {
 }
 
 impl<H: Handler> Underway for Exchange<H> {
-    fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Piece> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>, pipes: bool) -> Poll<Piece> {
         if let Stage::Begun(answering) = &mut self.stage {
             let closes = self.connection.shared.phase() != Phase::Serving;
-            let answered = ready!(answering.poll(cx, ReplyTo { form: Form::Http1, out, closes }));
+            let answered = ready!(answering.poll(cx, ReplyTo { form: Form::Http1, out, closes, pipes }));
             if let Some(piece) = self.answered(answered, closes, out) {
                 return Poll::Ready(piece);
             }
@@ -189,7 +199,9 @@ impl<H: Handler> Underway for Exchange<H> {
         let Stage::Sending(body, framing) = &mut self.stage else {
             return Poll::Ready(Piece::nothing(self.then));
         };
-        match poll_content(body.as_mut(), framing, cx, out) {
+        let pipe = |body: Pin<&mut H::Body>, cx: &mut Context<'_>| H::pipe(body, cx);
+        let pipe = Some(pipe).filter(|_| pipes);
+        match poll_content(body.as_mut(), framing, cx, out, pipe) {
             Poll::Ready(piece) => {
                 let then = if piece.then == Then::Next { self.then } else { piece.then };
                 Poll::Ready(Piece { then, ..piece })
@@ -205,17 +217,25 @@ impl<H: Handler> Underway for Exchange<H> {
     }
 }
 
-/// The next piece of a body. Many small ones are put together, so that each does not cost a system call.
+/// The next piece of a body. Many small ones are put together, so that each does not cost a system call, and so is the
+/// beginning of what goes on in a pipe.
 fn poll_content<B>(
     mut body: Pin<&mut B>,
     framing: &mut Framing,
     cx: &mut Context<'_>,
     out: &mut Vec<u8>,
+    pipe: Option<impl Fn(Pin<&mut B>, &mut Context<'_>) -> Option<Piped>>,
 ) -> Poll<Piece>
 where
     B: Body<Data = Bytes>,
 {
     loop {
+        // Around chunks something would have to be written.
+        if let (Some(pipe), Framing::Length(left)) = (&pipe, &mut *framing)
+            && let Some(piped) = pipe(body.as_mut(), cx)
+        {
+            return Poll::Ready(piece_of(piped, left, body.is_end_stream()));
+        }
         let mut data =
             match ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map(|frame| frame.into_data())) {
                 Some(Ok(Ok(data))) => data,
@@ -234,13 +254,30 @@ where
         }
         let (after, then) = frame(&mut data, framing, is_end, out);
         if data.len() > COPIED {
-            return Poll::Ready(Piece { content: data, after, then });
+            return Poll::Ready(Piece { content: data, after, ..Piece::nothing(then) });
         }
         out.extend_from_slice(&data);
         out.extend_from_slice(after);
         if then != Then::More || out.len() >= ENOUGH {
             return Poll::Ready(Piece::nothing(then));
         }
+    }
+}
+
+/// What lies in a pipe, and what comes then.
+fn piece_of(piped: Piped, left: &mut u64, is_end: bool) -> Piece {
+    // More than was said would be taken for the next reply, and a pipe gives all or nothing.
+    let Some(rest) = left.checked_sub(piped.len() as u64) else { return Piece::nothing(Then::Close) };
+    *left = rest;
+    Piece { piped: Some(piped), ..Piece::nothing(after_length(rest, is_end)) }
+}
+
+/// What comes then, where so much is left of what was said.
+fn after_length(left: u64, is_end: bool) -> Then {
+    match (left, is_end) {
+        (0, _) => Then::Next,
+        (_, true) => Then::Close,
+        (_, false) => Then::More,
     }
 }
 
@@ -255,12 +292,7 @@ fn frame(data: &mut Bytes, framing: &mut Framing, is_end: bool, out: &mut Vec<u8
             // More than was said would be taken for the next reply.
             data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
             *left -= data.len() as u64;
-            let then = match (*left, is_end) {
-                (0, _) => Then::Next,
-                (_, true) => Then::Close,
-                (_, false) => Then::More,
-            };
-            (b"", then)
+            (b"", after_length(*left, is_end))
         }
     }
 }
@@ -356,6 +388,10 @@ mod tests {
         }
     }
 
+    fn no_pipe(_: Pin<&mut Script>, _: &mut Context<'_>) -> Option<Piped> {
+        None
+    }
+
     fn data(text: &str) -> Option<Result<Frame<Bytes>, &'static str>> {
         Some(Ok(Frame::data(Bytes::copy_from_slice(text.as_bytes()))))
     }
@@ -379,8 +415,13 @@ mod tests {
         let Some(mut framing) = framing else { return (head, Vec::new(), Then::Next) };
         let (mut body, mut pieces) = (Box::pin(response.into_body()), Vec::new());
         loop {
-            let polled =
-                poll_content(body.as_mut(), &mut framing, &mut Context::from_waker(Waker::noop()), &mut out);
+            let polled = poll_content(
+                body.as_mut(),
+                &mut framing,
+                &mut Context::from_waker(Waker::noop()),
+                &mut out,
+                Some(no_pipe),
+            );
             let Poll::Ready(piece) = polled else {
                 pieces.push("...".to_owned());
                 continue;

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
-use super::body::RequestBody;
+use super::body::{Incoming, Lease, RequestBody, UpstreamBody};
 use super::connect::{Conn, Framing, Http1};
 use super::error::{Failure, FetchError};
 use super::exchange::{self, Arrived, Waits};
 use super::fetch::{Member, Upstream};
 use super::request::{Fetched, OriginName};
 use super::retry::{Missed, Sent};
+use crate::http::connection::TrailerRules;
 use crate::http::h1::{Content, Fields, Outline};
 
 /// A request without content.
@@ -33,6 +34,8 @@ pub struct Ask<'a> {
     pub client_host: &'a HeaderValue,
     /// When the whole exchange must have ended, the reply's content included.
     pub deadline: Option<Instant>,
+    /// Whether long content will be taken [in pipes](UpstreamBody::pipe).
+    pub pipes: bool,
 }
 
 /// What was begun of a fetch: whose turn it is, since a turn that was taken and left would be lost to its endpoint; or the first
@@ -86,6 +89,9 @@ impl Upstream {
             write_fields(out);
             out.extend_from_slice(b"\r\n");
         });
+        if ask.pipes {
+            conn.expect_pipes();
+        }
         let counters = &member.endpoint.counters;
         counters.requests.fetch_add(1, Ordering::Relaxed);
         counters.reused.fetch_add(1, Ordering::Relaxed);
@@ -162,6 +168,16 @@ impl Asking {
             self.give_back();
         }
         self.conn = None;
+    }
+
+    /// The reply's content, with which the exchange goes on; its head was seen. `None`, and the exchange is as it was: the
+    /// request is still being sent.
+    pub fn take_body(&mut self) -> Option<UpstreamBody> {
+        let mut conn = self.conn.take_if(|conn| conn.is_sent() && conn.skip_head())?;
+        let alarm = std::mem::take(conn.alarm());
+        let lease = Lease::new(Some(Conn::Http1(conn)), self.member().endpoint.clone(), None, None);
+        let idle = self.upstream.settings.idle_timeout;
+        Some(UpstreamBody::new(Incoming::Http1, TrailerRules::default(), lease, alarm, idle, self.deadline))
     }
 
     /// What a fetch would have come to: the head as a map, and content that streams. Only once the head has come, and until the

@@ -26,6 +26,7 @@ mod lifecycle;
 mod limits;
 mod listeners;
 mod passwords;
+mod piped;
 mod pool;
 mod refused;
 mod relay;

@@ -63,6 +63,7 @@ fn replies() -> Vec<String> {
         ok("content-length: 0\r\n", ""),
         ok("Content-Length: 007\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "is long"),
         ok(&format!("Content-Length: {}\r\n", long.len()), &long),
+        ok(&format!("Content-Length: {}\r\nX-Long: 1\r\n", 30 * long.len()), &long.repeat(30)),
         ok("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         ok("Transfer-Encoding: chunked\r\nTrailer: x\r\n", "5\r\nhello\r\n0\r\nx: y\r\n\r\n"),
         ok("Content-Length: 1\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nServer: x/1\r\n", "a"),

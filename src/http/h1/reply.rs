@@ -210,6 +210,28 @@ impl Replies {
         true
     }
 
+    /// Goes on behind the final head that stands at the beginning of `bytes`, which nobody takes; `false`: there is none.
+    pub fn skip_head(&mut self, bytes: &mut BytesMut) -> bool {
+        match self.state {
+            State::Head(outline) if !outline.is_interim() => {
+                bytes.advance(self.searched);
+                self.begin(behind(outline));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// So many bytes of content of known length were taken from where they came.
+    pub fn passed(&mut self, bytes: u64) {
+        if let State::Length(left) = self.state {
+            self.state = match left.saturating_sub(bytes) {
+                0 => State::Rest,
+                left => State::Length(left),
+            };
+        }
+    }
+
     /// The next piece of content, or its trailers; `None` where there is none yet. [`Self::is_over`] tells the end.
     pub fn content(&mut self, bytes: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Violation> {
         while !bytes.is_empty() {
@@ -288,16 +310,9 @@ impl Replies {
 
     fn take_head(&mut self, outline: Outline, bytes: &mut BytesMut) -> Result<ReplyHead, Violation> {
         let section = bytes.split_to(self.searched).freeze();
-        let Outline { status, version, content, .. } = outline;
+        let Outline { status, version, .. } = outline;
         let head = ReplyHead { version, status, headers: self.map(&section, ROOM)? };
-        self.begin(match content {
-            _ if status == StatusCode::SWITCHING_PROTOCOLS => State::Switched,
-            _ if outline.is_interim() => State::StatusLine,
-            Content::None => State::Rest,
-            Content::Length(length) => State::Length(length),
-            Content::Chunked => State::ChunkSize,
-            Content::UntilClose => State::UntilClose,
-        });
+        self.begin(behind(outline));
         Ok(head)
     }
 
@@ -353,6 +368,18 @@ impl Replies {
         };
         self.begin(State::Rest);
         Ok(trailers)
+    }
+}
+
+/// What comes behind a head.
+fn behind(outline: Outline) -> State {
+    match outline.content {
+        _ if outline.status == StatusCode::SWITCHING_PROTOCOLS => State::Switched,
+        _ if outline.is_interim() => State::StatusLine,
+        Content::None => State::Rest,
+        Content::Length(length) => State::Length(length),
+        Content::Chunked => State::ChunkSize,
+        Content::UntilClose => State::UntilClose,
     }
 }
 

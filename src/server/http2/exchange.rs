@@ -113,7 +113,7 @@ impl<H: Handler> Exchange<H> {
         let mut block = Vec::with_capacity(512);
         loop {
             // What ends a connection is no field of a reply's.
-            let reply = ReplyTo { form: Form::Http2, out: &mut block, closes: false };
+            let reply = ReplyTo { form: Form::Http2, out: &mut block, closes: false, pipes: false };
             let answered = ready!(answering.poll(cx, reply));
             if let Answered::Interim = answered {
                 // Not in this form.
@@ -125,6 +125,14 @@ impl<H: Handler> Exchange<H> {
                 Answered::Response(response) => self.reply(response, in_flight, None),
                 Answered::Later(later) => {
                     Some(Stage::Answering { answer: later(None), in_flight, channel: None })
+                }
+                Answered::Content(body, _) => {
+                    let sent = self.session.lock().reply(self.stream, &block, false);
+                    let more = in_flight.filter(|_| sent.is_ok());
+                    more.map(|in_flight| {
+                        let body = Box::pin(Reply::new(body, in_flight));
+                        Stage::Sending { body, taken: Bytes::new(), ends: false }
+                    })
                 }
                 Answered::Whole(content) => {
                     let ends = content.is_empty();

@@ -22,6 +22,7 @@ use super::underway::Underway;
 use crate::http::InterimQueue;
 use crate::http::content::Span;
 use crate::http::h1::{self, Filled, Inlet, Reader, Stop};
+use crate::piped::Piped;
 
 /// Unread request bytes that are taken and thrown away at the end; who still has more to say is reset.
 const LINGER_BYTES: u32 = 8 << 20;
@@ -44,7 +45,7 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Has the end of the connection look like a fault: the client sees a reset rather than an orderly close.
     fn reset_on_close(&self);
 
-    /// Whether the kernel can send files over it.
+    /// Whether the kernel can send files over it, and what lies in pipes.
     fn sends_files(&self) -> bool;
 
     /// Writes what more follows at once.
@@ -52,6 +53,9 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Has the kernel send a part of a file.
     fn poll_send_file(&self, cx: &mut Context<'_>, span: Span<'_>) -> Poll<io::Result<usize>>;
+
+    /// Has the kernel send what lies in a pipe.
+    fn poll_send_piped(&self, cx: &mut Context<'_>, piped: &mut Piped) -> Poll<io::Result<usize>>;
 }
 
 /// A client's socket.

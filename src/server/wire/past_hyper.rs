@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 
 use super::{Socket, Wire, noted, poll_socket};
 use crate::http::content::{Content, FileContent};
+use crate::piped::Piped;
 use crate::server::prompt::{Answer, OnItsWay};
 use crate::server::underway::{Piece, Then};
 
@@ -81,6 +82,23 @@ impl<IO: Socket> Wire<IO> {
         Ok(())
     }
 
+    /// The same where the content lies in a pipe.
+    fn begin_piped(&mut self, cx: &mut Context<'_>, begin: &[u8], piped: Piped) -> io::Result<()> {
+        let mut answer = Answer { piped: Some(piped), ..Answer::default() };
+        if !begin.is_empty() {
+            let sent = match noted(&self.activity, self.io.poll_write_more(cx, begin))? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(sent) => sent,
+                Poll::Pending => 0,
+            };
+            if sent < begin.len() {
+                answer.head = Bytes::copy_from_slice(&begin[sent..]);
+            }
+        }
+        self.unsent = self.send(cx, answer)?.map(Box::new);
+        Ok(())
+    }
+
     /// What is under way past hyper goes on; ready when nothing is, or the client has left.
     pub(super) fn poll_underway(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.activity.sent();
@@ -94,7 +112,7 @@ impl<IO: Socket> Wire<IO> {
             }
             let mut out = OUT.take();
             out.clear();
-            let next = underway.poll_next(cx, &mut out);
+            let next = underway.poll_next(cx, &mut out, self.io.sends_files());
             let sent = match next {
                 Poll::Ready(piece) => Poll::Ready(self.send_next(cx, &out, piece)),
                 Poll::Pending => Poll::Pending,
@@ -120,6 +138,9 @@ impl<IO: Socket> Wire<IO> {
             self.end_underway();
             self.flushed = self.activity.requests();
             self.ends = piece.then == Then::Close;
+        }
+        if let Some(piped) = piece.piped {
+            return self.begin_piped(cx, out, piped);
         }
         if out.is_empty() && piece.content.is_empty() {
             return Ok(());
@@ -170,6 +191,9 @@ impl<IO: Socket> Wire<IO> {
         if answer.file.is_some() && self.poll_file(cx, &mut answer)?.is_pending() {
             return Ok(Some(answer));
         }
+        if answer.piped.is_some() && self.poll_piped(cx, &mut answer)?.is_pending() {
+            return Ok(Some(answer));
+        }
         while answer.len() > 0 {
             if self.poll_piece(cx, &mut answer)?.is_pending() {
                 return Ok(Some(answer));
@@ -178,6 +202,24 @@ impl<IO: Socket> Wire<IO> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
         self.activity.set_write_blocked(flushed.is_pending());
         Ok(None)
+    }
+
+    /// Sends what lies in a pipe, and what comes before it.
+    fn poll_piped(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<io::Result<()>> {
+        let Self { io, activity, .. } = self;
+        while answer.head.has_remaining() {
+            match ready!(noted(activity, io.poll_write_more(cx, &answer.head)))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => answer.head.advance(sent),
+            }
+        }
+        while let Some(piped) = answer.piped.as_mut().filter(|piped| !piped.is_empty()) {
+            if ready!(noted(activity, io.poll_send_piped(cx, piped)))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        answer.piped = None;
+        Poll::Ready(Ok(()))
     }
 
     /// Sends something of what is in hand.

@@ -11,6 +11,7 @@ use super::incoming::Incoming;
 use super::lease::Lease;
 use crate::http::connection::TrailerRules;
 use crate::http::h1::Violation;
+use crate::piped::Piped;
 use crate::upstream::alarm::Alarm;
 use crate::upstream::error::{BodyError, Cause};
 
@@ -77,6 +78,15 @@ impl UpstreamBody {
             Incoming::Driven(body) => body.poll_frame(cx),
             Incoming::Http2(body) => body.poll_frame(cx),
         }
+    }
+
+    /// Moves what has come of long content into a pipe. `None`: it is to be taken by frames for now.
+    pub fn pipe(&mut self) -> Option<Piped> {
+        let Incoming::Http1 = self.incoming else { return None };
+        let piped = self.lease.as_mut()?.http1()?.pipe()?;
+        self.waiting_since = None;
+        self.finish_at_end();
+        Some(piped)
     }
 
     fn finish(&mut self) {

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
@@ -16,6 +16,7 @@ use super::outgoing::{Broken, Framing, Outgoing};
 use super::transport::{Stream, Transport};
 use super::violations::Violations;
 use crate::http::h1::{Fields, Limits, Outline, Replies, ReplyHead, Violation};
+use crate::piped::Piped;
 use crate::upstream::alarm::Alarm;
 use crate::upstream::body::RequestBody;
 use crate::upstream::error::{Cause, Failure};
@@ -26,6 +27,15 @@ pub(super) const READ_BUFFER: usize = 128 * 1024;
 
 /// What is read in one go until the origin has shown that it says more.
 const LEAST_READ: usize = 8 * 1024;
+
+/// Content of which so much is to come goes in [pipes](crate::piped), where that can be done.
+const PIPED: u64 = 32 * 1024;
+
+/// What is read of a reply whose content is to go in pipes: its head mostly.
+const HEAD_READ: usize = 4 * 1024;
+
+/// What is read in one go where content is as long.
+const LONG: usize = 2 * PIPED as usize;
 
 /// What a reply's head may hold.
 const LIMITS: Limits = Limits { bytes: READ_BUFFER - 1, fields: 100 };
@@ -58,6 +68,8 @@ struct Line {
     reads: usize,
     /// The last read had far more room than it needed.
     had_room: bool,
+    /// The present reply may go in pipes.
+    pipes: bool,
     /// Nothing more can be asked on it.
     over: bool,
     violations: Arc<Violations>,
@@ -88,8 +100,14 @@ impl Http1 {
         write_head: impl FnOnce(&mut Vec<u8>),
     ) {
         let line = &mut *self.line;
+        line.pipes = false;
         line.replies.expect(to_head);
         line.outgoing.begin(write_head, framing, body);
+    }
+
+    /// Reads the present reply so that its content can be taken by [`Self::pipe`] if it is long.
+    pub(crate) fn expect_pipes(&mut self) {
+        self.line.pipes = self.line.transport.has_pipes();
     }
 
     /// Whether the request is sent whole.
@@ -150,6 +168,12 @@ impl Http1 {
         if self.is_sent() { self.line.replies.take_whole(&mut self.line.read) } else { None }
     }
 
+    /// Goes on with the content of the reply whose head has come, which nobody takes; `false`: no final head has.
+    pub(crate) fn skip_head(&mut self) -> bool {
+        let line = &mut *self.line;
+        line.replies.skip_head(&mut line.read)
+    }
+
     /// Ends the reply without; `false`: there is more to come.
     pub(crate) fn finish_whole(&mut self) -> bool {
         self.is_sent() && self.line.replies.finish(&mut self.line.read)
@@ -183,6 +207,20 @@ impl Http1 {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
         }
+    }
+
+    /// Moves what has come of long content into a pipe. `None`: it is to be taken by [frames](Self::poll_frame) for now.
+    pub(crate) fn pipe(&mut self) -> Option<Piped> {
+        let line = &mut *self.line;
+        let left = line.replies.left().filter(|left| *left >= PIPED)?;
+        if !line.read.is_empty() || !line.outgoing.is_over() {
+            return None;
+        }
+        let piped = line.transport.pipe(usize::try_from(left).unwrap_or(usize::MAX))?;
+        line.replies.passed(piped.len() as u64);
+        // The next one is likely to be long as well.
+        line.reads = line.reads.max(LONG);
+        Some(piped)
     }
 
     /// Whether the reply was read to its end.
@@ -250,15 +288,27 @@ impl Line {
             Some(left) => usize::try_from(left).unwrap_or(READ_BUFFER).min(READ_BUFFER) + 64,
             None => self.reads / 2,
         };
-        if self.read.capacity() - self.read.len() < needed {
-            self.read.reserve(needed.max(self.reads));
+        // What goes in pipes must not be read.
+        let most = if self.is_head_of_long() { HEAD_READ } else { usize::MAX };
+        if self.read.capacity() - self.read.len() < needed.min(most) {
+            // While nothing is there, no room is needed for it.
+            ready!(self.transport.poll_news(cx))?;
+            self.read.reserve(needed.max(self.reads).min(most));
         }
-        let room = self.read.capacity() - self.read.len();
-        let read = ready!(pin!(self.transport.read_buf(&mut self.read)).poll(cx));
+        let room = (self.read.capacity() - self.read.len()).min(most);
+        let read = ready!(pin!(self.transport.read_buf(&mut (&mut self.read).limit(room))).poll(cx));
         self.over |= !matches!(read, Ok(1..));
         let read = read?;
-        self.adapt(read, room);
+        // It was filled on purpose.
+        if room != most || read < room {
+            self.adapt(read, room);
+        }
         Poll::Ready(Ok(read > 0))
+    }
+
+    /// Whether a head is to be read that is likely to be one of long content, which goes in pipes.
+    fn is_head_of_long(&self) -> bool {
+        self.pipes && self.reads >= LONG && self.replies.left().is_none()
     }
 
     /// Reads that were filled grow, those that had room twice in a row shrink.
@@ -305,6 +355,7 @@ pub(super) fn open(
         read: BytesMut::new(),
         reads: LEAST_READ,
         had_room: false,
+        pipes: false,
         over: false,
         violations,
     });

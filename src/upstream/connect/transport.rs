@@ -1,6 +1,7 @@
 //! The bytes under a connection, plain or TLS.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::conn::Conn;
+use crate::piped::Piped;
 use crate::upstream::pool::Permit;
 
 /// A socket to an endpoint.
@@ -54,6 +56,26 @@ impl Transport {
             Stream::Tls(stream) => stream.get_ref().0,
         };
         socket.try_io(Interest::READABLE, || Ok(())).is_ok()
+    }
+
+    /// Whether what comes can be [moved](Self::pipe) as it is.
+    pub(super) fn has_pipes(&self) -> bool {
+        cfg!(target_os = "linux") && matches!(self.stream, Stream::Plain(_))
+    }
+
+    /// Moves what has come into a pipe. `None`: nothing has, or a read will tell what is the matter.
+    pub(super) fn pipe(&self, most: usize) -> Option<Piped> {
+        let Stream::Plain(socket) = &self.stream else { return None };
+        socket.try_io(Interest::READABLE, || Piped::fill(socket.as_fd(), most)).ok().flatten()
+    }
+
+    /// Ready when it is worth to make room for what is to be read.
+    pub(super) fn poll_news(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Plain(socket) => socket.poll_read_ready(cx),
+            // What was decrypted already nobody tells of.
+            Stream::Tls(_) => Poll::Ready(Ok(())),
+        }
     }
 
     fn swallow<T>(&mut self, polled: Poll<io::Result<T>>, taken: T) -> Poll<io::Result<T>> {

@@ -13,7 +13,7 @@ const MOST: usize = 4096;
 
 fn begin_by(upstream: &Arc<Upstream>, method: Method, deadline: Option<Instant>) -> Result<Asking, Begun> {
     let (target, client) = (PathAndQuery::from_static("/a?b"), HeaderValue::from_static("shop.example"));
-    let ask = Ask { method: &method, target: &target, client_host: &client, deadline };
+    let ask = Ask { method: &method, target: &target, client_host: &client, deadline, pipes: false };
     upstream.ask(&ask, Instant::now(), |out| out.extend_from_slice(b"x: 1\r\n"))
 }
 

@@ -5,6 +5,7 @@ mod bodies;
 mod endpoints;
 mod exchanges;
 mod origin;
+mod piped;
 mod pooling;
 mod tls;
 
