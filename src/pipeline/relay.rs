@@ -73,7 +73,7 @@ pub struct To<'a> {
     pub form: Form,
     /// Behind what this holds.
     pub out: &'a mut Vec<u8>,
-    /// Long content may go [in pipes](ReplyBody::pipe).
+    /// Long content may be taken from the reply in pipes.
     pub pipes: bool,
 }
 
