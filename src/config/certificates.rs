@@ -359,6 +359,7 @@ mod tests {
             ("[tls.e]\ncert = 'a.pem'\nkey = 'a.key'", &[][..]),
             ("[tls.e]\ncert = 'a.pem'\nkey = 'b.key'", &["PS0507"]),
             ("[tls.e]\ncert = 'none.pem'\nkey = 'a.key'", &["PS0505"]),
+            ("[tls.e]\ncert = 'none.pem'\nkey = 'none.key'", &["PS0505", "PS0505"]),
             ("[tls.e]\ncert = 'junk'\nkey = 'a.key'", &["PS0506"]),
             ("[tls.e]\ncert = 'a.pem'\nkey = 'junk'", &["PS0506"]),
             ("[tls.e]\ncert = 'a.pem'\nkey = 'a.key'\nocsp = 'junk'", &["PS0506"]),

@@ -97,6 +97,11 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     Ok(chain)
 }
 
+/// What is wrong with a key by itself.
+pub(super) fn key_fault(files: &CertificateFiles, index: usize) -> Option<Fault> {
+    private_key(&files.key).err().map(|error| Fault { at: At::Key(index), error })
+}
+
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let pem = read(path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
