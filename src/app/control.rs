@@ -91,7 +91,8 @@ impl Controller {
         match self.reload_now().await {
             Ok(report) => tracing::info!(why, generation = report.generation, "config reloaded"),
             Err(refused) => {
-                tracing::error!(why, "config refused, the old one goes on serving:\n{}", refused.rendered);
+                // The findings come last, so that nothing stands behind them.
+                tracing::error!("config refused ({why}), the old one goes on serving:\n{}", refused.rendered);
             }
         }
     }

@@ -76,7 +76,7 @@ pub(in crate::app) async fn hand_over(
         }
         Err(problem) => {
             attempt.take_back().await;
-            let why = problem.detail.as_deref().unwrap_or_default();
+            let why = problem.detail.as_deref();
             tracing::error!(why, "upgrade failed, this process goes on serving: {}", problem.title);
             let _ = attempt.told.send(UpgradeLine::Failed { problem: Box::new(problem) });
             false
