@@ -895,6 +895,8 @@ Register-ArgumentCompleter -Native -CommandName 'proxy-stone' -ScriptBlock {
             break
         }
         'proxy-stone;config;show' {
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'The config file, named as `serve` has it')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The config file, named as `serve` has it')
             [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'Apply this profile')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'How to print the result')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'How to print the result')

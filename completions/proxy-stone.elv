@@ -849,6 +849,8 @@ set edit:completion:arg-completer[proxy-stone] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'proxy-stone;config;show'= {
+            cand -c 'The config file, named as `serve` has it'
+            cand --config 'The config file, named as `serve` has it'
             cand --profile 'Apply this profile'
             cand -o 'How to print the result'
             cand --output 'How to print the result'

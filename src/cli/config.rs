@@ -100,6 +100,10 @@ pub struct ShowArgs {
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub file: Option<PathBuf>,
 
+    /// The config file, named as `serve` has it.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
     /// Apply this profile.
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
@@ -321,7 +325,7 @@ fn held(global: &Global) -> Vec<ListenAddress> {
 }
 
 fn show(args: &ShowArgs, global: &Global) -> Outcome {
-    let source = source(args.file.as_deref())?;
+    let source = source(args.file.as_deref().or(args.config.as_deref()))?;
     let loaded = config::load(&source, args.profile.as_deref(), &Overrides::default());
     if loaded.compiled.is_none() {
         let color = io::stderr().is_terminal();

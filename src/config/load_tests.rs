@@ -358,6 +358,14 @@ fn what_is_broken_leads_to_no_second_finding() {
 }
 
 #[test]
+fn what_looks_like_a_duration_is_not_taken_for_the_name_of_a_policy() {
+    let loaded = load_text("upstream = 'http://127.0.0.1:1'\ncache = '1.5h'\n");
+    assert_eq!(codes(&loaded), ["PS0302 2:9"]);
+    let help = loaded.findings[0].help.clone().unwrap_or_default();
+    assert!(help.contains("whole numbers"), "{help}");
+}
+
+#[test]
 fn all_findings_come_at_once() {
     let loaded = load_text(
         "listen = 80\nworkers = -1\n[upstreams.api]\nurl = 'nope'\nretires = 1\n[[routes]]\nname = 'a'\n\

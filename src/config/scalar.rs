@@ -211,7 +211,7 @@ const UNITS: [(&str, u64); 7] = [
 const LONGEST: u64 = 100 * 31_536_000_000;
 
 const TIME_HELP: &str =
-    "write a number and a unit, one of ms, s, m, h, d, w: \"250ms\", \"60s\", \"1h30m\", \"1d\"";
+    "write a number and a unit, one of ms, s, m, h, d, w, y: \"250ms\", \"60s\", \"1h30m\", \"1d\"";
 
 impl Scalar for Time {
     const FORMAT: &'static str = "duration";

@@ -88,7 +88,10 @@ impl Checks<'_> {
             return;
         }
         let help = did_you_mean(name, declared.iter().map(String::as_str)).unwrap_or_else(|| {
-            if declared.is_empty() {
+            if name.starts_with(|first: char| first.is_ascii_digit()) {
+                "a duration is made of whole numbers and units: \"250ms\", \"60s\", \"1h30m\", \"1d\""
+                    .to_owned()
+            } else if declared.is_empty() {
                 format!("add a table `[policies.{name}]`, or write a duration such as \"60s\"")
             } else {
                 format!("the policies are {}", declared.join(", "))
