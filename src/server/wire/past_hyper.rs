@@ -72,6 +72,9 @@ impl<IO: Socket> Wire<IO> {
             Poll::Ready(sent) => sent,
             Poll::Pending => 0,
         };
+        if sent == begin.len() + rest.len() + after.len() {
+            return self.flush(cx);
+        }
         let mut answer = Answer { body: rest, after, ..Answer::default() };
         if sent < begin.len() {
             answer.head = Bytes::copy_from_slice(&begin[sent..]);
@@ -124,8 +127,7 @@ impl<IO: Socket> Wire<IO> {
                 Poll::Ready(sent) => sent?,
                 Poll::Pending => {
                     if self.poll_interim(cx, false)?.is_ready() {
-                        let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
-                        self.activity.set_write_blocked(flushed.is_pending());
+                        self.flush(cx)?;
                     }
                     return self.poll_left(cx);
                 }
@@ -199,9 +201,14 @@ impl<IO: Socket> Wire<IO> {
                 return Ok(Some(answer));
             }
         }
+        self.flush(cx)?;
+        Ok(None)
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx)?;
         self.activity.set_write_blocked(flushed.is_pending());
-        Ok(None)
+        Ok(())
     }
 
     /// Sends what lies in a pipe, and what comes before it.
