@@ -331,7 +331,7 @@ fn telemetry(runner: &mut Runner) {
         let series =
             Series { route: telemetry.route_slot("users"), upstream: telemetry.upstream_slot("api") };
         let event = finished(series);
-        runner.step_with(name, || event.clone(), |event| telemetry.finished(event));
+        runner.step_with(name, || event.clone(), |event| telemetry.finished(&event));
         telemetry.close();
     }
     let telemetry = Telemetry::start(&telemetry::Settings::default(), Clock::manual(NOW)).expect("telemetry");

@@ -332,7 +332,7 @@ async fn logs_follow_without_gap_or_repetition_and_end_with_the_instance() {
     let telemetry = served.admin.telemetry.clone();
     let query =
         api::LogQuery { filter: Some("status >= 500".to_owned()), follow: true, ..api::LogQuery::default() };
-    telemetry.finished(finished("/before", 500));
+    telemetry.finished(&finished("/before", 500));
     let mut lines = client.lines(path::LOGS, &query).await.unwrap();
     let mut next = async || match lines.next::<api::LogLine>().await.unwrap() {
         Some(api::LogLine::Exchange(record)) => Some(record.target),
@@ -340,8 +340,8 @@ async fn logs_follow_without_gap_or_repetition_and_end_with_the_instance() {
         None => None,
     };
     assert_eq!(next().await.as_deref(), Some("/before"));
-    telemetry.finished(finished("/fine", 200));
-    telemetry.finished(finished("/after", 503));
+    telemetry.finished(&finished("/fine", 200));
+    telemetry.finished(&finished("/after", 503));
     assert_eq!(next().await.as_deref(), Some("/after"));
     served.admin.closing.cancel();
     assert_eq!(next().await, None);
@@ -352,7 +352,7 @@ async fn logs_follow_without_gap_or_repetition_and_end_with_the_instance() {
 async fn metrics_come_as_json_as_text_and_as_a_stream() {
     let served = Served::start(Pretended::default());
     let client = served.client();
-    served.admin.telemetry.finished(finished("/", 200));
+    served.admin.telemetry.finished(&finished("/", 200));
     let snapshot: Snapshot = client.get(path::METRICS, &()).await.unwrap();
     assert_eq!(snapshot.total.requests, 1);
     let text = client.text(path::OPENMETRICS, &()).await.unwrap();

@@ -20,7 +20,8 @@ use crate::http::head::HeadWriter;
 use crate::piped::Piped;
 use crate::pipeline::{Own, Proxy, Relay, Relayed, ReplyBody, To};
 use crate::server::{Answered, Answering, ClientRequest, ConnectionTotals, Handler, Refusal, ReplyTo};
-use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
+use crate::telemetry::account::{Account, Id};
+use crate::telemetry::event::{CacheOutcome, End, Series};
 use crate::telemetry::{ConnectionRefused, HandshakeFailure, Telemetry};
 use crate::tls::Session;
 
@@ -108,17 +109,17 @@ impl Handler for Gate {
     fn refused(&self, client: &ClientConn, refusal: Refusal, id: Uuid) {
         let at = self.clock.now();
         self.telemetry.refused(refusal.reason.as_str());
-        self.telemetry.finished(Finished {
-            id: RequestId::Own(id),
+        self.telemetry.finished(Account {
+            id: Id::Own(id),
             at,
             duration: Duration::ZERO,
             first_byte: Duration::ZERO,
             client: client.peer.ip(),
-            session: client.session.clone(),
+            session: client.session.as_ref(),
             protocol: client.protocol,
-            method: Method::default(),
-            host: Arc::default(),
-            target: Arc::default(),
+            method: Method::GET.as_str(),
+            host: "",
+            target: "",
             status: refusal.status,
             route: None,
             series: Series::default(),

@@ -5,7 +5,7 @@
 //! polled. Routes that look closer at requests, or change replies, go the long way, as do requests with conditions and
 //! ranges; nothing has been counted then. Of a request that came before, to the byte, what it is for is known ([`alike`]).
 
-mod alike;
+pub(super) mod alike;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -41,6 +41,7 @@ use crate::http::head::{Form, HeadWriter};
 use crate::http::target::Target;
 use crate::http::{ClientConn, Scheme, cache_status, date, forwarded, request_id, via};
 use crate::telemetry::Telemetry;
+use crate::telemetry::account::{Account, Id};
 use crate::telemetry::caching::{Caching, Found};
 use crate::telemetry::event::{CacheOutcome, End, Finished, RequestId, Series};
 
@@ -204,7 +205,7 @@ impl Proxy {
     ) -> Option<Content> {
         let (started, at) = (Instant::now(), self.clock.now());
         let Known { head, leads, found, told, .. } = known;
-        if is_misdirected(client, &leads.target) {
+        if Site::is_misdirected(client, &leads.target) {
             return None;
         }
         let mut hit = self.hit(site, leads, head, means, at, found)?;
@@ -227,7 +228,7 @@ impl Proxy {
         if let Some(reader) = hit.reader.take() {
             reply.end();
             let (telemetry, started) = (self.telemetry.clone(), asked.started);
-            let finished = Some(hit.finished(asked));
+            let finished = Some(hit.account(&asked).to_finished());
             let in_ram = match &hit.entry().body {
                 BodyRef::Bytes(bytes) => Some(bytes.clone()),
                 BodyRef::File(_) => None,
@@ -236,7 +237,7 @@ impl Proxy {
             return Content::File(Box::new(sending));
         }
         let rest = hit.write_content(reply);
-        self.telemetry.finished(hit.finished(asked));
+        self.telemetry.finished(hit.account(&asked));
         Content::Bytes(rest)
     }
 
@@ -316,19 +317,19 @@ fn keyed<'a>(route: &'a Route, target: &'a Target, head: &'a Parts, secret: &Sec
     Keyed::of(route, target, facts, secret)
 }
 
-/// Whether this is not what the client's connection was opened for.
-fn is_misdirected(client: &ClientConn, target: &Target) -> bool {
-    client.session.as_ref().is_some_and(|session| !session.serves(target.host()))
-}
-
 impl Site {
     /// Whether what a client says of others is believed.
-    fn believes(&self, client: &ClientConn) -> bool {
+    pub(super) fn believes(&self, client: &ClientConn) -> bool {
         !self.trusted.is_empty() && self.trusts(client.peer.ip())
     }
 
+    /// Whether this is not what the client's connection was opened for.
+    pub(super) fn is_misdirected(client: &ClientConn, target: &Target) -> bool {
+        client.session.as_ref().is_some_and(|session| !session.serves(target.host()))
+    }
+
     /// Whether it makes no difference who asks, as long as the host is one that they may ask for.
-    fn takes_for_anybody(&self, client: &ClientConn) -> bool {
+    pub(super) fn takes_for_anybody(&self, client: &ClientConn) -> bool {
         let is_unknown = self.identity.is_empty() && client.identity().is_none();
         is_unknown && client.redirect.is_none() && !self.believes(client)
     }
@@ -339,7 +340,7 @@ impl Site {
         let target = Target::of(head, secure).ok()?;
         let redirected = client.redirect.is_some() && target.scheme() == Scheme::Http;
         let purges = self.purging.as_ref().is_some_and(|purging| purging.takes(&head.method));
-        (!redirected && !is_misdirected(client, &target) && !purges).then_some(target)
+        (!redirected && !Self::is_misdirected(client, &target) && !purges).then_some(target)
     }
 }
 
@@ -398,25 +399,24 @@ impl Hit<'_> {
     }
 
     /// What is told of it afterwards.
-    fn finished(&self, asked: Asked<'_>) -> Finished {
-        let Asked { client, address, id, at, started, .. } = asked;
-        let Leads { target, sent, digest, policy, .. } = self.leads;
-        let took = started.elapsed();
+    fn account<'b>(&'b self, asked: &'b Asked<'_>) -> Account<'b> {
+        let Leads { target, sent, digest, policy, name, .. } = self.leads;
+        let took = asked.started.elapsed();
         let freshness = &self.entry().head.freshness;
-        Finished {
-            id,
-            at,
+        Account {
+            id: Id::from(&asked.id),
+            at: asked.at,
             duration: took,
             first_byte: took,
-            client: address,
-            session: client.session.clone(),
+            client: asked.address,
+            session: asked.client.session.as_ref(),
             user: None,
-            protocol: client.protocol,
-            method: Method::GET,
-            host: target.shared_authority(),
-            target: sent.clone(),
+            protocol: asked.client.protocol,
+            method: Method::GET.as_str(),
+            host: target.authority(),
+            target: sent,
             status: self.entry().head.status.as_u16(),
-            route: Some(self.leads.name.clone()),
+            route: Some(name),
             series: Series { route: self.route.series.route, upstream: 0 },
             upstream: None,
             endpoint: None,
@@ -503,6 +503,6 @@ impl Drop for Sending {
         if self.reader.remaining() > 0 && finished.end == End::Complete {
             finished.end = End::ClientAborted;
         }
-        self.telemetry.finished(finished);
+        self.telemetry.finished(&finished);
     }
 }

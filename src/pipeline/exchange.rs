@@ -23,12 +23,13 @@ use crate::http::grpc_web::WebCall;
 use crate::http::target::Target;
 use crate::http::{ClientConn, grpc, request_id};
 use crate::telemetry::Telemetry;
-use crate::telemetry::caching::{Asks, Caching, Found, ReplyFields};
-use crate::telemetry::event::{CacheOutcome, End, Finished, Protocol, RequestId, Series};
+use crate::telemetry::account::{Account, Id};
+use crate::telemetry::caching::{Asks, Caching, Found, Gathering, ReplyFields};
+use crate::telemetry::event::{CacheOutcome, End, Protocol, RequestId, Series};
 use crate::tls::Session;
 use crate::upstream::BodyProgress;
 
-/// A request under way. Dropping it makes the one [`Finished`] event, so that no path can forget to.
+/// A request under way. Dropping it makes the one [`Finished`](crate::telemetry::Finished) event, so that no path can forget to.
 pub struct Exchange {
     telemetry: Arc<Telemetry>,
     started: Instant,
@@ -61,6 +62,8 @@ pub struct Exchange {
     pub(super) caching: Caching,
     /// What caching goes by of the origin's reply.
     pub(super) reply: Option<ReplyFields>,
+    /// The same, where it is told at once.
+    pub(super) gathered: Option<Gathering>,
     pub(super) status: u16,
     /// When the reply's head came, where its client gets it at once.
     pub(super) arrived: Option<Instant>,
@@ -104,14 +107,14 @@ impl Exchange {
         method: Method,
         target: &str,
     ) -> Box<Self> {
-        Self::open_at(telemetry, client, (version, method, target), (at, Instant::now()), id)
+        Self::open_at(telemetry, client, (version, method, target.into()), (at, Instant::now()), id)
     }
 
     /// The same for one that began `at` that time, by both clocks.
     pub(super) fn open_at(
         telemetry: Arc<Telemetry>,
         client: &ClientConn,
-        (version, method, target): (Version, Method, &str),
+        (version, method, target): (Version, Method, Arc<str>),
         (at, started): (Timestamp, Instant),
         id: RequestId,
     ) -> Box<Self> {
@@ -126,7 +129,7 @@ impl Exchange {
             protocol: protocol(version, client),
             method,
             host: Arc::default(),
-            target: target.into(),
+            target,
             route: None,
             asked: None,
             cache: CacheOutcome::None,
@@ -138,6 +141,7 @@ impl Exchange {
             limits: Vec::new(),
             caching: Caching::default(),
             reply: None,
+            gathered: None,
             status: 0,
             arrived: None,
             first_byte: Duration::ZERO,
@@ -290,34 +294,33 @@ impl Drop for Exchange {
             return;
         }
         let asked = self.asked.take().unwrap_or_default();
-        let (route, upstream, series) = match &self.route {
-            Some(route) => (
-                Some(route.name.clone()),
-                (asked.attempts > 0).then(|| route.upstream_name.clone()),
-                Series {
-                    route: route.series.route,
-                    upstream: if asked.attempts > 0 { route.series.upstream } else { 0 },
-                },
-            ),
-            None => (None, None, Series::default()),
+        let route = self.route.as_deref();
+        let upstream = route.filter(|_| asked.attempts > 0);
+        let gathered = self.gathered.as_ref().map(Gathering::as_lines);
+        let [limit, limit_dry_run] = match self.limits.is_empty() {
+            true => [None, None],
+            false => [Fate::Refused, Fate::DryRun].map(|fate| limited(&self.limits, fate)),
         };
-        self.telemetry.finished(Finished {
-            id: self.id.clone(),
+        self.telemetry.finished(Account {
+            id: Id::from(&self.id),
             at: self.at,
             duration: self.started.elapsed(),
             first_byte: self.first_byte,
             client: self.client_address,
-            user: self.user.take(),
-            session: self.session.take(),
+            user: self.user.as_deref(),
+            session: self.session.as_ref(),
             protocol: self.protocol,
-            method: std::mem::take(&mut self.method),
-            host: std::mem::take(&mut self.host),
-            target: std::mem::take(&mut self.target),
+            method: self.method.as_str(),
+            host: &self.host,
+            target: &self.target,
             status: self.status,
-            route,
-            series,
-            upstream,
-            endpoint: asked.endpoint,
+            route: route.map(|route| &*route.name),
+            series: Series {
+                route: route.map_or(0, |route| route.series.route),
+                upstream: upstream.map_or(0, |route| route.series.upstream),
+            },
+            upstream: upstream.map(|route| &*route.upstream_name),
+            endpoint: asked.endpoint.as_deref(),
             attempts: asked.attempts,
             upstream_first_byte: asked.first_byte,
             cache: self.cache,
@@ -326,10 +329,10 @@ impl Drop for Exchange {
             end: self.end,
             lasting: self.lasting,
             error: self.error,
-            limit: limited(&self.limits, Fate::Refused),
-            limit_dry_run: limited(&self.limits, Fate::DryRun),
+            limit: limit.as_deref(),
+            limit_dry_run: limit_dry_run.as_deref(),
             caching: self.caching,
-            reply: self.reply.take(),
+            reply: gathered.or(self.reply.as_ref().map(ReplyFields::as_lines)),
         });
     }
 }

@@ -6,43 +6,41 @@
 //! look closer at requests, or change replies, go the long way, and so does an exchange that turns out to be out of the common:
 //! what was begun of it is not begun again.
 
-use std::borrow::Cow;
+mod course;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, STRICT_TRANSPORT_SECURITY, VIA};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, STRICT_TRANSPORT_SECURITY, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
+use course::{Course, Hop};
+
 use super::Proxy;
-use super::doubt;
 use super::error::Failure;
 use super::exchange::{Asked, Exchange};
 use super::fetch::{self, Bringing};
-use super::forward;
-use super::inbound::{Inbound, InboundBody, joined};
+use super::inbound::{Inbound, InboundBody};
 use super::pass::{deadline, names};
 use super::reply::{ReplyBody, Source};
 use super::respond::{self, CACHE_STATUS, is_bodiless};
 use super::settings::RouteSettings;
 use super::site::{Routed, Site};
 use crate::cache::Mode;
-use crate::cache::policy::RequestPolicy;
 use crate::http::cache_status::{CacheStatus, Forward};
 use crate::http::connection::{concerns_hop, remove_hop_by_hop};
 use crate::http::content::COPIED;
 use crate::http::decimal::Decimal;
-use crate::http::forwarded::{self, Received};
-use crate::http::h1::{Content, write_field};
+use crate::http::h1::Content;
 use crate::http::head::{Form, HeadWriter};
-use crate::http::target::Target;
-use crate::http::{ClientConn, Interim, RequestContent, Scheme, date, request_id, via};
+use crate::http::{ClientConn, Interim, RequestContent, date, request_id, via};
 use crate::telemetry::AttemptOutcome;
 use crate::telemetry::caching::Gathering;
-use crate::telemetry::event::{CacheOutcome, End, Protocol, RequestId};
+use crate::telemetry::event::{CacheOutcome, End, RequestId};
 use crate::upstream::{Ask, Asking, Begun, ReplyLines};
 
 /// The most bytes of interim replies that are written at a time; what comes beyond is dropped, which an interim reply may always
@@ -82,9 +80,8 @@ pub struct Relay {
     proxy: Arc<Proxy>,
     site: Arc<Site>,
     client: Arc<ClientConn>,
-    /// The request, should it have to go the long way.
-    head: Parts,
-    target: Target,
+    course: Arc<Course>,
+    hop: Option<Hop>,
     /// `None` once it is over, or somebody else's.
     exchange: Option<Box<Exchange>>,
     stage: Stage,
@@ -122,38 +119,19 @@ pub type LongWay = Pin<Box<dyn Future<Output = Response<ReplyBody>> + Send>>;
 impl Proxy {
     /// Begins to pass on a request without content, if its way is short; `None`: nothing has been done.
     pub fn relay(self: &Arc<Self>, head: &Parts, client: &Arc<ClientConn>) -> Option<Relay> {
-        // Those of HTTP/1.1 that come here are such by their form.
-        let in_frames = client.protocol == Protocol::Http2;
-        if head.method != Method::GET || (in_frames && doubt::check(head).is_err()) {
+        if head.method != Method::GET {
             return None;
         }
-        let head = if in_frames { joined(head) } else { Cow::Borrowed(head) };
-        let site = self.site.load();
-        let head = &*site.identified(client, &head);
         let (started, at) = (Instant::now(), self.clock.now());
-        site.bounds(head).ok()?;
-        if !site.trusted.is_empty() && site.trusts(client.peer.ip()) {
-            return None;
-        }
-        let target = site.target_at_once(head, client, false)?;
-        let route = site.route_by(&target, &head.method, &head.headers, client.identity())?;
-        let is_plain = |name: &HeaderName| *name == CONNECTION || (*name != EXPECT && !concerns_hop(name));
-        if !route.relays || via::loops(&head.headers, &site.name) || !head.headers.keys().all(is_plain) {
-            return None;
-        }
+        let site = self.site.load();
+        let (course, hop) = Course::of(&site, head, client)?;
+        let route = course.route(&site)?;
         let id = RequestId::Own(request_id::new_id(at));
-        let sent = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let request = (head.version, Method::GET, course.sent.clone());
         let telemetry = self.telemetry.clone();
-        let mut exchange = Exchange::open_at(
-            telemetry,
-            client,
-            (head.version, head.method.clone(), sent),
-            (at, started),
-            id,
-        );
-        exchange.host = target.shared_authority();
-        exchange.caching.asks.secure = target.scheme() == Scheme::Https;
-        exchange.asks(RequestPolicy::of(&head.method, &head.headers, &route.cache.rules));
+        let mut exchange = Exchange::open_at(telemetry, client, request, (at, started), id);
+        exchange.host = course.target.shared_authority();
+        exchange.caching.asks = course.asks;
         (exchange.cache, exchange.forward) = (CacheOutcome::Bypass, Some(Forward::Bypass));
         exchange.route = Some(route.clone());
         self.in_flight.come();
@@ -161,33 +139,12 @@ impl Proxy {
             proxy: self.clone(),
             site: Arc::clone(&site),
             client: client.clone(),
-            head: head.clone(),
-            target,
+            course,
+            hop,
             exchange: Some(exchange),
             stage: Stage::Ready,
         })
     }
-}
-
-/// The fields of a request as [`forward::upstream_request_headers`] makes them, where its peer is not believed.
-fn write_request(
-    head: &Parts,
-    client: &ClientConn,
-    target: &Target,
-    (proxy, id): (&str, &RequestId),
-    out: &mut Vec<u8>,
-) {
-    for (name, value) in &head.headers {
-        let is_ours = matches!(*name, HOST | CONNECTION | CONTENT_LENGTH) || *name == request_id::NAME;
-        if !is_ours && !forwarded::is_claim(name.as_str()) {
-            write_field(name, value.as_bytes(), out);
-        }
-    }
-    forwarded::write(&Received { peer: client.peer.ip(), tls: client.tls, target }, out);
-    if let Some(member) = via::member(forward::version(client.protocol), proxy) {
-        write_field(&VIA, member.as_bytes(), out);
-    }
-    write_field(&request_id::NAME, request_id::text(id, &mut [0; request_id::LENGTH]).as_bytes(), out);
 }
 
 impl Relay {
@@ -220,17 +177,16 @@ impl Relay {
     fn ask(&mut self, pipes: bool) {
         let (Stage::Ready, Some(exchange)) = (&self.stage, &self.exchange) else { return };
         let Some(route) = exchange.route.as_deref() else { return };
-        let Self { head, client, target, site, .. } = &*self;
+        let Self { course, hop, client, site, .. } = &*self;
         let ask = Ask {
-            method: &head.method,
-            target: target.path_and_query(),
-            client_host: &target.authority_value(),
+            method: &Method::GET,
+            target: course.target.path_and_query(),
+            client_host: &course.host,
             deadline: deadline(route, exchange),
             pipes,
         };
-        let own = (&*site.name, &exchange.id);
-        let asked =
-            route.upstream.ask(&ask, exchange.started(), |out| write_request(head, client, target, own, out));
+        let write = |out: &mut Vec<u8>| course.write(hop.as_ref(), (client, &site.name, &exchange.id), out);
+        let asked = route.upstream.ask(&ask, exchange.started(), write);
         self.stage = asked.map_or_else(Stage::Begun, Stage::Asking);
     }
 
@@ -248,7 +204,7 @@ impl Relay {
         let Some(route) = exchange.route.clone() else { return self.go_long(own.hsts) };
         let bringing = Bringing::begin(&route, exchange.began(), &self.proxy.telemetry);
         let brought =
-            bringing.end(asking.into_fetched(), &self.proxy.clock, &names(&self.site, &self.target));
+            bringing.end(asking.into_fetched(), &self.proxy.clock, &names(&self.site, &self.course.target));
         let answered = match brought {
             Ok(brought) => {
                 Ok(self.proxy.direct_reply(&route, &mut exchange, brought, CacheStatus::default()))
@@ -319,7 +275,7 @@ impl Relay {
         fetch::count(&self.proxy.telemetry, route, Some(&endpoint), 1, AttemptOutcome::Ok, Some(first_byte));
         exchange.asked = Some(Asked { endpoint: Some(endpoint), attempts: 1, first_byte: Some(first_byte) });
         exchange.caching.replied(&said);
-        (exchange.reply, exchange.arrived) = (Some(gathering.end()), Some(arrived));
+        (exchange.gathered, exchange.arrived) = (Some(gathering), Some(arrived));
         exchange.replied(status);
         self.stage = Stage::Over;
         let mut exchange = self.exchange.take()?;
@@ -344,13 +300,12 @@ impl Relay {
             return Relayed::Response(respond::respond(gone, HeaderMap::new(), ReplyBody::none()));
         };
         let (proxy, site, client) = (self.proxy.clone(), self.site.clone(), self.client.clone());
-        let head = std::mem::replace(&mut self.head, http::Request::new(()).into_parts().0);
-        let (target, hsts) = (self.target.clone(), hsts.cloned());
+        let (course, hsts) = (self.course.clone(), hsts.cloned());
         Relayed::Long(Box::new(move |interim| {
             Box::pin(async move {
                 let _counted = proxy.in_flight.count();
                 let inbound = Inbound {
-                    head,
+                    head: course.head.clone(),
                     body: InboundBody::Client(RequestContent::None),
                     client,
                     interim: interim.clone(),
@@ -362,7 +317,7 @@ impl Relay {
                 let Some(route) = exchange.route.clone() else {
                     return proxy.respond(&site, exchange, Err(Failure::NoRoute));
                 };
-                let to = Routed { site: &site, route: &route, target: &target };
+                let to = Routed { site: &site, route: &route, target: &course.target };
                 let answered = proxy.pass_as(&to, &mut exchange, Box::new(inbound), Forward::Bypass).await;
                 let mut reply = proxy.respond(&site, exchange, answered);
                 if let Some(hsts) = hsts {

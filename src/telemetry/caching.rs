@@ -122,14 +122,24 @@ impl ReplyFields {
 
     /// Name and value of each.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        // Neither a name nor a value has a line break in it.
-        self.0.split('\n').filter_map(|line| line.split_once(':'))
+        lines(&self.0)
     }
 
-    /// Bytes that it holds beside itself.
-    pub(super) fn heap(&self) -> usize {
-        self.0.len()
+    /// As it is written: see [`lines`].
+    pub fn as_lines(&self) -> &str {
+        &self.0
     }
+
+    /// Reads that again.
+    pub fn of_lines(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Name and value of each field in lines of `name:value`.
+pub fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    // Neither a name nor a value has a line break in it.
+    text.split('\n').filter_map(|line| line.split_once(':'))
 }
 
 /// Gathers those fields one by one.
@@ -185,11 +195,9 @@ impl Gathering {
         let _ = self.line(name);
     }
 
-    /// All of them.
-    pub fn end(self) -> ReplyFields {
-        let fields = ReplyFields(self.text.as_str().into());
-        GATHERED.set(self.text);
-        fields
+    /// All of them, in lines of `name:value`.
+    pub fn as_lines(&self) -> &str {
+        &self.text
     }
 
     /// Begins a line; `None` where it is there already.
@@ -205,6 +213,13 @@ impl Gathering {
         self.text.push_str(name);
         self.text.push(':');
         Some(self.text.len())
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        // A thread that ends has no use for it.
+        let _ = GATHERED.try_with(|gathered| gathered.set(std::mem::take(&mut self.text)));
     }
 }
 
@@ -238,7 +253,11 @@ fn write(text: &mut String, headers: &HeaderMap, targets: &[HeaderName]) {
 }
 
 fn push(text: &mut String, value: &[u8]) {
-    text.push_str(&String::from_utf8_lossy(value));
+    // As nearly all are; what is not is looked at closer.
+    match std::str::from_utf8(value) {
+        Ok(value) => text.push_str(value),
+        Err(_) => text.push_str(&String::from_utf8_lossy(value)),
+    }
 }
 
 /// Cuts a value that is too long.

@@ -3,8 +3,6 @@
 //! One thread does so when there is someone to tell, or when an outbox holds many; whoever reads the ring does
 //! so first, and therefore misses nothing. For the ring alone no event is looked at: it stays where its thread has it.
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -14,16 +12,18 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use super::access_log::Writer;
+use super::account::Account;
+use super::batch::{Batch, clipped};
 use super::event::Finished;
-use super::local::{CLIP, Posted, Seats, size_of};
-use super::ring::{Follower, Query};
+use super::local::Seats;
+use super::ring::{Follower, Remembered, Ring};
 
 /// After a round, the collector lets events gather for so long instead of being woken for each.
 const GATHER: Duration = Duration::from_millis(10);
 /// Events that a follower may be behind.
 const FOLLOW_BEHIND: usize = 1024;
-/// Bytes that the ring holds at most, whatever its number.
-const RING_BYTES: usize = 64 << 20;
+/// Batches without events that wait to be used by a thread.
+const MAX_SPARE: usize = 2;
 
 /// Nobody wants events.
 const OFF: u8 = 0;
@@ -46,35 +46,19 @@ pub(super) struct Collector {
 /// Locked by the collector and by those who read; never by a thread that reports.
 #[derive(Debug)]
 struct Core {
-    ring: VecDeque<Kept>,
-    bytes: usize,
-    limit: usize,
+    ring: Ring,
     followers: Option<broadcast::Sender<Arc<Finished>>>,
     log: Option<Arc<Writer>>,
-    spare: Vec<Posted>,
-    /// What the ring has let go of, by the places of those who made it.
-    spent: Vec<Vec<Arc<Finished>>>,
-}
-
-/// An event in the ring.
-#[derive(Debug)]
-struct Kept {
-    event: Arc<Finished>,
-    size: u32,
-    /// The place of the seat that it came from.
-    place: u32,
+    spare: Spare,
 }
 
 impl Collector {
     pub(super) fn new(limit: usize) -> Self {
         let core = Core {
-            ring: VecDeque::new(),
-            bytes: 0,
-            limit,
+            ring: Ring::new(limit),
             followers: Some(broadcast::channel(FOLLOW_BEHIND).0),
             log: None,
-            spare: Vec::new(),
-            spent: Vec::new(),
+            spare: Spare::default(),
         };
         let demand = AtomicU8::new(core.demand());
         Self {
@@ -88,12 +72,12 @@ impl Collector {
     }
 
     /// Takes an event; the only thing that a reporting thread calls.
-    pub(super) fn post(&self, local: &super::local::Local, event: Arc<Finished>) {
+    pub(super) fn post(&self, local: &super::local::Local, account: &Account<'_>) {
         let demand = self.demand.load(Ordering::Relaxed);
         if demand == OFF {
             return;
         }
-        let many = local.post(event);
+        let many = local.post(account);
         // The outbox's lock orders this against `sleep`: either it saw the event, or we see it asleep.
         if (many || demand == EAGER) && self.asleep.load(Ordering::Relaxed) {
             self.wake();
@@ -138,46 +122,25 @@ impl Collector {
     pub(super) fn collect(&self) -> (u64, usize) {
         let mut core = self.core.lock();
         let (mut dropped, mut moved) = (0, 0);
-        let seats = self.seats.all();
-        for local in &seats {
-            let mut events = std::mem::take(&mut core.spare);
-            dropped += local.take(&mut events);
-            moved += events.len();
-            if let Some(log) = &core.log {
-                log.submit(events.iter().map(|posted| &posted.event));
-            }
-            events.drain(..).for_each(|posted| core.keep(posted, local.place));
-            core.spare = events;
-        }
-        for local in seats {
-            if let Some(spent) = core.spent.get_mut(local.place as usize) {
-                local.give_back(spent);
-            }
+        for local in &self.seats.all() {
+            let mut batch = core.spare.of(local.place);
+            dropped += local.take(&mut batch);
+            moved += batch.len();
+            core.keep(batch, local.place);
         }
         // A follower may have left.
         self.demand.store(core.demand(), Ordering::SeqCst);
         (dropped, moved)
     }
 
-    /// Events from the ring, oldest first.
-    pub(super) fn recent(&self, query: &Query) -> Vec<Arc<Finished>> {
+    /// What the ring has; read outside of the lock.
+    pub(super) fn recent(&self) -> Remembered {
         self.collect();
-        let mut found: Vec<_> = self.core.lock().ring.iter().map(|kept| kept.event.clone()).collect();
-        // Filtered outside the lock. Threads are drained one after the other, so order by time here.
-        found.retain(|event| query.takes(event));
-        found.sort_by_key(|event| event.at);
-        let surplus = query.limit.map_or(0, |limit| found.len().saturating_sub(limit));
-        found.drain(..surplus);
-        found
+        self.core.lock().ring.remembered()
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<Arc<Finished>> {
-        self.collect();
-        let core = self.core.lock();
-        core.ring.iter().rev().map(|kept| &kept.event).find(|event| event.id.is(id)).cloned()
-    }
-
-    pub(super) fn follow(&self) -> Follower {
+    /// Hears of what comes; and what came before.
+    pub(super) fn follow(&self) -> (Remembered, Follower) {
         // What finished before is not news.
         self.collect();
         let core = self.core.lock();
@@ -185,20 +148,20 @@ impl Collector {
             Some(followers) => Follower::new(followers.subscribe()),
             None => Follower::new(broadcast::channel(1).1),
         };
+        let remembered = core.ring.remembered();
         self.demand.store(core.demand(), Ordering::SeqCst);
         drop(core);
         self.wake();
-        follower
+        (remembered, follower)
     }
 
     /// Applies a new size of the ring and another log.
     pub(super) fn reconfigure(&self, limit: usize, log: Option<Arc<Writer>>) {
         self.collect();
         let mut core = self.core.lock();
-        core.limit = limit;
+        core.ring.set_limit(limit);
         core.log = log;
-        core.trim();
-        core.spent.clear();
+        core.spare = Spare::default();
         self.demand.store(core.demand(), Ordering::SeqCst);
         drop(core);
         self.wake();
@@ -225,56 +188,47 @@ impl Collector {
 impl Core {
     fn demand(&self) -> u8 {
         let followed = self.followers.as_ref().is_some_and(|followers| followers.receiver_count() > 0);
-        match (self.log.is_some() || followed, self.limit) {
+        match (self.log.is_some() || followed, self.ring.limit()) {
             (true, _) => EAGER,
             (false, 0) => OFF,
             (false, _) => LAZY,
         }
     }
 
-    fn keep(&mut self, posted: Posted, place: u32) {
-        let Posted { mut event, mut size, is_long } = posted;
-        if is_long {
-            event = clipped(event);
-            size = size_of(&event).try_into().unwrap_or(u32::MAX);
+    fn keep(&mut self, batch: Batch, place: u32) {
+        if batch.is_empty() {
+            return self.spare.keep(place, batch);
+        }
+        if let Some(log) = &self.log {
+            log.submit(&batch);
         }
         if let Some(followers) = self.followers.as_ref().filter(|followers| followers.receiver_count() > 0) {
-            // Fails when the last one has just left.
-            let _ = followers.send(event.clone());
-        }
-        self.bytes += size as usize;
-        self.ring.push_back(Kept { event, size, place });
-        self.trim();
-    }
-
-    fn trim(&mut self) {
-        while self.ring.len() > self.limit || self.bytes > RING_BYTES {
-            let Some(Kept { event, size, place }) = self.ring.pop_front() else { return };
-            self.bytes -= size as usize;
-            let place = place as usize;
-            if self.spent.len() <= place {
-                self.spent.resize_with(place + 1, Vec::new);
+            for account in batch.from(0) {
+                // Fails when the last one has just left.
+                let _ = followers.send(Arc::new(clipped(&account, |account| account.to_finished())));
             }
-            self.spent[place].push(event);
+        }
+        let spare = &mut self.spare;
+        self.ring.keep(batch, place, |place, batch| spare.keep(place, batch));
+    }
+}
+
+/// What the ring has let go of, by the places of those who wrote to it: they go on there.
+#[derive(Debug, Default)]
+struct Spare(Vec<Vec<Batch>>);
+
+impl Spare {
+    fn of(&mut self, place: u32) -> Batch {
+        self.0.get_mut(place as usize).and_then(Vec::pop).unwrap_or_default()
+    }
+
+    fn keep(&mut self, place: u32, batch: Batch) {
+        let place = place as usize;
+        if self.0.len() <= place {
+            self.0.resize_with(place + 1, Vec::new);
+        }
+        if self.0[place].len() < MAX_SPARE {
+            self.0[place].push(batch);
         }
     }
-}
-
-/// The event with texts that are not longer than [`CLIP`]; a cut one ends in `…`.
-fn clipped(event: Arc<Finished>) -> Arc<Finished> {
-    let mut event = Arc::unwrap_or_clone(event);
-    event.target = clip(&event.target).into();
-    event.host = clip(&event.host).into();
-    Arc::new(event)
-}
-
-fn clip(text: &str) -> Cow<'_, str> {
-    if text.len() <= CLIP {
-        return Cow::Borrowed(text);
-    }
-    let mut end = CLIP;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    Cow::Owned(format!("{}…", &text[..end]))
 }

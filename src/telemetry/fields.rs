@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::event::{Finished, RequestId};
+use super::account::{Account, Id};
+use super::event::Finished;
 use super::filter::{Field, Fields, Kind, Value};
 
 impl Fields for Finished {
@@ -49,41 +50,53 @@ impl Fields for Finished {
     ];
 
     fn value(&self, field: &'static str) -> Value<'_> {
-        let session = self.session.as_deref();
-        let maybe = |text: Option<&'static str>| text.map_or(Value::Absent, |text| Value::Text(text.into()));
-        match field {
-            "status" => Value::Number(self.status.into()),
-            "route" => named(self.route.as_deref()),
-            "cache" => Value::Text(self.cache.as_str().into()),
-            "method" => Value::Text(self.method.as_str().into()),
-            "path" => Value::Text(self.target.split('?').next().unwrap_or_default().into()),
-            "target" => Value::Text((&*self.target).into()),
-            "host" => Value::Text((&*self.host).into()),
-            "duration" => Value::Duration(self.duration),
-            "first_byte" => Value::Duration(self.first_byte),
-            "client" => Value::Text(self.client.to_string().into()),
-            "protocol" => Value::Text(self.protocol.as_str().into()),
-            "tls" => maybe(session.map(|session| session.version)),
-            "cipher" => maybe(session.map(|session| session.cipher)),
-            "sni" => named(session.and_then(|session| session.sni.as_deref())),
-            "resumed" => session.map_or(Value::Absent, |session| Value::Flag(session.resumed)),
-            "client_cert" => match session.and_then(|session| session.identity.as_ref()) {
-                Some(client) => Value::Text(client.name()),
-                None => Value::Absent,
-            },
-            "user" => named(self.user.as_deref()),
-            "upstream" => named(self.upstream.as_deref()),
-            "endpoint" => named(self.endpoint.as_deref()),
-            "attempts" => Value::Number(self.attempts.into()),
-            "bytes" => Value::Number(self.sent),
-            "received" => Value::Number(self.received),
-            "id" => Value::Text(id(&self.id)),
-            "end" => Value::Text(self.end.as_str().into()),
-            "error" => maybe(self.error),
-            "limit" => named(self.limit.as_deref()),
-            "limit_dry_run" => named(self.limit_dry_run.as_deref()),
-            _ => Value::Absent,
-        }
+        value(Account::from(self), field)
+    }
+}
+
+impl Fields for Account<'_> {
+    const FIELDS: &'static [Field] = Finished::FIELDS;
+
+    fn value(&self, field: &'static str) -> Value<'_> {
+        value(*self, field)
+    }
+}
+
+fn value<'a>(account: Account<'a>, field: &'static str) -> Value<'a> {
+    let session = account.session;
+    let maybe = |text: Option<&'static str>| text.map_or(Value::Absent, |text| Value::Text(text.into()));
+    match field {
+        "status" => Value::Number(account.status.into()),
+        "route" => named(account.route),
+        "cache" => Value::Text(account.cache.as_str().into()),
+        "method" => Value::Text(account.method.into()),
+        "path" => Value::Text(account.target.split('?').next().unwrap_or_default().into()),
+        "target" => Value::Text(account.target.into()),
+        "host" => Value::Text(account.host.into()),
+        "duration" => Value::Duration(account.duration),
+        "first_byte" => Value::Duration(account.first_byte),
+        "client" => Value::Text(account.client.to_string().into()),
+        "protocol" => Value::Text(account.protocol.as_str().into()),
+        "tls" => maybe(session.map(|session| session.version)),
+        "cipher" => maybe(session.map(|session| session.cipher)),
+        "sni" => named(session.and_then(|session| session.sni.as_deref())),
+        "resumed" => session.map_or(Value::Absent, |session| Value::Flag(session.resumed)),
+        "client_cert" => match session.and_then(|session| session.identity.as_ref()) {
+            Some(client) => Value::Text(client.name()),
+            None => Value::Absent,
+        },
+        "user" => named(account.user),
+        "upstream" => named(account.upstream),
+        "endpoint" => named(account.endpoint),
+        "attempts" => Value::Number(account.attempts.into()),
+        "bytes" => Value::Number(account.sent),
+        "received" => Value::Number(account.received),
+        "id" => Value::Text(id(account.id)),
+        "end" => Value::Text(account.end.as_str().into()),
+        "error" => maybe(account.error),
+        "limit" => named(account.limit),
+        "limit_dry_run" => named(account.limit_dry_run),
+        _ => Value::Absent,
     }
 }
 
@@ -91,10 +104,10 @@ fn named(name: Option<&str>) -> Value<'_> {
     name.map_or(Value::Absent, |name| Value::Text(name.into()))
 }
 
-fn id(id: &RequestId) -> Cow<'_, str> {
+fn id(id: Id<'_>) -> Cow<'_, str> {
     match id {
-        RequestId::Own(uuid) => uuid.to_string().into(),
-        RequestId::Given(id) => (&**id).into(),
+        Id::Own(uuid) => uuid.to_string().into(),
+        Id::Given(id) => id.into(),
     }
 }
 

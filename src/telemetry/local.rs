@@ -9,39 +9,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::caching::ReplyFields;
-use super::event::Finished;
+use super::account::Account;
+use super::batch::{Batch, weight};
 use super::metrics::ThreadCells;
 
 /// Events that one outbox holds; more are dropped.
 const MAX_EVENTS: usize = 8192;
 /// Events for which the collector comes.
 const MANY_EVENTS: usize = 512;
-/// Events that wait to be freed.
-const MAX_SPENT: usize = 512;
 /// Bytes of events that one outbox holds; more are dropped.
 const MAX_BYTES: usize = 8 << 20;
-/// Bytes of a target that ring and followers keep.
-pub(super) const CLIP: usize = 2048;
-
-/// An event, and what the collector would have to look at it for: to do so from another core costs its thread the whole
-/// event, and then ours.
-#[derive(Debug)]
-pub(super) struct Posted {
-    pub(super) event: Arc<Finished>,
-    /// See [`size_of`].
-    pub(super) size: u32,
-    /// Whether a text in it is longer than ring and followers keep.
-    pub(super) is_long: bool,
-}
-
-impl Posted {
-    pub(super) fn new(event: Arc<Finished>) -> Self {
-        let size = size_of(&event).try_into().unwrap_or(u32::MAX);
-        let is_long = event.target.len() > CLIP || event.host.len() > CLIP;
-        Self { event, size, is_long }
-    }
-}
 
 /// One seat.
 #[derive(Debug)]
@@ -56,74 +33,43 @@ pub(super) struct Local {
 /// Events on their way to the collector. Locked by its thread and, for the time of a swap, by the collector.
 #[derive(Debug, Default)]
 struct Outbox {
-    events: Vec<Posted>,
-    bytes: usize,
+    batch: Batch,
     dropped: u64,
-    /// Events that nobody keeps any more. Who allocated them is quick to free them, and then to allocate the next.
-    spent: Vec<Arc<Finished>>,
 }
 
 impl Local {
     /// Puts an event into the outbox, or drops it if that is full. Tells whether the collector should come.
-    pub(super) fn post(&self, event: Arc<Finished>) -> bool {
-        let posted = Posted::new(event);
-        let size = posted.size as usize;
+    pub(super) fn post(&self, account: &Account<'_>) -> bool {
+        let weight = weight(account);
         let mut outbox = self.outbox.lock();
-        let spent = outbox.spent.pop();
-        if outbox.events.len() >= MAX_EVENTS || outbox.bytes + size > MAX_BYTES {
+        if outbox.batch.len() >= MAX_EVENTS || outbox.batch.weight() + weight > MAX_BYTES {
             outbox.dropped += 1;
-            drop(outbox);
             return true;
         }
-        outbox.events.push(posted);
-        outbox.bytes += size;
-        let has_many = outbox.has_many();
-        drop(outbox);
-        drop(spent);
-        has_many
-    }
-
-    /// Gives back events of this seat's that nobody keeps any more; `spent` is empty afterwards.
-    pub(super) fn give_back(&self, spent: &mut Vec<Arc<Finished>>) {
-        if spent.is_empty() {
-            return;
-        }
-        let mut outbox = self.outbox.lock();
-        let room = MAX_SPENT.saturating_sub(outbox.spent.len()).min(spent.len());
-        outbox.spent.extend(spent.drain(..room));
-        drop(outbox);
-        spent.clear();
+        outbox.batch.push(account);
+        outbox.has_many()
     }
 
     /// Whether the collector should come.
     pub(super) fn waits(&self, eager: bool) -> bool {
         let outbox = self.outbox.lock();
-        outbox.has_many() || (eager && !outbox.events.is_empty())
+        outbox.has_many() || (eager && !outbox.batch.is_empty())
     }
 
-    /// Exchanges the outbox for `empty`. Returns how many were dropped in all.
-    pub(super) fn take(&self, empty: &mut Vec<Posted>) -> u64 {
+    /// Exchanges the outbox for `empty`, if there is anything in it. Returns how many were dropped in all.
+    pub(super) fn take(&self, empty: &mut Batch) -> u64 {
         let mut outbox = self.outbox.lock();
-        std::mem::swap(&mut outbox.events, empty);
-        outbox.bytes = 0;
+        if !outbox.batch.is_empty() {
+            std::mem::swap(&mut outbox.batch, empty);
+        }
         outbox.dropped
     }
 }
 
 impl Outbox {
     fn has_many(&self) -> bool {
-        self.events.len() >= MANY_EVENTS || self.bytes >= MAX_BYTES / 2
+        self.batch.len() >= MANY_EVENTS || self.batch.weight() >= MAX_BYTES / 2
     }
-}
-
-/// About how much memory an event holds, in bytes.
-pub(super) fn size_of(event: &Finished) -> usize {
-    let id = match &event.id {
-        super::event::RequestId::Own(_) => 0,
-        super::event::RequestId::Given(id) => id.len(),
-    };
-    let reply = event.reply.as_ref().map_or(0, ReplyFields::heap);
-    std::mem::size_of::<Finished>() + event.host.len() + event.target.len() + id + reply
 }
 
 /// The seats of one [`super::Telemetry`].

@@ -3,7 +3,8 @@
 //! Counting is done in cells that only their own thread writes, so it costs a few plain stores; they are summed
 //! when someone asks. The event itself goes into its thread's outbox, from where a thread of ours takes it to
 //! the ring, to followers and to the access log. Nothing here ever makes an exchange wait: what cannot be
-//! kept up with is dropped, and counted.
+//! kept up with is dropped, and counted. Events stand one behind the other from the beginning (`batch`), and are
+//! given on and forgotten by the hundred.
 //!
 //! ```text
 //! worker: finished() ─┬─▶ cells (per thread) ───────────── summed ─▶ Snapshot, OpenMetrics
@@ -16,6 +17,8 @@
 //! credentials and cookies cannot end up in a log.
 
 mod access_log;
+pub mod account;
+mod batch;
 pub mod caching;
 mod collector;
 pub mod error;
@@ -49,6 +52,7 @@ use access_log::{Counters, Output, Writer};
 use collector::Collector;
 use metrics::ThreadCells;
 
+pub use account::Account;
 pub use error::TelemetryError;
 pub use event::Finished;
 pub use outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure, Recoding};
@@ -141,14 +145,14 @@ impl Telemetry {
     }
 
     /// Takes note of a finished exchange; from any thread, and never waits.
-    pub fn finished(&self, finished: impl Into<Arc<Finished>>) {
-        let finished = finished.into();
+    pub fn finished<'a>(&self, account: impl Into<Account<'a>>) {
+        let account = account.into();
         self.collector.seats.with(|local| {
             // What the instance asks itself is in logs, but no traffic.
-            if finished.protocol != event::Protocol::Internal {
-                local.cells.finished(&finished);
+            if account.protocol != event::Protocol::Internal {
+                local.cells.finished(&account);
             }
-            self.collector.post(local, finished);
+            self.collector.post(local, &account);
         });
     }
 
@@ -260,17 +264,23 @@ impl Telemetry {
 
     /// Finished exchanges from the ring, oldest first.
     pub fn recent(&self, query: &Query) -> Vec<Arc<Finished>> {
-        self.collector.recent(query)
+        self.collector.recent().find(query)
     }
 
     /// The finished exchange with this request id, if the ring still has it.
     pub fn find(&self, id: &str) -> Option<Arc<Finished>> {
-        self.collector.find(id)
+        self.collector.recent().by_id(id)
     }
 
     /// Hears of exchanges as they finish from now on.
     pub fn follow(&self) -> Follower {
-        self.collector.follow()
+        self.collector.follow().1
+    }
+
+    /// The same, and what [`recent`](Self::recent) says of those before: each exchange is told by one of the two.
+    pub fn recent_and_follow(&self, query: &Query) -> (Vec<Arc<Finished>>, Follower) {
+        let (remembered, follower) = self.collector.follow();
+        (remembered.find(query), follower)
     }
 
     /// Opens the access log's file anew (SIGUSR1), after something else has moved it away.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::{Account, Id};
+use super::caching::lines;
 use super::event::Finished;
 use crate::clock::Timestamp;
 
@@ -115,16 +117,26 @@ pub struct LogRecord {
 
 impl From<&Finished> for LogRecord {
     fn from(finished: &Finished) -> Self {
+        Account::from(finished).into()
+    }
+}
+
+impl From<Account<'_>> for LogRecord {
+    fn from(finished: Account<'_>) -> Self {
         let caching = &finished.caching;
-        let session = finished.session.as_deref();
+        let session = finished.session;
+        let kept = |text: Option<&str>| text.map(str::to_owned);
         let told = |(name, value): (&str, &str)| (name.to_string(), value.to_string());
         Self {
             time: finished.at,
-            id: finished.id.to_string(),
+            id: match finished.id {
+                Id::Own(id) => id.to_string(),
+                Id::Given(id) => id.to_owned(),
+            },
             client: finished.client,
-            method: finished.method.as_str().to_owned(),
-            host: finished.host.to_string(),
-            target: finished.target.to_string(),
+            method: finished.method.to_owned(),
+            host: finished.host.to_owned(),
+            target: finished.target.to_owned(),
             protocol: finished.protocol.name().to_owned(),
             tls: session.map(|session| session.version.to_owned()),
             cipher: session.map(|session| session.cipher.to_owned()),
@@ -139,16 +151,16 @@ impl From<&Finished> for LogRecord {
             duration_ms: millis(finished.duration),
             first_byte_ms: millis(finished.first_byte),
             cache: finished.cache.as_str().to_owned(),
-            route: finished.route.as_deref().map(str::to_owned),
-            upstream: finished.upstream.as_deref().map(str::to_owned),
-            endpoint: finished.endpoint.as_deref().map(str::to_owned),
+            route: kept(finished.route),
+            upstream: kept(finished.upstream),
+            endpoint: kept(finished.endpoint),
             attempts: finished.attempts,
             upstream_first_byte_ms: finished.upstream_first_byte.map(millis),
             end: finished.end.as_str().to_owned(),
-            error: finished.error.map(str::to_owned),
-            limit: finished.limit.as_deref().map(str::to_owned),
-            user: finished.user.as_deref().map(str::to_owned),
-            limit_dry_run: finished.limit_dry_run.as_deref().map(str::to_owned),
+            error: kept(finished.error),
+            limit: kept(finished.limit),
+            user: kept(finished.user),
+            limit_dry_run: kept(finished.limit_dry_run),
             scheme: (!finished.host.is_empty())
                 .then(|| if caching.asks.secure { "https" } else { "http" }.to_owned()),
             key: caching.key.map(|key| format!("{:032x}", u128::from_be_bytes(key))),
@@ -160,7 +172,7 @@ impl From<&Finished> for LogRecord {
             lifetime_s: caching.found.map(|found| found.lifetime),
             lifetime_from: caching.found.map(|found| found.source.to_owned()),
             asks: caching.asks.words().map(str::to_owned).collect(),
-            reply: finished.reply.iter().flat_map(|reply| reply.iter()).map(told).collect(),
+            reply: finished.reply.into_iter().flat_map(lines).map(told).collect(),
         }
     }
 }

@@ -47,7 +47,7 @@ fn counts_of_all_threads_add_up_also_after_they_have_ended() {
                         AttemptOutcome::Ok,
                         Some(Duration::from_millis(5)),
                     );
-                    telemetry.finished(Finished {
+                    telemetry.finished(&Finished {
                         series,
                         status: if number % 10 == 0 { 503 } else { 200 },
                         cache: if number % 2 == 0 { CacheOutcome::Hit } else { CacheOutcome::Miss },
@@ -87,9 +87,9 @@ fn counts_of_all_threads_add_up_also_after_they_have_ended() {
 fn what_happened_between_two_snapshots_has_its_own_row() {
     let telemetry = start(&Settings::default());
     let series = Series { route: telemetry.route_slot("users"), upstream: 0 };
-    telemetry.finished(Finished { series, duration: Duration::from_secs(9), ..finished() });
+    telemetry.finished(&Finished { series, duration: Duration::from_secs(9), ..finished() });
     let earlier = telemetry.snapshot();
-    telemetry.finished(Finished { series, status: 404, duration: Duration::from_millis(1), ..finished() });
+    telemetry.finished(&Finished { series, status: 404, duration: Duration::from_millis(1), ..finished() });
     let row = &telemetry.snapshot().since(&earlier).routes[0];
     assert_eq!((row.requests, row.duration.p99_us), (1, 1000));
     assert_eq!(row.statuses.keys().collect::<Vec<_>>(), ["404"]);
@@ -111,7 +111,7 @@ fn ten_thousand_urls_add_no_series() {
         event.host = format!("h{number}.example.com").into();
         event.client = std::net::Ipv4Addr::from(number as u32).into();
         event.endpoint = Some(format!("10.0.0.1:{number}").into());
-        telemetry.finished(event);
+        telemetry.finished(&event);
     };
     report(0);
     let before = series(&telemetry.openmetrics());
@@ -125,7 +125,7 @@ fn ten_thousand_route_names_stay_bounded() {
     let telemetry = start(&Settings::default());
     for number in 0..10_000 {
         let route = telemetry.route_slot(&format!("route {number}"));
-        telemetry.finished(Finished { series: Series { route, upstream: u32::MAX }, ..finished() });
+        telemetry.finished(&Finished { series: Series { route, upstream: u32::MAX }, ..finished() });
     }
     let snapshot = telemetry.snapshot();
     assert_eq!(snapshot.routes.len(), metrics::MAX_ROUTES + 1);
@@ -150,8 +150,8 @@ fn the_metrics_text_is_what_dashboards_rely_on() {
     telemetry.cache_skip("no_store");
     telemetry.connection_opened();
     telemetry.connection_refused(ConnectionRefused::Limit);
-    telemetry.finished(Finished { series, received: 7, ..finished() });
-    telemetry.finished(Finished { status: 431, end: End::Refused, cache: CacheOutcome::None, ..finished() });
+    telemetry.finished(&Finished { series, received: 7, ..finished() });
+    telemetry.finished(&Finished { status: 431, end: End::Refused, cache: CacheOutcome::None, ..finished() });
     let text = telemetry.openmetrics().replace(env!("CARGO_PKG_VERSION"), "VERSION");
     insta::assert_snapshot!(text);
 }
@@ -159,7 +159,7 @@ fn the_metrics_text_is_what_dashboards_rely_on() {
 #[test]
 fn the_ring_keeps_the_newest_and_finds_them() {
     let telemetry = start(&Settings { ring: 100, ..Settings::default() });
-    (0..5000).for_each(|number| telemetry.finished(numbered(number)));
+    (0..5000).for_each(|number| telemetry.finished(&numbered(number)));
     let all = telemetry.recent(&Query::default());
     assert_eq!((all.len(), &*ids(&all)[0]), (100, "n4900"));
     assert!(telemetry.find("n4999").is_some());
@@ -174,7 +174,7 @@ fn the_ring_keeps_the_newest_and_finds_them() {
     telemetry.reconfigure(&Settings { ring: 1, ..Settings::default() }).unwrap();
     assert_eq!(ids(&telemetry.recent(&Query::default())), ["n4999"]);
     telemetry.reconfigure(&Settings { ring: 0, ..Settings::default() }).unwrap();
-    telemetry.finished(numbered(1));
+    telemetry.finished(&numbered(1));
     assert!(telemetry.recent(&Query::default()).is_empty());
 }
 
@@ -184,8 +184,8 @@ fn the_ring_merges_threads_by_time() {
     for numbers in [[2, 4], [1, 3]] {
         std::thread::scope(|scope| {
             // Both threads live at the same time as this one, so that they have different seats.
-            telemetry.finished(numbered(10 + numbers[0]));
-            scope.spawn(|| numbers.into_iter().for_each(|number| telemetry.finished(numbered(number))));
+            telemetry.finished(&numbered(10 + numbers[0]));
+            scope.spawn(|| numbers.into_iter().for_each(|number| telemetry.finished(&numbered(number))));
         });
     }
     assert_eq!(ids(&telemetry.recent(&Query::default())), ["n1", "n2", "n3", "n4", "n11", "n12"]);
@@ -197,7 +197,7 @@ fn long_targets_are_clipped_in_the_ring_and_whole_in_the_log() {
     let path = dir.path().join("log");
     let telemetry = start(&with_log(&path, 10));
     let target = format!("/{}", "ä".repeat(30_000));
-    telemetry.finished(Finished { target: target.clone().into(), ..finished() });
+    telemetry.finished(&Finished { target: target.clone().into(), ..finished() });
     let kept = &telemetry.recent(&Query::default())[0].target;
     assert!(kept.len() < 2100 && kept.ends_with('…'), "{}", kept.len());
     telemetry.close();
@@ -212,14 +212,14 @@ fn every_exchange_is_logged_or_counted_as_dropped() {
     let telemetry = start(&with_log(&path, 10));
     std::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| (0..20_000).for_each(|number| telemetry.finished(numbered(number))));
+            scope.spawn(|| (0..20_000).for_each(|number| telemetry.finished(&numbered(number))));
         }
     });
     telemetry.close();
     let log = telemetry.snapshot().log;
     assert_eq!(log.written + log.dropped + log.events_dropped, 60_000);
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count() as u64, log.written);
-    telemetry.finished(finished());
+    telemetry.finished(&finished());
     assert_eq!(telemetry.snapshot().total.requests, 60_001);
 }
 
@@ -228,20 +228,20 @@ fn the_log_can_be_turned_moved_and_reopened_live() {
     let dir = tempfile::tempdir().unwrap();
     let [first, second, moved] = ["first", "second", "moved"].map(|name| dir.path().join(name));
     let telemetry = start(&Settings::default());
-    telemetry.finished(numbered(0));
+    telemetry.finished(&numbered(0));
     telemetry.reconfigure(&with_log(&first, 10)).unwrap();
-    telemetry.finished(numbered(1));
+    telemetry.finished(&numbered(1));
     telemetry.reconfigure(&with_log(&dir.path().join("no/such"), 10)).unwrap_err();
-    telemetry.finished(numbered(2));
+    telemetry.finished(&numbered(2));
     telemetry.reconfigure(&with_log(&second, 10)).unwrap();
-    telemetry.finished(numbered(3));
+    telemetry.finished(&numbered(3));
     telemetry.recent(&Query::default());
     while telemetry.snapshot().log.written < 3 {
         std::thread::yield_now();
     }
     std::fs::rename(&second, &moved).unwrap();
     telemetry.reopen().unwrap();
-    telemetry.finished(numbered(4));
+    telemetry.finished(&numbered(4));
     telemetry.close();
     telemetry.close();
     let logged = |path: &Path| -> Vec<String> {
@@ -256,14 +256,14 @@ fn the_log_can_be_turned_moved_and_reopened_live() {
 #[tokio::test]
 async fn a_follower_hears_what_comes_and_how_much_it_missed() {
     let telemetry = start(&Settings { ring: 0, ..Settings::default() });
-    telemetry.finished(numbered(0));
+    telemetry.finished(&numbered(0));
     let mut follower = telemetry.follow();
-    telemetry.finished(numbered(1));
+    telemetry.finished(&numbered(1));
     match follower.next().await {
         Some(Followed::Exchange(event)) => assert_eq!(event.id.to_string(), "n1"),
         other => panic!("{other:?}"),
     }
-    (0..2000).for_each(|number| telemetry.finished(numbered(number)));
+    (0..2000).for_each(|number| telemetry.finished(&numbered(number)));
     telemetry.recent(&Query::default());
     match follower.next().await {
         Some(Followed::Missed(missed)) => assert_eq!(missed, 2000 - 1024),

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use proxy_stone::telemetry::event::Finished;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 use crate::support::{Answer, Call, Gate, Head, Origin, Proxy, Reply, numbered, until};
 
@@ -160,13 +162,15 @@ async fn the_origin_gets_the_second_request_as_the_first() {
     .into_iter()
     .enumerate()
     {
-        for _ in 0..2 {
+        for _ in 0..5 {
             assert_eq!(client.ask("GET", target, fields, "").await.status, 200, "{fields:?}");
         }
-        // The very first has no connection; later ones go the long way where they are no plain ones.
+        // The very first has no connection; later ones go the long way where they are no plain ones, and are known from the
+        // third on where they are.
         let requests = origin.requests();
-        let [first, second] = &requests[2 * nth..] else { panic!("{} requests", requests.len()) };
-        assert_eq!(seen(first), seen(second), "{fields:?}");
+        let [first, others @ ..] = &requests[5 * nth..] else { panic!("{} requests", requests.len()) };
+        assert_eq!(others.len(), 4);
+        others.iter().for_each(|other| assert_eq!(seen(first), seen(other), "{fields:?}"));
     }
     // As an origin gets it that closes each connection, so that none is ever at hand.
     let other = Origin::start(async |call: &mut Call| {
@@ -193,6 +197,45 @@ async fn the_origin_gets_the_second_request_as_the_first() {
         (line, fields)
     };
     assert_eq!(but_host(&other.last()), but_host(&short.last()));
+}
+
+/// A request from that address, to the byte the same each time; its reply.
+async fn ask_from(address: [u8; 4], proxy: &Proxy) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    let mut stream = socket.connect(proxy.address).await.unwrap();
+    stream.write_all(b"GET /a?b HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n").await.unwrap();
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"\r\n\r\na") {
+        assert!(stream.read_buf(&mut reply).await.unwrap() > 0);
+    }
+    String::from_utf8(reply).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_head_is_told_of_its_own_peer_and_of_the_site_in_force() {
+    let origin = Origin::always(Answer::ok("a")).await;
+    let config = |name: &str| {
+        let route = format!("[[routes]]\nname = \"{name}\"\nmatch = {{ path = \"/a\" }}");
+        format!("name = \"{name}\"\nupstream = \"{}\"\ncache = false\n{route}", origin.url())
+    };
+    let proxy = Proxy::of(config("first")).start().await;
+    let mut asked = 0;
+    for name in ["first", "second"] {
+        for last in [1, 1, 1, 1, 2, 1, 2, 2, 2] {
+            let reply = ask_from([127, 0, 0, last], &proxy).await;
+            assert!(reply.contains(&format!("cache-status: {name}; fwd=bypass\r\n")), "{reply}");
+            let told = seen(&origin.last()).1.join("\n");
+            assert!(told.contains(&format!("forwarded: for=127.0.0.{last};")), "{told}");
+            assert!(told.contains(&format!("x-forwarded-for: 127.0.0.{last}\n")), "{told}");
+            assert!(told.contains(&format!("via: 1.1 {name}\n")), "{told}");
+            asked += 1;
+            let event = proxy.finished(asked).await.pop().unwrap();
+            assert_eq!((event.client, event.route.as_deref()), ([127, 0, 0, last].into(), Some(name)));
+            assert_eq!((&*event.host, &*event.target, event.sent), ("a.example", "/a?b", 1));
+        }
+        proxy.reload(&config("second")).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ pub(super) fn with<R>(answer: impl FnOnce(&mut Alike) -> R) -> R {
 
 /// Runs `answer` with the text by which a GET over HTTP/2 is known. No head of HTTP/1.1 is written so, and no other head
 /// is: neither names nor values have line feeds in them.
-pub(super) fn with_text<R>(head: &Parts, answer: impl FnOnce(&[u8]) -> R) -> R {
+pub(in crate::pipeline) fn with_text<R>(head: &Parts, answer: impl FnOnce(&[u8]) -> R) -> R {
     TEXT.with_borrow_mut(|text| {
         text.clear();
         let uri = &head.uri;

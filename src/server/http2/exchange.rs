@@ -1,6 +1,7 @@
 //! One request on its way to its reply, and that on its way to the client.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -32,6 +33,11 @@ use crate::tunnel::Handover;
 
 /// What a handler makes of a request.
 pub(super) type Answer<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
+
+thread_local! {
+    /// What a worker's exchanges write heads to that are sent at once.
+    static BLOCK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Ready when its stream needs nothing more.
 pub(super) struct Exchange<H: Handler> {
@@ -105,43 +111,46 @@ impl<H: Handler> Exchange<H> {
 
     /// Goes on with what was begun without a future; `None`: it is over.
     fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stage<H::Body>>> {
-        let Stage::Begun { answering, in_flight } = &mut self.stage else { return Poll::Ready(None) };
         // The client may reset it while there is no reply.
         if self.session.lock().poll_gone(self.stream, cx).is_err() {
             return Poll::Ready(None);
         }
-        let mut block = Vec::with_capacity(512);
-        loop {
-            // What ends a connection is no field of a reply's.
-            let reply = ReplyTo { form: Form::Http2, out: &mut block, closes: false, pipes: false };
-            let answered = ready!(answering.poll(cx, reply));
-            if let Answered::Interim = answered {
-                // Not in this form.
-                continue;
-            }
+        BLOCK.with_borrow_mut(|block| {
+            let Stage::Begun { answering, in_flight } = &mut self.stage else { return Poll::Ready(None) };
+            block.clear();
+            let answered = loop {
+                // What ends a connection is no field of a reply's.
+                let reply = ReplyTo { form: Form::Http2, out: block, closes: false, pipes: false };
+                match ready!(answering.poll(cx, reply)) {
+                    // Not in this form.
+                    Answered::Interim => {}
+                    answered => break answered,
+                }
+            };
             let in_flight = in_flight.take();
-            return Poll::Ready(match answered {
+            Poll::Ready(match answered {
                 Answered::Interim => None,
                 Answered::Response(response) => self.reply(response, in_flight, None),
                 Answered::Later(later) => {
                     Some(Stage::Answering { answer: later(None), in_flight, channel: None })
                 }
                 Answered::Content(body, _) => {
-                    let sent = self.session.lock().reply(self.stream, &block, false);
+                    let sent = self.session.lock().reply(self.stream, block, false);
                     let more = in_flight.filter(|_| sent.is_ok());
                     more.map(|in_flight| {
                         let body = Box::pin(Reply::new(body, in_flight));
                         Stage::Sending { body, taken: Bytes::new(), ends: false }
                     })
                 }
-                Answered::Whole(content) => {
-                    let ends = content.is_empty();
-                    let sent = self.session.lock().reply(self.stream, &block, ends);
-                    let more = in_flight.filter(|_| sent.is_ok() && !ends);
-                    more.map(|in_flight| Stage::Whole { content, _offered: Offered::waiting(in_flight) })
-                }
-            });
-        }
+                Answered::Whole(content) => self.whole(block, content, in_flight),
+            })
+        })
+    }
+
+    /// Sends the head of a reply, and its content if there is room.
+    fn whole(&self, block: &[u8], content: Bytes, in_flight: Option<InFlight>) -> Option<Stage<H::Body>> {
+        let left = self.session.lock().reply_whole(self.stream, block, content).ok()??;
+        in_flight.map(|in_flight| Stage::Whole { content: left, _offered: Offered::waiting(in_flight) })
     }
 
     /// Sends the head, and says what comes behind it.

@@ -13,13 +13,15 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::http::decimal::{Decimal, Dotted};
 use crate::http::request_id;
-use crate::telemetry::event::{End, Finished, RequestId};
+use crate::telemetry::account::{Account, Id};
+use crate::telemetry::event::End;
 use crate::telemetry::record::{LogRecord, format_time};
 use crate::telemetry::settings::LogFormat;
 use crate::tls::Session;
 
 /// Appends one line, with its line break.
-pub(in crate::telemetry) fn line(out: &mut Vec<u8>, event: &Finished, format: LogFormat) {
+pub(in crate::telemetry) fn line<'a>(out: &mut Vec<u8>, event: impl Into<Account<'a>>, format: LogFormat) {
+    let event = &event.into();
     // Writing into memory cannot fail.
     let _ = match format {
         LogFormat::Text => text(out, event),
@@ -31,7 +33,7 @@ pub(in crate::telemetry) fn line(out: &mut Vec<u8>, event: &Finished, format: Lo
 /// `TIME CLIENT "METHOD HOST TARGET PROTO" STATUS BYTES DURATION CACHE ROUTE ENDPOINT ID`, then
 /// `end=` and `error=` where the exchange did not end well, `limit=` and `limit_dry_run=` where a rate limit was reached, `user=`, and
 /// what is known of the client's TLS.
-fn text(out: &mut Vec<u8>, event: &Finished) -> io::Result<()> {
+fn text(out: &mut Vec<u8>, event: &Account<'_>) -> io::Result<()> {
     push_time(out, event.at);
     out.push(b' ');
     match event.client {
@@ -39,8 +41,8 @@ fn text(out: &mut Vec<u8>, event: &Finished) -> io::Result<()> {
         IpAddr::V6(client) => write!(out, "{client}")?,
     }
     out.extend_from_slice(b" \"");
-    push_word(out, event.method.as_str())?;
-    for word in [&event.host, &event.target] {
+    push_word(out, event.method)?;
+    for word in [event.host, event.target] {
         out.push(b' ');
         push_word(out, if word.is_empty() { "-" } else { word })?;
     }
@@ -59,16 +61,16 @@ fn text(out: &mut Vec<u8>, event: &Finished) -> io::Result<()> {
     push_thousandths(out, micros);
     out.extend_from_slice(b"ms ");
     out.extend_from_slice(event.cache.as_str().as_bytes());
-    for word in [&event.route, &event.endpoint] {
+    for word in [event.route, event.endpoint] {
         out.push(b' ');
-        push_word(out, word.as_deref().unwrap_or("-"))?;
+        push_word(out, word.unwrap_or("-"))?;
     }
     out.push(b' ');
-    match &event.id {
-        RequestId::Own(id) => {
+    match event.id {
+        Id::Own(id) => {
             out.extend_from_slice(id.hyphenated().encode_lower(&mut [0; request_id::LENGTH]).as_bytes());
         }
-        RequestId::Given(id) => push_word(out, id)?,
+        Id::Given(id) => push_word(out, id)?,
     }
     if event.end != End::Complete {
         write!(out, " end={}", event.end.as_str())?;
@@ -76,15 +78,15 @@ fn text(out: &mut Vec<u8>, event: &Finished) -> io::Result<()> {
     if let Some(error) = event.error {
         write!(out, " error={}", Word(error))?;
     }
-    for (name, limit) in [("limit", &event.limit), ("limit_dry_run", &event.limit_dry_run)] {
+    for (name, limit) in [("limit", event.limit), ("limit_dry_run", event.limit_dry_run)] {
         if let Some(limit) = limit {
             write!(out, " {name}={}", Word(limit))?;
         }
     }
-    if let Some(user) = &event.user {
+    if let Some(user) = event.user {
         write!(out, " user={}", Word(user))?;
     }
-    event.session.as_deref().map_or(Ok(()), |session| tls(out, session))
+    event.session.map_or(Ok(()), |session| tls(out, session))
 }
 
 /// As [`format_time`] writes it. Lines come by the thousand in a second, and but for the thousandths all of them say the
@@ -141,9 +143,9 @@ fn tls(out: &mut Vec<u8>, session: &Session) -> io::Result<()> {
     Ok(())
 }
 
-fn json(out: &mut Vec<u8>, event: &Finished) -> io::Result<()> {
+fn json(out: &mut Vec<u8>, event: &Account<'_>) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, Guarded);
-    Ok(LogRecord::from(event).serialize(&mut serializer)?)
+    Ok(LogRecord::from(*event).serialize(&mut serializer)?)
 }
 
 /// Whether a character could harm a line, a field or a terminal: controls, and what turns or breaks lines.
@@ -190,6 +192,7 @@ impl serde_json::ser::Formatter for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::event::Finished;
     use crate::telemetry::testing::finished;
 
     fn lines(event: &Finished) -> (String, String) {

@@ -17,9 +17,9 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tracing::{info, warn};
 
+use super::account::Account;
+use super::batch::{Batch, weight};
 use super::error::TelemetryError;
-use super::event::Finished;
-use super::local::size_of;
 use super::settings::{AccessLog, LogFormat, LogTarget};
 use crate::clock::{Clock, Timestamp};
 use file::{Limits, LogFile};
@@ -82,14 +82,17 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 struct Queue {
     items: Vec<Item>,
+    lines: usize,
     bytes: usize,
+    /// An empty one.
+    spare: Batch,
     closing: bool,
     ended: bool,
 }
 
 #[derive(Debug)]
 enum Item {
-    Line(Arc<Finished>),
+    Lines(Batch),
     Output(Box<Output>),
 }
 
@@ -125,19 +128,17 @@ impl Writer {
     }
 
     /// Queues lines; what does not fit is dropped and counted.
-    pub(super) fn submit<'a>(&self, events: impl ExactSizeIterator<Item = &'a Arc<Finished>>) {
-        if events.len() == 0 {
-            return;
-        }
+    pub(super) fn submit(&self, events: &Batch) {
         let mut dropped = 0;
         let mut queue = self.queue.lock();
-        for event in events {
-            let size = size_of(event);
-            if queue.closing || queue.items.len() >= MAX_LINES || queue.bytes + size > MAX_BYTES {
+        for account in events.from(0) {
+            let size = weight(&account);
+            if queue.closing || queue.lines >= MAX_LINES || queue.bytes + size > MAX_BYTES {
                 dropped += 1;
             } else {
                 queue.bytes += size;
-                queue.items.push(Item::Line(event.clone()));
+                queue.lines += 1;
+                queue.push(&account);
             }
         }
         drop(queue);
@@ -174,7 +175,7 @@ impl Writer {
             let mut queue = self.queue.lock();
             self.filled.wait_while(&mut queue, |queue| queue.items.is_empty() && !queue.closing);
             std::mem::swap(&mut queue.items, &mut items);
-            queue.bytes = 0;
+            (queue.lines, queue.bytes) = (0, 0);
             if items.is_empty() {
                 queue.ended = true;
                 self.ended.notify_all();
@@ -183,13 +184,44 @@ impl Writer {
             drop(queue);
             work.now = work.clock.now();
             for item in items.drain(..) {
-                if self.abandoned.load(Ordering::Relaxed) && matches!(item, Item::Line(_)) {
-                    self.counters.dropped.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    work.take(item);
+                match item {
+                    Item::Lines(events) => {
+                        self.write(&events, work);
+                        self.queue.lock().reuse(events);
+                    }
+                    Item::Output(output) => work.switch(*output),
                 }
             }
             work.flush();
+        }
+    }
+
+    fn write(&self, events: &Batch, work: &mut Work) {
+        for account in events.from(0) {
+            if self.abandoned.load(Ordering::Relaxed) {
+                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            } else {
+                work.line(account);
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, account: &Account<'_>) {
+        if let Some(Item::Lines(last)) = self.items.last_mut() {
+            return last.push(account);
+        }
+        let mut events = std::mem::take(&mut self.spare);
+        events.push(account);
+        self.items.push(Item::Lines(events));
+    }
+
+    /// Has the next lines gather where these did, unless they were few for it.
+    fn reuse(&mut self, mut events: Batch) {
+        if !events.is_sparse() {
+            events.clear();
+            self.spare = events;
         }
     }
 }
@@ -207,22 +239,17 @@ struct Work {
 }
 
 impl Work {
-    fn take(&mut self, item: Item) {
-        match item {
-            Item::Line(event) => self.line(&event),
-            Item::Output(output) => {
-                self.flush();
-                self.output = *output;
-                if let Sink::File(file) = &mut self.output.sink
-                    && let Err(error) = file.settle(self.clock.now())
-                {
-                    warn!(%error, "the access log was moved away and could not be opened anew");
-                }
-            }
+    fn switch(&mut self, output: Output) {
+        self.flush();
+        self.output = output;
+        if let Sink::File(file) = &mut self.output.sink
+            && let Err(error) = file.settle(self.clock.now())
+        {
+            warn!(%error, "the access log was moved away and could not be opened anew");
         }
     }
 
-    fn line(&mut self, event: &Finished) {
+    fn line(&mut self, event: Account<'_>) {
         format::line(&mut self.buffer, event, self.output.format);
         self.lines += 1;
         let now = self.now;
@@ -283,8 +310,10 @@ mod tests {
         (Writer::start(output, Clock::System, counters.clone()).unwrap(), counters)
     }
 
-    fn events(count: usize) -> Vec<Arc<Finished>> {
-        (0..count).map(|_| Arc::new(finished())).collect()
+    fn events(count: usize) -> Batch {
+        let mut batch = Batch::default();
+        (0..count).for_each(|_| batch.push(&(&finished()).into()));
+        batch
     }
 
     fn count(path: &Path) -> usize {
@@ -297,12 +326,12 @@ mod tests {
         let path = dir.path().join("log");
         let (writer, counters) = start(&settings(&path, LogFormat::Text, 0));
         for _ in 0..100 {
-            writer.submit(events(10).iter());
+            writer.submit(&events(10));
         }
         writer.close();
         assert_eq!(count(&path), 1000);
         assert_eq!(counters.written.load(Ordering::Relaxed), 1000);
-        writer.submit([Arc::new(finished())].iter());
+        writer.submit(&events(1));
         assert_eq!(counters.dropped.load(Ordering::Relaxed), 1);
     }
 
@@ -311,9 +340,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
         let (writer, _) = start(&settings(&first, LogFormat::Text, 0));
-        writer.submit(events(3).iter());
+        writer.submit(&events(3));
         writer.switch(Output::open(&settings(&second, LogFormat::Json, 0), &Clock::System).unwrap());
-        writer.submit(events(2).iter());
+        writer.submit(&events(2));
         writer.close();
         assert_eq!((count(&first), count(&second)), (3, 2));
         assert!(std::fs::read_to_string(&second).unwrap().starts_with('{'));
@@ -326,7 +355,7 @@ mod tests {
         let mut one = Vec::new();
         format::line(&mut one, &finished(), LogFormat::Text);
         let (writer, _) = start(&settings(&path, LogFormat::Text, one.len() as u64 * 2));
-        writer.submit(events(7).iter());
+        writer.submit(&events(7));
         writer.close();
         let counts = ["log", "log.1", "log.2", "log.3"].map(|name| count(&dir.path().join(name)));
         assert_eq!(counts, [1, 2, 2, 2]);
@@ -335,7 +364,7 @@ mod tests {
     #[test]
     fn a_full_disk_loses_lines_and_counts_them() {
         let (writer, counters) = start(&settings(Path::new("/dev/full"), LogFormat::Text, 0));
-        writer.submit(events(5).iter());
+        writer.submit(&events(5));
         writer.close();
         assert_eq!(counters.failed.load(Ordering::Relaxed), 5);
         assert_eq!(counters.written.load(Ordering::Relaxed), 0);

@@ -8,7 +8,8 @@ use super::histogram::Histogram;
 use super::slots::Slots;
 use super::status;
 use crate::http::accept_encoding::Coding;
-use crate::telemetry::event::{CacheOutcome, End, Finished};
+use crate::telemetry::account::Account;
+use crate::telemetry::event::{CacheOutcome, End};
 use crate::telemetry::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure, Recoding};
 
 /// A counter with a single writer: adding is a plain load and store, without the lock prefix of a shared one.
@@ -103,7 +104,7 @@ impl Cells {
         }
     }
 
-    pub(super) fn finished(&self, finished: &Finished) {
+    pub(super) fn finished(&self, finished: &Account<'_>) {
         let route = self.routes.get(finished.series.route);
         route.statuses[status::cell(finished.status)].add(1);
         route.cache[finished.cache as usize].add(1);

@@ -9,7 +9,7 @@ mod sum;
 
 use std::time::Duration;
 
-use super::event::Finished;
+use super::account::Account;
 use super::outcome::{AttemptOutcome, ConnectionRefused, HandshakeFailure, Recoding};
 use crate::http::accept_encoding::Coding;
 pub(super) use openmetrics::encode;
@@ -60,7 +60,7 @@ impl ThreadCells {
         Self(cells::Cells::new())
     }
 
-    pub(super) fn finished(&self, finished: &Finished) {
+    pub(super) fn finished(&self, finished: &Account<'_>) {
         self.0.finished(finished);
     }
 

@@ -42,6 +42,28 @@ impl Session {
         Ok(())
     }
 
+    /// The head of a reply and all of its content, where there is room for both and nobody waits for that; else the head, and
+    /// what is left is returned.
+    pub(in crate::server::http2) fn reply_whole(
+        &mut self,
+        stream: u32,
+        block: &[u8],
+        content: Bytes,
+    ) -> Result<Option<Bytes>, Gone> {
+        let (window, free) = (self.window, self.waiting.is_empty() && !self.out.is_full());
+        let open = self.streams.get(stream).ok_or(Gone)?;
+        let room = open.window.min(window).min(i64::from(LARGEST));
+        let fits = free && open.content.is_none() && content.len() as i64 <= room;
+        if content.is_empty() || !fits {
+            self.reply(stream, block, content.is_empty())?;
+            return Ok(Some(content).filter(|content| !content.is_empty()));
+        }
+        self.remove(stream);
+        self.head(stream, block, false);
+        self.send(stream, content, true);
+        Ok(None)
+    }
+
     pub(super) fn head(&mut self, stream: u32, block: &[u8], ends: bool) {
         match self.resize.take() {
             None => self.out.block(stream, block, ends),
