@@ -68,6 +68,8 @@ pub struct Exchange {
     /// When the reply's head came, where its client gets it at once.
     pub(super) arrived: Option<Instant>,
     pub(super) first_byte: Duration,
+    /// It took so long, where that is known before it is dropped.
+    pub(super) took: Option<Duration>,
     /// Which codings its client takes, on a route that compresses.
     pub(super) coding: Option<Box<Negotiated>>,
     /// Its request is a call of gRPC.
@@ -145,6 +147,7 @@ impl Exchange {
             status: 0,
             arrived: None,
             first_byte: Duration::ZERO,
+            took: None,
             coding: None,
             grpc: None,
             web: None,
@@ -304,7 +307,7 @@ impl Drop for Exchange {
         self.telemetry.finished(Account {
             id: Id::from(&self.id),
             at: self.at,
-            duration: self.started.elapsed(),
+            duration: self.took.unwrap_or_else(|| self.started.elapsed()),
             first_byte: self.first_byte,
             client: self.client_address,
             user: self.user.as_deref(),

@@ -7,6 +7,7 @@
 //! what was begun of it is not begun again.
 
 mod course;
+mod told;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use course::{Course, Hop};
+use told::{Of, Written};
 
 use super::Proxy;
 use super::error::Failure;
@@ -222,7 +224,7 @@ impl Relay {
     fn write_reply(&mut self, form: Form, out: &mut Vec<u8>, own: Own<'_>) -> Option<Relayed> {
         let hsts = own.hsts;
         let Stage::Asking(asking) = &mut self.stage else { return None };
-        let (exchange, site) = (self.exchange.as_mut()?, &*self.site);
+        let (exchange, site) = (self.exchange.as_mut()?, &self.site);
         let lines = asking.reply();
         let status = lines.status();
         let length = match lines.content() {
@@ -234,22 +236,28 @@ impl Relay {
             return None;
         }
         let mut head = HeadWriter::new(form, out);
-        head.status(status);
         let route = exchange.route.as_deref()?;
-        let mut gathering = write_lines(&lines, &route.cache.rules.targets, hsts, &mut head)?;
+        let said = CacheStatus { forward: exchange.forward, ..CacheStatus::default() };
+        let of = Of { site, route: self.course.position, secured: hsts.is_some() };
+        let written = told::write(lines.text(), &of, &mut head, |head| {
+            head.status(status);
+            let gathering = write_lines(&lines, &route.cache.rules.targets, hsts, head)?;
+            if let Some(member) = via::member(lines.version(), &site.name) {
+                head.field(&VIA, member.as_bytes());
+            }
+            head.field(&CONTENT_LENGTH, Decimal::of(length).as_bytes());
+            head.field(&CACHE_STATUS, said.to_shared_value(&site.name).as_bytes());
+            let dated = gathering.has(DATE.as_str());
+            Some(Written { gathering, dated })
+        })?;
+        let Written { mut gathering, dated } = written;
         let arrived = exchange.started() + asking.first_byte();
-        if !gathering.has(DATE.as_str()) {
+        if !dated {
             // Whoever has a clock says when a reply without it came (RFC 9110 6.6.1).
             let now = date::header_value(self.proxy.clock.later(exchange.at, asking.first_byte()));
             head.field(&DATE, now.as_bytes());
             gathering.tell(DATE.as_str(), now.as_bytes());
         }
-        if let Some(member) = via::member(lines.version(), &site.name) {
-            head.field(&VIA, member.as_bytes());
-        }
-        head.field(&CONTENT_LENGTH, Decimal::of(length).as_bytes());
-        let said = CacheStatus { forward: exchange.forward, ..CacheStatus::default() };
-        head.field(&CACHE_STATUS, said.to_shared_value(&site.name).as_bytes());
         let mut id = [0; request_id::LENGTH];
         head.field(&request_id::NAME, request_id::text(&exchange.id, &mut id).as_bytes());
         if let Some(hsts) = hsts {
@@ -282,6 +290,8 @@ impl Relay {
         Some(match rest {
             Ok(content) => {
                 (exchange.sent, exchange.end) = (length, End::Complete);
+                // Not read anew: all of it was there with its head.
+                exchange.took = Some(exchange.first_byte);
                 Relayed::Whole(content)
             }
             Err(body) => {

@@ -176,6 +176,13 @@ impl Gathering {
         Self { text, told: 0 }
     }
 
+    /// Those of a reply that said the same, of which [`as_lines`](Self::as_lines) told this.
+    pub fn again(lines: &str) -> Self {
+        let mut gathering = Self::begin();
+        gathering.text.push_str(lines);
+        gathering
+    }
+
     /// A field whose value is told; `None` where it came before: all lines of a field are told as one.
     pub fn tell(&mut self, name: &'static str, value: &[u8]) -> Option<()> {
         let start = self.line(name)?;

@@ -291,6 +291,11 @@ impl<'a> ReplyLines<'a> {
         self.outline.length
     }
 
+    /// The whole head, as it came.
+    pub fn text(&self) -> &'a [u8] {
+        self.fields.section()
+    }
+
     /// Names as they were written, in any case; values without the white space around them.
     pub fn fields(&self) -> Fields<'a> {
         self.fields.clone()

@@ -109,11 +109,17 @@ async fn the_second_reply_is_as_the_first() {
     for (number, reply) in replies().iter().enumerate() {
         let origin = scripted().await;
         let proxy = Proxy::passing(&origin).await;
-        let (mut client, target) = (proxy.connect().await, format!("/{number}"));
-        let (first, second) = (client.get(&target).await, client.get(&target).await);
-        assert_eq!(told(&first), told(&second), "{reply}");
-        let events = proxy.finished(2).await;
-        assert_eq!(logged(&events[0]), logged(&events[1]), "{reply}");
+        let mut client = proxy.connect().await;
+        let target = format!("/{number}");
+        let first = told(&client.get(&target).await);
+        // Heads that came twice are known the third time.
+        for _ in 0..4 {
+            assert_eq!(first, told(&client.get(&target).await), "{reply}");
+        }
+        let events = proxy.finished(5).await;
+        for event in &events {
+            assert_eq!(logged(&events[0]), logged(event), "{reply}");
+        }
         assert_eq!(origin.connections(), 1, "{reply}");
     }
 }
@@ -123,11 +129,17 @@ async fn the_second_reply_is_as_the_first_over_http2() {
     for (number, reply) in replies().iter().enumerate() {
         let origin = scripted().await;
         let proxy = Proxy::passing(&origin).await;
-        let (client, target) = (proxy.connect_h2().await, format!("/{number}"));
-        let (first, second) = (client.get(&target).await, client.get(&target).await);
-        assert_eq!(told(&first), told(&second), "{reply}");
-        let events = proxy.finished(2).await;
-        assert_eq!(logged(&events[0]), logged(&events[1]), "{reply}");
+        let client = proxy.connect_h2().await;
+        let target = format!("/{number}");
+        let first = told(&client.get(&target).await);
+        // Heads that came twice are known the third time.
+        for _ in 0..4 {
+            assert_eq!(first, told(&client.get(&target).await), "{reply}");
+        }
+        let events = proxy.finished(5).await;
+        for event in &events {
+            assert_eq!(logged(&events[0]), logged(event), "{reply}");
+        }
     }
 }
 

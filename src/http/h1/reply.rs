@@ -21,6 +21,9 @@ pub use lines::{Fields, Outline};
 /// Fields that are put into a head on its way, for which there is room at once.
 const ROOM: usize = 4;
 
+/// Longer heads are read anew each time.
+const MAX_LAST: usize = 1 << 10;
+
 /// The longest name that a map can hold.
 const MAX_NAME: usize = u16::MAX as usize;
 
@@ -41,6 +44,21 @@ pub struct Replies {
     places: Vec<Place>,
     /// Chunk extensions of the present reply.
     extensions: usize,
+    /// The last head that was read line by line. Boxed: it is looked at once a reply.
+    last: Option<Box<Last>>,
+    /// The present head is the same.
+    again: bool,
+}
+
+/// A head that was read: one that is the same to the byte says the same.
+#[derive(Debug, Default)]
+struct Last {
+    text: Vec<u8>,
+    to_head: bool,
+    head: Head,
+    outline: Outline,
+    says_close: bool,
+    places: Vec<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +105,8 @@ impl Replies {
             searched: 0,
             places: Vec::new(),
             extensions: 0,
+            last: None,
+            again: false,
         }
     }
 
@@ -130,6 +150,9 @@ impl Replies {
     /// The same in short. The head stays where it is, at the beginning of `bytes`, until it is taken with [`Self::head`] or
     /// its reply is [finished](Self::finish).
     pub fn outline(&mut self, bytes: &BytesMut) -> Result<Option<Outline>, Violation> {
+        if self.state == State::StatusLine && self.searched == 0 {
+            self.recall(bytes);
+        }
         loop {
             if let State::Head(outline) = self.state {
                 return Ok(Some(outline));
@@ -141,6 +164,7 @@ impl Replies {
                 self.state = State::Fields;
             } else if line.is_empty() {
                 self.state = State::Head(self.sum_up()?);
+                self.remember(bytes);
             } else {
                 let field = Field::parse(line)?;
                 let place = Place::of(&field, self.line, line);
@@ -152,10 +176,41 @@ impl Replies {
         }
     }
 
+    /// Takes the head that `bytes` begin with for read, if it is the last one.
+    fn recall(&mut self, bytes: &[u8]) {
+        let Some(last) = &self.last else { return };
+        if last.to_head == self.to_head && bytes.starts_with(&last.text) {
+            (self.head, self.says_close, self.again) = (last.head, last.says_close, true);
+            (self.line, self.searched) = (last.text.len(), last.text.len());
+            self.state = State::Head(last.outline);
+        }
+    }
+
+    /// Keeps the head that was read, if many may be like it.
+    fn remember(&mut self, bytes: &[u8]) {
+        let State::Head(outline) = self.state else { return };
+        if outline.is_interim() || self.searched > MAX_LAST {
+            return;
+        }
+        let last = self.last.get_or_insert_default();
+        last.text.clear();
+        last.text.extend_from_slice(&bytes[..self.searched]);
+        (last.to_head, last.head, last.says_close) = (self.to_head, self.head, self.says_close);
+        last.outline = outline;
+        last.places.clone_from(&self.places);
+    }
+
+    fn places(&self) -> &[Place] {
+        match &self.last {
+            Some(last) if self.again => &last.places,
+            _ => &self.places,
+        }
+    }
+
     /// The fields of the head that stands at the beginning of `bytes`.
     pub fn fields<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
         match self.state {
-            State::Head(_) => Fields::new(bytes, &self.places),
+            State::Head(_) => Fields::new(&bytes[..self.searched], self.places()),
             _ => Fields::default(),
         }
     }
@@ -265,7 +320,7 @@ impl Replies {
 
     fn begin(&mut self, state: State) {
         self.state = state;
-        (self.line, self.searched) = (0, 0);
+        (self.line, self.searched, self.again) = (0, 0, false);
         self.places.clear();
     }
 
@@ -318,8 +373,9 @@ impl Replies {
 
     /// The fields of a section, which were looked at line by line.
     fn map(&self, section: &Bytes, room: usize) -> Result<HeaderMap, Violation> {
-        let mut headers = HeaderMap::with_capacity(self.places.len() + room);
-        for place in &self.places {
+        let places = self.places();
+        let mut headers = HeaderMap::with_capacity(places.len() + room);
+        for place in places {
             let name = &section[place.name..place.name + place.name_length];
             let name = HeaderName::from_bytes(name).map_err(|_| Violation::FieldName)?;
             let value = section.slice(place.value..place.value + place.value_length);

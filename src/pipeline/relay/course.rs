@@ -30,7 +30,7 @@ pub(super) struct Course {
     /// Weak, so that it is not kept by being known.
     site: Weak<Site>,
     /// The route's place among the site's.
-    route: usize,
+    pub(super) position: usize,
     /// The request, should it have to go the long way.
     pub(super) head: Parts,
     pub(super) target: Target,
@@ -112,7 +112,7 @@ impl Course {
         Some(Self {
             tls: client.tls,
             site: Arc::downgrade(site),
-            route: position,
+            position,
             sent: head.uri.path_and_query().map_or("", |target| target.as_str()).into(),
             host: target.authority_value(),
             asks: asks(&policy, target.scheme() == Scheme::Https),
@@ -129,7 +129,7 @@ impl Course {
         Self {
             tls: self.tls,
             site: self.site.clone(),
-            route: self.route,
+            position: self.position,
             head: self.head.clone(),
             target: self.target.clone(),
             sent: self.sent.clone(),
@@ -142,7 +142,7 @@ impl Course {
 
     /// Where it leads, within the site that it is known of.
     pub(super) fn route<'s>(&self, site: &'s Site) -> Option<&'s Arc<Route>> {
-        site.routes.get(self.route)
+        site.routes.get(self.position)
     }
 
     /// The fields of the request as [`forward::upstream_request_headers`] makes them, where its peer is not believed.

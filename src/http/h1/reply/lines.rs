@@ -55,9 +55,14 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Of a section that begins with these bytes.
+    /// Of this section.
     pub(super) fn new(section: &'a [u8], places: &'a [Place]) -> Self {
         Self { section, places: places.iter() }
+    }
+
+    /// The whole section, with what stands before and between them.
+    pub fn section(&self) -> &'a [u8] {
+        self.section
     }
 }
 

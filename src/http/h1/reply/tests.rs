@@ -471,3 +471,56 @@ proptest! {
         }
     }
 }
+
+/// What is said of a head that came before is what was said when it came first.
+#[test]
+fn a_head_that_comes_again_is_read_as_before() {
+    let first = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\nA: b\r\n\r\n";
+    let other = "HTTP/1.0 404 No\r\nContent-Length: 3\r\nA: c\r\n\r\n";
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let mut kept = Replies::new(LIMITS);
+    for (to_head, texts) in [
+        (false, vec![first]),
+        (false, vec![first]),
+        (true, vec![first]),
+        (false, vec![interim, first]),
+        (false, vec![other]),
+        (false, vec![first]),
+        (false, vec![other]),
+        (false, vec![interim, other]),
+    ] {
+        let mut fresh = Replies::new(LIMITS);
+        let content = if to_head {
+            ""
+        } else if texts.ends_with(&[first]) {
+            "ab"
+        } else {
+            "abc"
+        };
+        let all = format!("{}{content}", texts.concat());
+        for cut in [all.len(), 0, 20, texts.concat().len() - 1] {
+            let read = |replies: &mut Replies| {
+                replies.expect(to_head);
+                let mut bytes = BytesMut::from(&all.as_bytes()[..cut]);
+                let mut said = Vec::new();
+                while said.len() < texts.len() {
+                    let Some(outline) = replies.outline(&bytes).unwrap() else {
+                        bytes.extend_from_slice(&all.as_bytes()[cut..]);
+                        continue;
+                    };
+                    let fields = format!("{:?}", mapped(replies.fields(&bytes)));
+                    let whole = replies.whole(&bytes).map(<[u8]>::to_vec);
+                    let text = (format!("{outline:?}"), fields, whole, replies.goes_on());
+                    if outline.is_interim() {
+                        replies.head(&mut bytes).unwrap().unwrap();
+                    } else {
+                        assert!(replies.finish(&mut bytes));
+                    }
+                    said.push(text);
+                }
+                said
+            };
+            assert_eq!(read(&mut kept), read(&mut fresh), "{all:?} {cut}");
+        }
+    }
+}
