@@ -1,6 +1,6 @@
 //! What is told of a finished exchange, by reference to whoever knows it.
 //!
-//! It is written down at once ([`Batch`](super::batch::Batch)), so nobody has to keep for it what an exchange has borrowed.
+//! It is written down at once (in a batch of its thread's), so nobody has to keep for it what an exchange has borrowed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
