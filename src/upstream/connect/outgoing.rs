@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
-use super::transport::Transport;
 use crate::http::h1::{write_chunk_size, write_field};
 use crate::upstream::body::RequestBody;
 use crate::upstream::error::{Failure, RequestBodyError};
@@ -117,7 +116,7 @@ impl Outgoing {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        transport: &mut Transport,
+        transport: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<Result<(), Broken>> {
         if self.failed {
             // A body that has failed is not asked again: it might take itself for whole.
@@ -128,13 +127,21 @@ impl Outgoing {
         Poll::Ready(sent)
     }
 
-    fn poll_whole(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Poll<Result<(), Broken>> {
+    fn poll_whole(
+        &mut self,
+        cx: &mut Context<'_>,
+        transport: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<Result<(), Broken>> {
         loop {
             // Before what is there already is written: a head goes together with the content that has come.
             let awaits_body = self.framing != Framing::None && self.data.is_empty() && self.after.is_empty();
-            if awaits_body && self.poll_body(cx)?.is_pending() {
-                ready!(self.poll_write(cx, transport)).map_err(Broken::Socket)?;
-                return Poll::Pending;
+            if awaits_body {
+                if self.poll_body(cx)?.is_pending() {
+                    ready!(self.poll_write(cx, transport)).map_err(Broken::Socket)?;
+                    return Poll::Pending;
+                }
+                // What has come may be the last, and the socket may take none of it yet.
+                self.flushed = false;
             }
             ready!(self.poll_write(cx, transport)).map_err(Broken::Socket)?;
             if self.framing == Framing::None {
@@ -213,7 +220,11 @@ impl Outgoing {
     }
 
     /// Writes all that is there, and sees to it that it leaves.
-    fn poll_write(&mut self, cx: &mut Context<'_>, transport: &mut Transport) -> Poll<io::Result<()>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        transport: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
         if !self.data.is_empty() && self.before.len() + self.data.len() < COPIED {
             self.before.extend_from_slice(&std::mem::take(&mut self.data));
             self.before.extend_from_slice(std::mem::take(&mut self.after));
@@ -260,5 +271,90 @@ impl fmt::Debug for Outgoing {
             .field("framing", &self.framing)
             .field("body", &self.body)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::upstream::body::StreamBody;
+
+    /// Takes as much as it is told to, each time it is asked; 0: nothing now.
+    #[derive(Default)]
+    struct Socket {
+        takes: VecDeque<usize>,
+        written: Vec<u8>,
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            match self.takes.pop_front().unwrap_or(usize::MAX).min(bytes.len()) {
+                0 => Poll::Pending,
+                taken => {
+                    self.written.extend_from_slice(&bytes[..taken]);
+                    Poll::Ready(Ok(taken))
+                }
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A request of these pieces, as it leaves through a socket that takes so much at a time.
+    fn sent(pieces: &[usize], framing: Framing, takes: &[usize]) -> Vec<u8> {
+        let frames: Vec<_> = pieces
+            .iter()
+            .enumerate()
+            .map(|(nth, length)| {
+                Ok::<_, io::Error>(Frame::data(Bytes::from(vec![b'a' + nth as u8; *length])))
+            })
+            .collect();
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+        let body = RequestBody::from(StreamBody::boxed(body, Duration::from_secs(20), None));
+        let mut outgoing = Outgoing::default();
+        outgoing.begin(|out| out.extend_from_slice(b"HEAD"), framing, body);
+        let mut socket = Socket { takes: takes.iter().copied().collect(), written: Vec::new() };
+        // As whoever drives it does: it is asked until it says that it is over.
+        for _ in 0..100 {
+            let polled = outgoing.poll(&mut Context::from_waker(Waker::noop()), &mut socket);
+            assert_eq!(outgoing.is_over(), polled.is_ready(), "{takes:?} of {pieces:?}");
+            if outgoing.is_over() {
+                return socket.written;
+            }
+        }
+        panic!("it never was over: {takes:?} of {pieces:?}");
+    }
+
+    /// The socket may be full at any point, between two pieces and before the last one as well.
+    #[test]
+    fn all_of_it_leaves_however_full_the_socket_is() {
+        for pieces in [&[5000, 5000, 5000][..], &[10, 9000], &[9000, 10], &[1], &[8000]] {
+            let length = pieces.iter().sum::<usize>() as u64;
+            for framing in [Framing::Length(length), Framing::Chunked] {
+                let expected = sent(pieces, framing, &[]);
+                assert!(expected.len() as u64 >= length + 4);
+                for full in 0..8 {
+                    for some in [1, 100, 5004, usize::MAX] {
+                        let mut takes = vec![some; full];
+                        takes.extend([0, 0, some, 0]);
+                        assert!(sent(pieces, framing, &takes) == expected, "{takes:?} of {pieces:?}");
+                    }
+                }
+            }
+        }
     }
 }

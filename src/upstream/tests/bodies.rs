@@ -86,15 +86,13 @@ async fn a_request_goes_on_while_nobody_reads_its_reply() {
         while peer.head().await.is_some() {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {DOWN}\r\n\r\n");
             let reply = [head.as_bytes(), &vec![b'x'; DOWN][..]].concat();
-            peer.both_ways(&reply, UP, || {
-                uploaded.fetch_add(1, Ordering::SeqCst);
-            })
-            .await;
+            peer.both_ways(&reply, UP, |read| uploaded.store(read, Ordering::SeqCst)).await;
         }
     })
     .await;
     let upstream = upstream(settings(&[origin.address]));
     for nth in 1..=2 {
+        uploads.store(0, Ordering::SeqCst);
         let pieces =
             (0..UP >> 16).map(|_| Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![0; 1 << 16]))));
         let body = http_body_util::StreamBody::new(futures_util::stream::iter(pieces));
@@ -102,9 +100,10 @@ async fn a_request_goes_on_while_nobody_reads_its_reply() {
         let mut asked = FetchRequest { body, ..request(Method::POST, "/") };
         asked.headers.insert("content-length", HeaderValue::from(UP));
         let fetched = upstream.fetch(asked).await.unwrap();
-        until(|| uploads.load(Ordering::SeqCst) == nth).await;
+        let seen = || format!("{nth}: {} read, {:?}", uploads.load(Ordering::SeqCst), only(&upstream));
+        until_or(|| uploads.load(Ordering::SeqCst) == UP, seen).await;
         assert_eq!(fetched.response.into_body().collect().await.unwrap().to_bytes().len(), DOWN);
-        until(|| only(&upstream).idle == 1).await;
+        until_or(|| only(&upstream).idle == 1, seen).await;
     }
     assert_eq!(origin.connections(), 1);
 }

@@ -76,14 +76,19 @@ fn only(upstream: &Upstream) -> EndpointSnapshot {
 }
 
 /// Lets other tasks run until it holds.
-async fn until(mut holds: impl FnMut() -> bool) {
+async fn until(holds: impl FnMut() -> bool) {
+    until_or(holds, String::new).await;
+}
+
+/// The same; else it says what it has `seen`.
+async fn until_or(mut holds: impl FnMut() -> bool, seen: impl Fn() -> String) {
     // Long enough for a kernel that sends again what was lost, at longer and longer intervals.
     let patience = tokio::time::timeout(Duration::from_secs(60), async {
         while !holds() {
             tokio::task::yield_now().await;
         }
     });
-    patience.await.expect("it never came to hold");
+    assert!(patience.await.is_ok(), "it never came to hold: {}", seen());
 }
 
 /// An origin that answers everything with `OK`.

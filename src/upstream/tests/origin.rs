@@ -67,16 +67,18 @@ impl Peer {
         let _ = self.stream.write_all(text.as_bytes()).await;
     }
 
-    /// Writes `said` and reads `length` bytes, each as fast as it goes; tells when it has read them.
-    pub(super) async fn both_ways(&mut self, said: &[u8], length: usize, tell: impl FnOnce()) {
+    /// Writes `said` and reads `length` bytes, each as fast as it goes; tells how many it has read.
+    pub(super) async fn both_ways(&mut self, said: &[u8], length: usize, tell: impl Fn(usize)) {
         let (mut from, mut to) = self.stream.split();
         let mut piece = vec![0; 64 << 10];
         let mut left = length - self.read.len();
         let read = async {
             while left > 0 {
-                left -= from.read(&mut piece).await.unwrap();
+                let read = from.read(&mut piece).await.unwrap();
+                assert!(read > 0, "closed when {left} bytes were to come");
+                left -= read;
+                tell(length - left);
             }
-            tell();
         };
         tokio::join!(read, async { to.write_all(said).await.unwrap() });
         self.read.clear();
