@@ -104,22 +104,31 @@ async fn scripted() -> Origin {
     .await
 }
 
+/// How often the same is asked: heads that came twice are known the third time.
+const TIMES: usize = 5;
+
+/// Whether clients got the same each time, and the same is told of it.
+async fn assert_alike(proxy: &Proxy, got: &[Reply], reply: &str) {
+    for next in got {
+        assert_eq!(told(&got[0]), told(next), "{reply}");
+    }
+    let events = proxy.finished(got.len()).await;
+    for event in &events {
+        assert_eq!(logged(&events[0]), logged(event), "{reply}");
+    }
+}
+
 #[tokio::test]
 async fn the_second_reply_is_as_the_first() {
     for (number, reply) in replies().iter().enumerate() {
         let origin = scripted().await;
         let proxy = Proxy::passing(&origin).await;
         let mut client = proxy.connect().await;
-        let target = format!("/{number}");
-        let first = told(&client.get(&target).await);
-        // Heads that came twice are known the third time.
-        for _ in 0..4 {
-            assert_eq!(first, told(&client.get(&target).await), "{reply}");
+        let mut got = Vec::new();
+        for _ in 0..TIMES {
+            got.push(client.get(&format!("/{number}")).await);
         }
-        let events = proxy.finished(5).await;
-        for event in &events {
-            assert_eq!(logged(&events[0]), logged(event), "{reply}");
-        }
+        assert_alike(&proxy, &got, reply).await;
         assert_eq!(origin.connections(), 1, "{reply}");
     }
 }
@@ -130,16 +139,11 @@ async fn the_second_reply_is_as_the_first_over_http2() {
         let origin = scripted().await;
         let proxy = Proxy::passing(&origin).await;
         let client = proxy.connect_h2().await;
-        let target = format!("/{number}");
-        let first = told(&client.get(&target).await);
-        // Heads that came twice are known the third time.
-        for _ in 0..4 {
-            assert_eq!(first, told(&client.get(&target).await), "{reply}");
+        let mut got = Vec::new();
+        for _ in 0..TIMES {
+            got.push(client.get(&format!("/{number}")).await);
         }
-        let events = proxy.finished(5).await;
-        for event in &events {
-            assert_eq!(logged(&events[0]), logged(event), "{reply}");
-        }
+        assert_alike(&proxy, &got, reply).await;
     }
 }
 
